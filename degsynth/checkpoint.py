@@ -1,0 +1,233 @@
+"""Checkpoints: one TorchScript file that loads without degsynth. The only room that calls `torch.jit`.
+
+``torch.jit`` is deprecated upstream; a move to another format is a change of this file. What a checkpoint needs to be
+used (scale, halo, levels, phase, …) travels in it as ``degsynth.json``, read and checked as a `Spec`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor, nn
+
+from degsynth.errors import CheckpointError
+
+FORMAT_VERSION = 1
+SPEC_NAME = "degsynth.json"
+VERIFY_TOLERANCE = 1e-6
+"""How far a reloaded checkpoint may be from the eager module on the CPU; bit-equal is what is seen."""
+
+
+class HardwareFactor(BaseModel):
+    """The run-time knob of abl."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    default: float
+    """What `draw` writes into the code unless told otherwise."""
+    trained: float
+    """The factor at which the model was fitted."""
+
+
+class Spec(BaseModel):
+    """What a checkpoint says of itself: ``degsynth.json`` in its extra files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    format_version: int = FORMAT_VERSION
+    """Version of this record and of the module's contract."""
+    degsynth_version: str
+    """The degsynth that wrote it."""
+    method: str
+    """Name in the table of methods."""
+    scale: int = Field(ge=1)
+    """HR size / LR size."""
+    channels: Literal["any"] | list[int] = "any"
+    """Channel counts that it takes."""
+    clean_halo: int = Field(ge=0)
+    """HR px that `clean` reads beyond an LR pixel's own block, on each side."""
+    noise_halo: int = Field(ge=0)
+    """LR px that `noise` reads beyond an LR pixel, on each side."""
+    halo: int = Field(ge=0)
+    """clean_halo + scale × noise_halo, HR px."""
+    multiple_of: int = Field(ge=1)
+    """Tile origins are multiples of it in absolute HR coordinates."""
+    tiling: Literal["exact", "whole_only"] = "exact"
+    """Whether tiles with that halo equal the whole image."""
+    stochastic: bool = False
+    """Whether different seeds give different images."""
+    has_noise: bool = False
+    """Whether `noise` is anything but zeros."""
+    gain: list[float] = [1.0]
+    """Contrast change that the model applies on purpose, one for all channels or one each."""
+    offset: list[float] = [0.0]
+    """Level change that it applies on purpose, in [0, 1] levels, likewise."""
+    phase: tuple[float, float] = (0.0, 0.0)
+    """Where the effective kernel's centroid sits, (y, x) in HR px from the centred phase; not 0 for shifted pairs."""
+    hardware_factor: HardwareFactor | None = None
+    """The knob, where the model has one."""
+    data_range: tuple[float, float] | None = None
+    """Black and white of the images that it was fitted to, in their own units; None: the range of their type."""
+    config: dict[str, Any] = {}
+    """The resolved configuration of the fit."""
+    held_out: dict[str, Any] | None = None
+    """Metrics on pairs that the fit never saw."""
+    data_fingerprint: str | None = None
+    """SHA-256 over the names and bytes of the training images."""
+    licence: str = "unknown: that of the training images applies"
+    """Under what terms it may be used."""
+
+    def level(self, value: float, channel: int) -> float:
+        """What a flat ``value`` becomes in ``channel``."""
+        return value * self.gain[channel % len(self.gain)] + self.offset[channel % len(self.offset)]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    degrader: Any
+    """The ScriptModule: draw, field, clean, noise, forward, degrade, set_hardware_factor."""
+    spec: Spec
+    sha256: str
+    """Of the file."""
+    path: Path
+
+
+@contextlib.contextmanager
+def _quiet_jit() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit.*")
+        yield
+
+
+def probe_image(spec: Spec, batch: int = 2) -> Tensor:
+    """A seeded noise image that the checkpoint takes: not square, and no multiple of anything but the scale."""
+    channels = 3 if spec.channels == "any" else spec.channels[0]
+    generator = torch.Generator().manual_seed(20)
+    return torch.rand(batch, channels, 37 * spec.scale, 29 * spec.scale, generator=generator)
+
+
+def save(degrader: nn.Module, spec: Spec, path: Path) -> Spec:
+    """Script, save, load again, compare with eager, and only then move into place. Returns the spec as written.
+
+    Raises CheckpointError, with nothing left behind, where the reloaded module differs from ``degrader``.
+    """
+    degrader = degrader.eval().cpu()
+    if spec.halo != spec.clean_halo + spec.scale * spec.noise_halo:
+        raise CheckpointError(f"halo (={spec.halo}) must be clean_halo + scale × noise_halo of the same spec")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with _quiet_jit():
+            torch.jit.save(torch.jit.script(degrader), str(partial), _extra_files={SPEC_NAME: spec.model_dump_json()})
+        reloaded = load(partial)
+        image = probe_image(spec)
+        with torch.inference_mode():
+            for seed in (0, 1):
+                expected, found = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
+                error = float((expected - found).abs().max())
+                if not error <= VERIFY_TOLERANCE:  # NaN must fail, too
+                    raise CheckpointError(f"{path}: the exported file differs from the fitted module by {error:.2g}")
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return reloaded.spec
+
+
+def load(path: Path, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint, ready to run on ``device``; CheckpointError names what is wrong with the file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
+    extra = {SPEC_NAME: ""}
+    try:
+        with _quiet_jit():
+            module = torch.jit.load(io.BytesIO(content), map_location=device, _extra_files=extra)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:100]
+        raise CheckpointError(
+            f"{path} is no degsynth checkpoint (not TorchScript: {reason}); take a file written by 'degsynth export'"
+        ) from None
+    if not extra[SPEC_NAME]:
+        raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
+    spec = parse_spec(extra[SPEC_NAME], path)
+    return Checkpoint(module.eval(), spec, hashlib.sha256(content).hexdigest(), path)
+
+
+def parse_spec(text: str | bytes, path: Path) -> Spec:
+    """Read ``degsynth.json``; a newer format is refused before anything else is looked at."""
+    try:
+        record = json.loads(text)
+        version = int(record.get("format_version", 0))
+        if version > FORMAT_VERSION:
+            raise CheckpointError(
+                f"{path} has format {version}, this degsynth reads up to {FORMAT_VERSION}; upgrade degsynth "
+                f"(it was written by {record.get('degsynth_version', 'a newer one')})"
+            )
+        return Spec.model_validate(record)
+    except (ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            error = ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        raise CheckpointError(f"{path}: its {SPEC_NAME} cannot be read ({error})") from None
+
+
+def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
+    """Copy a checkpoint's file, in one move; CheckpointError where ``path`` exists or cannot be written."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / checkpoint.path.name}")
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists; give another name, or --overwrite")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        shutil.copyfile(checkpoint.path, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def resave(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a loaded module out again: the round trip that the self-test compares."""
+    with _quiet_jit():
+        torch.jit.save(checkpoint.degrader, str(path), _extra_files={SPEC_NAME: checkpoint.spec.model_dump_json()})
+
+
+def shipped() -> dict[str, Path]:
+    """The checkpoints that come with degsynth, by name."""
+    here = Path(__file__).parent
+    folder = here / "models" if (here / "models").is_dir() else here.parent / "models"  # a wheel, or a checkout
+    return {file.stem: file for file in sorted(folder.glob("*.pt"))}
+
+
+def resolve(model: str) -> Path:
+    """A model as the command line names it: a checkpoint file, a run directory, or the name of a shipped one."""
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "config.toml").is_file():
+            raise CheckpointError(f"{path} is a folder without config.toml: neither a run nor a checkpoint")
+        if not (path / "checkpoint.pt").is_file():
+            raise CheckpointError(f"the run {path} has no checkpoint.pt: its fit did not end")
+        return path / "checkpoint.pt"
+    if path.is_file():
+        return path
+    if model in shipped():
+        return shipped()[model]
+    names = ", ".join(shipped()) or "none"
+    raise CheckpointError(f"model {model}: no such file or run, and no shipped model of that name (shipped: {names})")

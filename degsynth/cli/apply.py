@@ -1,0 +1,102 @@
+"""``degsynth apply``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console, options
+
+NAME = "apply"
+
+
+def command(
+    model: options.Model,
+    hr: Annotated[Path, typer.Argument(metavar="HR", help="Folder of HR images, searched recursively, or one image.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the data set.")],
+    noise: Annotated[
+        str | None, typer.Option(metavar="learned|none", help="The model's own noise; unset: learned where it has one.")
+    ] = None,
+    awgn: Annotated[
+        str | None, typer.Option(metavar="SIGMA|LO:HI", help="Add white Gaussian noise, σ on the 0–255 scale.")
+    ] = None,
+    seed: options.Seed = 0,
+    data_range: options.DataRange = None,
+    tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: whole images.")] = None,
+    link: Annotated[str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files get into OUT/hr.")] = "hard",
+    workers: Annotated[int | None, typer.Option(help="Threads per stage; unset: the number of cores.")] = None,
+    device: options.Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that degsynth wrote.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the manifest rows as JSON lines on stdout.")] = False,
+) -> None:
+    """Degrade a folder of HR images into an HR-LR training set: OUT/hr, OUT/lr, a manifest.
+
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --awgn 5
+    """
+    from degsynth import apply, checkpoint
+    from degsynth.data.manifest import Row
+    from degsynth.errors import ConfigError
+    from degsynth.render import Noise
+
+    if noise not in (None, "learned", "none"):
+        raise ConfigError(f"--noise {noise}: give learned or none")
+    if link not in apply.LINKS:
+        raise ConfigError(f"--link {link}: give hard, symlink or copy")
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    levels = options.data_range(data_range)
+    device = options.pick_device(device)
+    loaded = checkpoint.load(checkpoint.resolve(model), device)
+    if noise == "learned" and not loaded.spec.has_noise:
+        raise ConfigError(f"--noise learned: the model {model} ({loaded.spec.method}) has no noise; use --awgn or none")
+    chosen = apply.Options(
+        seed=seed,
+        noise=Noise(noise != "none", options.interval(awgn, "--awgn")),
+        data_range=levels,
+        tile=tile,
+        link=link,
+        workers=workers or os.cpu_count() or 1,
+        device=device,
+        existing="resume" if resume else "overwrite" if overwrite else "refuse",
+        limit=limit,
+    )
+
+    # The first signal lets what has begun be finished; the second ends at once.
+    stopped: list[int] = []
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        if stopped:
+            raise SystemExit(128 + number)
+        stopped.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask_to_stop)
+
+    with console.Progress() as progress:
+        count = 0
+
+        def on_row(row: Row, total: int) -> None:
+            nonlocal count
+            count += 1
+            if row.status == "failed":
+                progress.note(f"failed: {row.source}: {row.error}")
+            if json:
+                typer.echo(row.model_dump_json(exclude_none=True))
+            progress("apply", count, total)
+
+        summary = apply.run(loaded, hr, out, chosen, on_row, lambda: bool(stopped))
+    if summary.ignored:
+        console.note(f"{len(summary.ignored)} files are no images by their name, e.g. {summary.ignored[0]}")
+    before = f" ({summary.resumed} of them before)" if summary.resumed else ""
+    console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed")
+    if summary.interrupted:
+        console.note("interrupted; go on with --resume")
+        raise typer.Exit(128 + stopped[0])
+    if summary.failed:
+        raise typer.Exit(1)

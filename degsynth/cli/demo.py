@@ -1,0 +1,31 @@
+"""``degsynth demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console, options
+
+NAME = "demo"
+
+
+def command(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+    seed: options.Seed = 0,
+) -> None:
+    """Fit, export, self-test, apply and evaluate on bundled photographs and a simulated camera; needs no data.
+
+    Example: degsynth demo out/
+    """
+    from degsynth import demo
+
+    with console.Progress() as progress:
+        result = demo.run(out, seed, progress, progress.note)
+    console.scores(
+        f"{len(result.test_images)} photographs that the fit never saw, against the simulated camera's LR",
+        {result.method: result.means["model"], "bicubic": result.means["bicubic"]},
+    )
+    console.note(f"picture: {result.picture}   training set: {result.dataset}   checkpoint: {result.checkpoint}")

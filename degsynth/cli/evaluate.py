@@ -1,0 +1,61 @@
+"""``degsynth evaluate``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console, options
+
+NAME = "evaluate"
+
+
+def command(
+    model: options.Model,
+    hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
+    lr: Annotated[Path, typer.Option(help="Folder of real LR images, matched by stem.", show_default=False)],
+    border: Annotated[int, typer.Option(help="LR pixels left out at each edge.")] = 8,
+    noise: Annotated[str, typer.Option(metavar="learned|none", help="Whether the model's noise is in.")] = "learned",
+    data_range: options.DataRange = None,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json: options.Json = False,
+) -> None:
+    """Compare a model's LR with real LR: PSNR, SSIM, L1 in luma and RGB, beside bicubic.
+
+    Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
+    """
+    from degsynth import checkpoint
+    from degsynth.data import pairs
+    from degsynth.errors import ConfigError
+    from degsynth.evaluation.paired import evaluate
+    from degsynth.render import Noise
+
+    if noise not in ("learned", "none"):
+        raise ConfigError(f"--noise {noise}: give learned or none")
+    if border < 0:
+        raise ConfigError(f"--border {border}: must be at least 0")
+    levels = options.data_range(data_range)
+    device = options.pick_device(device)
+    loaded = checkpoint.load(checkpoint.resolve(model), device)
+    with console.Progress() as progress:
+        opened = pairs.open_for_model(
+            hr, lr, loaded.spec.scale, loaded.spec.channels, levels or loaded.spec.data_range, progress, progress.warn
+        )
+        result = evaluate(
+            loaded, opened, border, Noise(noise == "learned"), seed, device, lambda n: progress("scoring", n, len(opened))
+        )
+    if json:
+        head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
+        typer.echo(jsonlib.dumps({**head, "border": border, **result}, ensure_ascii=False))
+        return
+    rows = [
+        [image["name"], f"{image['model']['psnr_y']:.2f}", f"{image['bicubic']['psnr_y']:.2f}", f"{image['model']['ssim_y']:.4f}"]
+        for image in result["images"]
+    ]
+    console.table("per image", ["", f"{loaded.spec.method} PSNR Y", "bicubic PSNR Y", f"{loaded.spec.method} SSIM Y"], rows)
+    means = {loaded.spec.method: result["mean"]["model"], "bicubic": result["mean"]["bicubic"]}
+    console.scores(f"mean of {len(rows)} images, {border} LR px left out at each border", means)

@@ -1,0 +1,29 @@
+"""``degsynth export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console
+
+NAME = "export"
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint file to write.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Verify a run's checkpoint against the known answers and copy it out as one self-contained file.
+
+    Example: degsynth export runs/nikon -o nikon.pt
+    """
+    from degsynth import checkpoint, selftest
+
+    source = checkpoint.load(checkpoint.resolve(run))
+    results = selftest.require(source)
+    checkpoint.copy(source, output, overwrite)
+    console.note(f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(results)} of {len(results)} known answers given")

@@ -1,0 +1,71 @@
+"""``degsynth fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console, options
+
+NAME = "fit"
+
+
+def command(
+    method: Annotated[str | None, typer.Option(help="See 'degsynth methods'.")] = None,
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images.")] = None,
+    lr: Annotated[Path | None, typer.Option(help="Folder of LR images, matched to HR by stem.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
+    scale: Annotated[int | None, typer.Option(help="HR size / LR size; unset: inferred from the pairs.")] = None,
+    preset: Annotated[str | None, typer.Option(help="default, or paper: what was published.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with all of this, e.g. a run's config.toml.")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Method option.")] = None,
+    register: Annotated[
+        str | None, typer.Option(metavar="none|shift", help="shift: correct a global sub-pixel shift per pair.")
+    ] = None,
+    bad_pairs: Annotated[
+        str | None, typer.Option(metavar="stop|skip", help="skip: leave out pairs that cannot be used.")
+    ] = None,
+    data_range: options.DataRange = None,
+    seed: Annotated[int | None, typer.Option(help="Every random number follows from it; unset: 0.")] = None,
+) -> None:
+    """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
+
+    Example: degsynth fit --method linear --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
+    """
+    from degsynth import config as configuration
+    from degsynth import fit
+    from degsynth.errors import ConfigError
+
+    tables = configuration.read_toml(config) if config else {}
+    for name in tables:
+        if name not in ("fit", "method"):
+            raise ConfigError(f"configuration {config} has a table [{name}]; known: [fit], [method]")
+    given = {
+        "method": method,
+        "hr": None if hr is None else str(hr),
+        "lr": None if lr is None else str(lr),
+        "scale": scale,
+        "preset": preset,
+        "seed": seed,
+        "data_range": options.data_range(data_range),
+        "register_pairs": register,
+        "bad_pairs": bad_pairs,
+    }
+    values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}
+    for name in ("method", "hr", "lr"):
+        if name not in values:
+            raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
+    if out is None:
+        raise ConfigError("--out is missing: give the run directory to make")
+    chosen = configuration.build(fit.FitOptions, values, "fit")
+    method_values = {**tables.get("method", {}), **configuration.parse_assignments(assignments or [])}
+    with console.Progress() as progress:
+        record = fit.run(chosen, method_values, out, fit.Events(progress, progress.note, progress.warn))
+    means = record["held_out"]["mean"]
+    console.scores(
+        f"held-out pairs ({len(record['held_out']['images'])}), scale {record['scale']}",
+        {record["method"]: means["model"], "bicubic": means["bicubic"]},
+    )
+    console.note(f"{out}: run of {sum(record['seconds'].values()):.1f} s, checkpoint in {out / 'checkpoint.pt'}")

@@ -1,0 +1,30 @@
+"""``degsynth methods``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+NAME = "methods"
+
+
+def command(name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this one.")] = None) -> None:
+    """List the methods, or the options and presets of one.
+
+    Example: degsynth methods linear
+    """
+    from degsynth import methods
+
+    if name is None:
+        for each in methods.METHODS:
+            summary = (methods.get(each).__doc__ or "").splitlines()[0]
+            typer.echo(summary)
+        return
+    module = methods.get(name)
+    typer.echo((module.__doc__ or "").strip() + "\n")
+    for field, info in module.Config.model_fields.items():
+        typer.echo(f"--set {field}={info.default}\n    {info.description}")
+    for preset, values in module.PRESETS.items():
+        changes = ", ".join(f"{key}={value}" for key, value in values.items()) or "the values above"
+        typer.echo(f"preset {preset}: {changes}")

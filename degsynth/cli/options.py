@@ -1,0 +1,54 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from degsynth.errors import ConfigError
+
+Seed = Annotated[int, typer.Option(help="Every random number follows from it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DataRange = Annotated[
+    str | None,
+    typer.Option(metavar="BLACK:WHITE|dtype", help="Black and white of 16-bit and float files, e.g. 0:4095."),
+]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A checkpoint (.pt), a run directory, or a shipped model's name.")
+]
+
+
+def interval(text: str | None, option: str) -> tuple[float, float] | None:
+    """``"5"`` → (5, 5), ``"0:10"`` → (0, 10), None → None."""
+    if text is None:
+        return None
+    low, _, high = text.partition(":")
+    try:
+        return float(low), float(high or low)
+    except ValueError:
+        raise ConfigError(f"{option} {text}: give a number, or a range LO:HI") from None
+
+
+def data_range(text: str | None) -> tuple[float, float] | str | None:
+    """``"100:4095"`` → (100, 4095); ``"dtype"`` and None as they are."""
+    if text is None or text == "dtype":
+        return text
+    found = interval(text, "--data-range")
+    if found is None or not found[0] < found[1]:
+        raise ConfigError(f"--data-range {text}: give BLACK:WHITE with BLACK below WHITE, or dtype")
+    return found
+
+
+def pick_device(name: str) -> str:
+    """``auto`` → cuda where there is one; ConfigError for a device that is not there."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: give auto, cpu, cuda or cuda:N")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
+    return name

@@ -1,0 +1,33 @@
+"""``degsynth selftest``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from dataclasses import asdict
+
+import typer
+
+from degsynth.cli import console, options
+
+NAME = "selftest"
+
+
+def command(model: options.Model, json: options.Json = False) -> None:
+    """Hold a model to the known answers: flat stays flat, phase, tiles, seeds, rounding, …
+
+    Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
+    """
+    from degsynth import checkpoint, selftest
+
+    loaded = checkpoint.load(checkpoint.resolve(model))
+    results = selftest.run(loaded)
+    failed = [result for result in results if not result.passed]
+    if json:
+        document = {"model": model, "passed": not failed, "checks": [asdict(result) for result in results]}
+        typer.echo(jsonlib.dumps(document, ensure_ascii=False))
+    else:
+        for result in results:
+            console.note(f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.measured}  [{result.rule}]")
+        console.note(f"{model}: {len(results) - len(failed)} of {len(results)} known answers given")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,89 @@
+"""The manifest: one JSON row per output, appended as outputs are finished, read back to resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from degsynth.config import Strict
+from degsynth.errors import DataError
+
+FILE_NAME = "manifest.jsonl"
+
+
+class Row(Strict):
+    """An output, or an input that failed."""
+
+    source: str
+    """POSIX path relative to the HR root: the key of its seeds."""
+    status: Literal["ok", "failed"]
+    error: str | None = None
+    """Why it failed."""
+    page: int = 0
+    """Slice of a stack."""
+    draw: int = 0
+    """Which of several LR of one HR."""
+    hr: str | None = None
+    """Relative to the data set's folder."""
+    lr: str | None = None
+    """Likewise."""
+    source_size: tuple[int, int] | None = None
+    """Height, width of the HR file."""
+    hr_size: tuple[int, int] | None = None
+    """Height, width of what lies in ``hr/``: scale × LR exactly."""
+    lr_size: tuple[int, int] | None = None
+    """Height, width."""
+    cropped: bool = False
+    """Whether HR lost rows or columns at the bottom or right."""
+    hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
+    """How HR got into ``hr/``; ``written``: decoded, cropped or turned upright, and encoded."""
+    channels: int | None = None
+    dtype: str | None = None
+    seed: int | None = None
+    """``degrade(hr, seed)`` of the checkpoint gives this LR before AWGN and rounding."""
+    kernel_id: int | None = None
+    """Index in the pool, where the model is one."""
+    hardware_factor: float | None = None
+    noise: Literal["learned", "none"] = "none"
+    awgn_sigma: float | None = None
+    """On the 0–255 scale."""
+    hr_sha256: str | None = None
+    """Of the file in ``hr/`` where degsynth wrote it."""
+    lr_sha256: str | None = None
+
+
+class Manifest:
+    """An append-only file of rows in a data set's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+
+    def read(self) -> list[Row]:
+        """All rows; a last line that a crash cut short is dropped. DataError where the file is something else."""
+        rows = []
+        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                rows.append(Row.model_validate(json.loads(line)))
+            except (ValueError, ValidationError):
+                if number == len(lines):  # no newline behind it: the writer died in the middle
+                    break
+                raise DataError(f"{self.path}, line {number}: not a manifest row; restore it or use --overwrite") from None
+        return rows
+
+    def append(self, row: Row) -> None:
+        """Add a row; it is on its way to the disk when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(row.model_dump_json(exclude_none=True) + "\n")
+
+    def write(self, rows: list[Row]) -> None:
+        """Replace the file by these rows, in order of source, in one move."""
+        ordered = sorted(rows, key=lambda row: (row.source, row.page, row.draw))
+        partial = self.path.with_name(f".{FILE_NAME}.partial")
+        partial.write_text("".join(r.model_dump_json(exclude_none=True) + "\n" for r in ordered), encoding="utf-8")
+        partial.replace(self.path)

@@ -1,0 +1,27 @@
+"""What can go wrong because of input: one line that names the thing, its value, the rule and the way out."""
+
+from __future__ import annotations
+
+
+class DegsynthError(Exception):
+    """Base of all errors whose message is meant for the user. `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class ConfigError(DegsynthError):
+    """A bad option, preset or configuration file; found before anything is written."""
+
+
+class DataError(DegsynthError):
+    """A missing, unreadable or unsuitable image, folder or pair."""
+
+
+class CheckpointError(DegsynthError):
+    """A file that is no checkpoint, or one of a newer format, or one that failed its verification."""
+
+
+class FitError(DegsynthError):
+    """A fit that has no finite answer."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""How close synthesised LR comes to real LR."""

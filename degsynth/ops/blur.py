@@ -1,0 +1,43 @@
+"""Blur and decimation at the centred phase: the one place where the geometry of degsynth is written down.
+
+LR pixel i looks at HR coordinate ``s·i + (s − 1)/2``, the centre of its s×s block. A kernel of K taps, K ≡ s (mod 2),
+centred there covers HR pixels ``s·i − p … s·i − p + K − 1`` with ``p = (K − s)/2``: the same half-width before the first
+LR pixel and after the last. So padding HR by p on all four sides and convolving with stride s gives exactly H/s × W/s
+centred LR pixels. Convolution here is cross-correlation: kernels are not flipped.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def half_width(kernel_size: int, scale: int) -> int:
+    """HR pixels that a K×K kernel reads beyond an LR pixel's own s×s block, on each side: (K − s)/2."""
+    if kernel_size < scale or (kernel_size - scale) % 2 != 0:
+        raise ValueError(
+            f"kernel size {kernel_size} at scale {scale} cannot be centred: take an even size at even scales, "
+            "an odd one at odd scales, and at least the scale"
+        )
+    return (kernel_size - scale) // 2
+
+
+def blur_decimate(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
+    """Blur and keep every s-th sample at the centred phase, replicate borders.
+
+    hr (B, C, s·h, s·w), kernels (1, K, K) for all channels or (C, K, K) one each → (B, C, h, w).
+    """
+    batch, channels, height, width = hr.shape
+    pad = half_width(kernels.shape[-1], scale)
+    padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
+    if kernels.shape[0] == 1:
+        # Channels as batch: one single-channel filter, which CPU convolutions do bit-equally at any size and offset.
+        planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
+        return F.conv2d(planes, kernels.unsqueeze(1), stride=scale).reshape(
+            batch, channels, height // scale, width // scale
+        )
+    out = []
+    for channel in range(channels):
+        out.append(F.conv2d(padded[:, channel : channel + 1], kernels[channel : channel + 1].unsqueeze(1), stride=scale))
+    return torch.cat(out, 1)

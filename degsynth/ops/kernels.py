@@ -1,0 +1,64 @@
+"""Blur kernels as arrays: making, measuring and comparing them. All (K, K) float64, origin at the array's centre."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def _offsets(size: int) -> Tensor:
+    """Distance of each tap from the array's centre, in HR pixels: −(K−1)/2 … (K−1)/2."""
+    return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+
+
+def gaussian(size: int, sigma_y: float, sigma_x: float, angle: float = 0.0, shift: tuple[float, float] = (0, 0)) -> Tensor:
+    """Anisotropic Gaussian, sampled at the taps, sum 1.
+
+    ``sigma_y`` and ``sigma_x`` (HR px) are along the axes before a rotation by ``angle`` (radians, counter-clockwise as
+    seen on screen); ``shift`` is where its centre sits, (y, x) in HR px from the array's centre.
+    """
+    y, x = torch.meshgrid(_offsets(size) - shift[0], _offsets(size) - shift[1], indexing="ij")
+    along = math.cos(angle) * x - math.sin(angle) * y
+    across = math.sin(angle) * x + math.cos(angle) * y
+    kernel = torch.exp(-0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2))
+    return kernel / kernel.sum()
+
+
+def centroid(kernel: Tensor) -> tuple[float, float]:
+    """First moment (y, x) in HR px from the array's centre: 0, 0 is the centred phase.
+
+    For a kernel with negative taps it is still the shift of slow gradients (the group delay at frequency 0).
+    """
+    kernel = kernel.double()
+    total = kernel.sum()
+    offsets = _offsets(kernel.shape[-1])
+    return float((kernel.sum(1) * offsets).sum() / total), float((kernel.sum(0) * offsets).sum() / total)
+
+
+def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
+    """σ (y, x) in HR px of the Gaussian that dims a wave of the given period (HR px) as much as the kernel does.
+
+    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes. None where
+    the kernel does not dim that wave at all (it sharpens).
+    """
+    kernel = kernel.double() / kernel.double().sum()
+    wave = torch.exp(2j * math.pi / period * _offsets(kernel.shape[-1]))
+    found: list[float | None] = []
+    for profile in (kernel.sum(1), kernel.sum(0)):
+        passed = float((profile * wave).sum().abs())
+        found.append(period / math.pi * math.sqrt(-0.5 * math.log(max(passed, 1e-6))) if passed < 1.0 else None)
+    return found[0], found[1]
+
+
+def similarity(a: Tensor, b: Tensor) -> float:
+    """Largest normalised cross-correlation of two kernels over all whole-pixel shifts (Hu & Yang 2012); 1 is the same shape.
+
+    Sizes may differ. It is blind to shifts, so look at `centroid` as well.
+    """
+    a, b = a.double(), b.double()
+    size = a.shape[-1] + b.shape[-1] - 1
+    spectrum = torch.fft.rfft2(a, s=(size, size)) * torch.fft.rfft2(b, s=(size, size)).conj()
+    correlation = torch.fft.irfft2(spectrum, s=(size, size))
+    return float(correlation.max() / (a.norm() * b.norm()))

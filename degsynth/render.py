@@ -1,0 +1,101 @@
+"""One HR image to one LR image: dice, optics, noise, in that order, whole or in tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from degsynth import tiling
+from degsynth.checkpoint import Checkpoint
+from degsynth.errors import ConfigError, DataError
+from degsynth.ops.noise import block_field, uniform
+from degsynth.seeds import derive
+
+SIGMA_UNIT = 255.0
+"""AWGN σ is given on the 0–255 scale of the data range."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an output is, as far as its random numbers are concerned."""
+
+    run_seed: int
+    key: str
+    """POSIX path relative to the HR root."""
+    page: int = 0
+    draw: int = 0
+
+    def seed(self, purpose: str) -> int:
+        """The seed of one stage. ``kernel`` is the checkpoint's own: ``degrade(hr, seed("kernel"))`` repeats it."""
+        return derive(self.run_seed, self.key, self.page, self.draw, purpose)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is added after the blur."""
+
+    learned: bool = True
+    """The model's own, where it has one."""
+    awgn: tuple[float, float] | None = None
+    """Range of σ on the 0–255 scale, one σ an image; equal ends for a fixed one."""
+
+    def __post_init__(self) -> None:
+        if self.awgn is not None and not 0 <= self.awgn[0] <= self.awgn[1]:
+            raise ConfigError(f"awgn {self.awgn[0]:g}:{self.awgn[1]:g}: give σ ≥ 0, or LO:HI with LO ≤ HI")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An LR image and what was drawn for it."""
+
+    lr: Tensor
+    """(C, h, w) float32 on the CPU, not clamped."""
+    awgn_sigma: float | None
+
+
+def check_channels(checkpoint: Checkpoint, channels: int) -> None:
+    """DataError where the model does not take images of so many channels."""
+    takes = checkpoint.spec.channels
+    if takes == "any" or channels in takes:
+        return
+    kinds = {1: "gray", 3: "RGB"}
+    wanted = " or ".join(kinds.get(c, f"{c}-channel") for c in takes)
+    raise DataError(
+        f"the image is {kinds.get(channels, f'{channels}-channel')}, the model takes {wanted}; "
+        "convert the image, or fit a model to such images"
+    )
+
+
+def render(
+    checkpoint: Checkpoint, hr: Tensor, identity: Identity, noise: Noise, tile: int | None = None, device: str = "cpu"
+) -> Rendered:
+    """Degrade hr (C, s·h, s·w) in [0, 1]: learned blur → learned noise → AWGN. Not clamped, not quantised.
+
+    ``tile`` is the side of a tile's core in LR px (None: the whole image at once); it changes memory, not the result.
+    """
+    degrader, spec = checkpoint.degrader, checkpoint.spec
+    channels, height, width = hr.shape[0], hr.shape[1] // spec.scale, hr.shape[2] // spec.scale
+    check_channels(checkpoint, channels)
+    if min(height, width) < 1:
+        raise DataError(f"the image is {hr.shape[2]}×{hr.shape[1]}, smaller than one LR pixel at scale {spec.scale}")
+    if tile is None or spec.tiling == "whole_only":
+        tile = max(height, width)
+    seed = identity.seed("kernel")
+    code = degrader.draw(seed).to(device)
+    lr = torch.empty(channels, height, width)
+    for part in tiling.grid(height, width, tile, spec.scale, spec.halo, spec.multiple_of):
+        y, y_end = part.rows.window_start, part.rows.window_stop
+        x, x_end = part.columns.window_start, part.columns.window_stop
+        window = hr[None, :, y * spec.scale : y_end * spec.scale, x * spec.scale : x_end * spec.scale].to(device)
+        field = degrader.field(seed, y, x, y_end - y, x_end - x, channels).to(device)
+        result = degrader(window, code, field) if noise.learned else degrader.clean(window, code, field)
+        core = result[0, :, part.rows.core, part.columns.core].cpu()
+        lr[:, part.rows.start : part.rows.stop, part.columns.start : part.columns.stop] = core
+    sigma = None
+    if noise.awgn is not None:
+        seed = identity.seed("awgn")
+        sigma = uniform(seed, *noise.awgn)
+        lr += sigma / SIGMA_UNIT * block_field(seed, 0, 0, height, width, channels)[0]
+    return Rendered(lr, sigma)

@@ -1,0 +1,296 @@
+"""Known answers that every checkpoint of every method must give, found by running it and looking at nothing inside.
+
+What a checkpoint does on purpose (gain, offset, phase of a shifted pair, noise) it declares in its `Spec`; the tests hold
+it to that. Every check measures one figure and holds it against one bound, so a report can be read by itself.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degsynth import checkpoint as checkpoints
+from degsynth.checkpoint import Checkpoint
+from degsynth.data.images import quantise, to_tensor
+from degsynth.errors import CheckpointError
+from degsynth.ops.kernels import centroid
+from degsynth.ops.least_squares import NormalEquations, solve
+from degsynth.render import Identity, Noise, render
+
+LEVELS = (0.2, 0.4003, 0.5, 0.71)
+"""Flat grays; most fall between two 8-bit values, so that truncation shows."""
+MEAN_LEVEL = 0.05 / 255
+"""How far the mean of a flat image may move."""
+FLATNESS = 0.25 / 255
+"""How far a pixel of a flat image may be from its mean, before noise."""
+CENTROID_PX = 0.02
+"""How far the effective kernel's centroid may be from the declared phase, HR px."""
+REPEATED = 2e-6
+"""What 'the same' means for floats computed in another order: below a tenth of a 16-bit level."""
+MEASURED_TAPS = 33
+"""Side of the window in which the effective kernel is measured, HR px, at most."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of one check."""
+
+    name: str
+    passed: bool
+    measured: str
+    """The figure found, with its unit."""
+    rule: str
+    """What it must be."""
+
+
+Check = Callable[[Checkpoint], Iterator[Result]]
+
+
+def _channels(model: Checkpoint) -> int:
+    return 3 if model.spec.channels == "any" else model.spec.channels[0]
+
+
+def _texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
+    """A picture with detail of every size, (channels, height, width) in [0.1, 0.9]: sums of noise at octaves."""
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(1, channels, height, width)
+    for octave in (1, 2, 4, 8, 16):
+        size = [max(2, height // octave), max(2, width // octave)]
+        noise = torch.rand(1, channels, *size, generator=generator) - 0.5
+        total += torch.nn.functional.interpolate(noise, size=[height, width], mode="bilinear")
+    return (0.5 + 0.25 * total[0]).clamp(0.1, 0.9)
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    """Largest difference; infinite where the shapes differ or a value is NaN."""
+    if a.shape != b.shape:
+        return math.inf
+    difference = float((a - b).abs().max()) if a.numel() else 0.0
+    return difference if not math.isnan(difference) else math.inf
+
+
+def flat_stays_flat(model: Checkpoint) -> Iterator[Result]:
+    """A flat gray leaves as the flat gray that the spec declares, and noise does not move its mean."""
+    spec, channels = model.spec, _channels(model)
+    spread = drift = 0.0
+    worst = ""
+    for level in LEVELS:
+        flat = torch.full((1, channels, 96 * spec.scale, 96 * spec.scale), level)
+        field = model.degrader.field(3, 0, 0, 96, 96, channels)
+        clean = model.degrader.clean(flat, model.degrader.draw(3), field)[0].double()
+        for channel in range(channels):
+            wanted = spec.level(level, channel)
+            mean = float(clean[channel].mean())
+            spread = max(spread, float((clean[channel] - mean).abs().max()))
+            if abs(mean - wanted) >= drift:
+                drift, worst = abs(mean - wanted), f"{level:g} became {mean:.5f}, declared {wanted:.5f}"
+    yield Result("flat in, flat out", spread <= FLATNESS, f"±{255 * spread:.4f}/255", f"≤ {255 * FLATNESS:g}/255")
+    yield Result("mean level kept", drift <= MEAN_LEVEL, f"{255 * drift:.4f}/255 ({worst})", f"≤ {255 * MEAN_LEVEL:g}/255")
+
+    # With noise the mean is an estimate: bound it by the rule plus four of its own standard errors over many seeds.
+    means = []
+    flat = torch.full((1, channels, 64 * spec.scale, 64 * spec.scale), 0.4503)
+    wanted = sum(spec.level(0.4503, channel) for channel in range(channels)) / channels
+    for seed in range(32 if spec.has_noise else 2):
+        code, field = model.degrader.draw(seed), model.degrader.field(seed, 0, 0, 64, 64, channels)
+        means.append(float(model.degrader(flat, code, field).double().mean()) - wanted)
+    error = 4 * float(np.std(means)) / math.sqrt(len(means))
+    drift = abs(float(np.mean(means)))
+    rule = f"≤ {255 * MEAN_LEVEL:g}/255" + (f" + {255 * error:.3f}/255 sampling error" if spec.has_noise else "")
+    yield Result("mean level kept with noise", drift <= MEAN_LEVEL + error, f"{255 * drift:.4f}/255", rule)
+
+
+def centred_phase(model: Checkpoint) -> Iterator[Result]:
+    """The effective kernel, by least squares on a textured image, has its centroid where the spec says."""
+    spec, channels = model.spec, _channels(model)
+    taps = min(2 * spec.clean_halo + spec.scale, MEASURED_TAPS)
+    taps -= (taps - spec.scale) % 2
+    size = max(96, 2 * math.ceil(taps / spec.scale) + 2 * taps)
+    hr = _texture(channels, size * spec.scale, size * spec.scale)
+    furthest, where = 0.0, (0.0, 0.0)
+    for seed in range(3 if spec.stochastic else 1):
+        field = model.degrader.field(seed, 0, 0, size, size, channels)
+        lr = model.degrader.clean(hr[None], model.degrader.draw(seed), field)[0]
+        equations = NormalEquations(taps, spec.scale)
+        equations.add(hr[0], lr[0], border=math.ceil(spec.clean_halo / spec.scale))
+        try:
+            y, x = centroid(solve(equations, 0.0, fit_gain=True, fit_offset=True).kernel)
+        except ValueError:
+            y = x = math.nan
+        distance = math.hypot(y - spec.phase[0], x - spec.phase[1])
+        if not distance <= furthest:
+            furthest, where = distance, (y, x)
+    declared = f"({spec.phase[0]:+.3f}, {spec.phase[1]:+.3f})"
+    yield Result(
+        "kernel at the declared phase",
+        furthest <= CENTROID_PX,
+        f"{furthest:.4f} HR px (at {where[0]:+.3f}, {where[1]:+.3f}; declared {declared})",
+        f"≤ {CENTROID_PX} HR px",
+    )
+
+
+def tiles_equal_whole(model: Checkpoint) -> Iterator[Result]:
+    """Tiles of any size give what the whole image gives; so does any window of the dice."""
+    spec, channels = model.spec, _channels(model)
+    identity, noise = Identity(5, "tiles"), Noise()
+    whole_field = model.degrader.field(11, 0, 0, 300, 290, channels)
+    apart = 0.0
+    for y, x, height, width in ((0, 0, 1, 1), (13, 200, 270, 90), (250, 250, 50, 40), (255, 0, 2, 290)):
+        window = model.degrader.field(11, y, x, height, width, channels)
+        apart = max(apart, _largest(window, whole_field[:, :, y : y + height, x : x + width]))
+    yield Result("windows of the dice agree", apart == 0.0, f"{apart:.2g}", "equal")
+    if spec.tiling == "whole_only":
+        yield Result("tiles equal the whole", True, "declared whole_only", "apply never tiles it")
+        return
+    apart = 0.0
+    for height, width in ((61, 83), (48, 7), (1, 40)):
+        hr = _texture(channels, height * spec.scale, width * spec.scale, seed=height)
+        whole = render(model, hr, identity, noise).lr
+        for tile in (16, 23, 40):
+            apart = max(apart, _largest(render(model, hr, identity, noise, tile).lr, whole))
+    yield Result("tiles equal the whole", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
+
+
+def batch_of_two(model: Checkpoint) -> Iterator[Result]:
+    """A batch of two is two batches of one."""
+    hr = torch.stack([_texture(_channels(model), 40 * model.spec.scale, 33 * model.spec.scale, seed=s) for s in (1, 2)])
+    both = model.degrader.degrade(hr, 7)
+    apart = max(_largest(both[i : i + 1], model.degrader.degrade(hr[i : i + 1], 7 + i)) for i in (0, 1))
+    yield Result("a batch of two is two of one", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
+
+
+def seeds_decide(model: Checkpoint) -> Iterator[Result]:
+    """Same seed, same output; another seed or page differs if, and only if, the model is stochastic."""
+    spec = model.spec
+    hr = _texture(_channels(model), 48 * spec.scale, 48 * spec.scale)
+    first = model.degrader.degrade(hr[None], 1)
+    apart = max(_largest(model.degrader.degrade(hr[None], 1), first) for _ in range(2))
+    yield Result("same seed, same output", apart == 0.0, f"{apart:.2g}", "equal")
+    others = [float((model.degrader.degrade(hr[None], seed) - first).abs().max()) for seed in (2, 3)]
+    here = render(model, hr, Identity(0, "a"), Noise()).lr
+    page = float((render(model, hr, Identity(0, "a", page=1), Noise()).lr - here).abs().max())
+    smallest, largest = min(*others, page), max(*others, page)
+    differs = smallest > REPEATED if spec.stochastic else largest <= REPEATED
+    rule = "> 0, the model is stochastic" if spec.stochastic else "0, the model is deterministic"
+    yield Result("other seeds and pages", differs, f"{smallest:.2g} … {largest:.2g}", rule)
+    silent = float((model.degrader.degrade(hr[None], 1) - _clean(model, hr, 1)).abs().max())
+    agrees = (silent > REPEATED) == spec.has_noise
+    yield Result("noise as declared", agrees, f"{255 * silent:.2g}/255", "> 0" if spec.has_noise else "0: it has none")
+
+
+def _clean(model: Checkpoint, hr: Tensor, seed: int) -> Tensor:
+    size = (hr.shape[1] // model.spec.scale, hr.shape[2] // model.spec.scale)
+    field = model.degrader.field(seed, 0, 0, *size, hr.shape[0])
+    cleaned: Tensor = model.degrader.clean(hr[None], model.degrader.draw(seed), field).clamp(0.0, 1.0)
+    return cleaned
+
+
+def reload_agrees(model: Checkpoint) -> Iterator[Result]:
+    """Saved and loaded once more, it gives the same."""
+    hr = checkpoints.probe_image(model.spec)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "again.pt"
+        checkpoints.resave(model, path)
+        again = checkpoints.load(path)
+    apart = _largest(again.degrader.degrade(hr, 4), model.degrader.degrade(hr, 4))
+    yield Result("saved and reloaded", apart == 0.0, f"{apart:.2g}", "equal")
+
+
+def sizes_and_borders(model: Checkpoint) -> Iterator[Result]:
+    """Any size from one LR pixel up gives ⌊size / scale⌋, finite and in [0, 1]."""
+    scale, channels = model.spec.scale, _channels(model)
+    bad = []
+    for height, width in ((1, 1), (1, 9), (7, 2), (19, 23)):
+        for rest in {0, scale - 1}:
+            hr = _texture(channels, height * scale + rest, width * scale + rest)
+            lr = model.degrader.degrade(hr[None], 0)
+            if lr.shape != (1, channels, height, width) or not bool(((lr >= 0) & (lr <= 1)).all()):
+                bad.append(f"{hr.shape[2]}×{hr.shape[1]} → {tuple(lr.shape)}")
+    yield Result("odd and tiny sizes", not bad, ", ".join(bad) or "all", "⌊size / scale⌋, in [0, 1]")
+
+
+def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
+    """Rounding to nearest at the write, and 16-bit files keep their levels."""
+    spec, channels = model.spec, _channels(model)
+    for dtype, levels in ((np.uint8, (51, 102, 128, 181)), (np.uint16, (13107, 26237, 32768, 46531))):
+        worst = 0.0
+        peak = float(np.iinfo(dtype).max)
+        for level in levels:
+            pixels = np.full((24 * spec.scale, 24 * spec.scale, channels), level, dtype)
+            lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
+            found = quantise(lr, np.dtype(dtype)).astype(float)
+            for channel in range(channels):
+                wanted = spec.level(level / peak, channel) * peak
+                worst = max(worst, float(np.abs(found[..., channel] - wanted).max()))
+        # Rounding costs half a level; the model itself may move it by the bound on the mean level.
+        bound = 0.5 + MEAN_LEVEL * peak
+        yield Result(f"{np.dtype(dtype)} levels", worst <= bound, f"{worst:.3f} levels", f"≤ {bound:.3f} levels")
+    # Two 16-bit grays a quarter of an 8-bit level apart must stay that far apart.
+    means = []
+    for level in (26237, 26237 + 64):
+        pixels = np.full((24 * spec.scale, 24 * spec.scale, channels), level, np.uint16)
+        lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
+        means.append(float(quantise(lr, np.dtype(np.uint16)).astype(float).mean()))
+    wanted = 64 * float(np.mean(spec.gain))
+    apart = means[1] - means[0]
+    yield Result("fine 16-bit steps", abs(apart - wanted) <= 2, f"{apart:.2f} levels", f"{wanted:.1f} ± 2 levels")
+
+
+def awgn_has_its_sigma(model: Checkpoint) -> Iterator[Result]:
+    """AWGN of σ 5 adds a standard deviation of 5/255 and no mean."""
+    hr = torch.full((_channels(model), 200 * model.spec.scale, 200 * model.spec.scale), 0.5)
+    identity, asked = Identity(0, "awgn"), 5.0
+    without = render(model, hr, identity, Noise(learned=False)).lr
+    added = 255 * (render(model, hr, identity, Noise(learned=False, awgn=(asked, asked))).lr - without).double()
+    deviation, mean = float(added.std()), float(added.mean())
+    samples = added.numel()
+    fine = abs(deviation - asked) < 4 * asked / math.sqrt(2 * samples) and abs(mean) < 4 * asked / math.sqrt(samples)
+    yield Result("AWGN of σ 5", fine, f"σ {deviation:.3f}, mean {mean:+.3f}", f"σ {asked:g}, mean 0, within 4 standard errors")
+
+
+CHECKS: tuple[Check, ...] = (
+    flat_stays_flat,
+    centred_phase,
+    tiles_equal_whole,
+    batch_of_two,
+    seeds_decide,
+    reload_agrees,
+    sizes_and_borders,
+    values_keep_their_type,
+    awgn_has_its_sigma,
+)
+
+
+def run(model: Checkpoint) -> list[Result]:
+    """All checks on a checkpoint loaded on the CPU. A check that raises has failed, with the error as its figure."""
+    results: list[Result] = []
+    with torch.inference_mode():
+        for check in CHECKS:
+            try:
+                results.extend(check(model))
+            except Exception as error:  # whatever a broken checkpoint throws is its result
+                text = str(error).strip().splitlines()
+                results.append(Result(check.__name__, False, text[-1] if text else type(error).__name__, "runs"))
+    return results
+
+
+def require(model: Checkpoint) -> list[Result]:
+    """`run`, and CheckpointError where a check fails."""
+    results = run(model)
+    failed = [result for result in results if not result.passed]
+    if failed:
+        first = failed[0]
+        raise CheckpointError(
+            f"{model.path} fails {len(failed)} of {len(results)} known answers; {first.name}: {first.measured}, "
+            f"must be {first.rule} (see degsynth selftest)"
+        )
+    return results
+
+
