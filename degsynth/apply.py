@@ -47,8 +47,8 @@ class Options:
 
     seed: int = 0
     noise: Noise = Noise()
-    data_range: tuple[float, float] | None = None
-    """Black and white in the files' units; None: the checkpoint's, else the type's."""
+    data_range: tuple[float, float] | Literal["dtype"] | None = None
+    """Black and white in the files' units; ``dtype``: the type's; None: the checkpoint's, else the type's."""
     tile: int | None = None
     """Side of a tile in LR px; None: whole images."""
     link: Literal["hard", "symlink", "copy"] = "hard"
@@ -97,7 +97,7 @@ class _Applier:
     def __init__(self, checkpoint: Checkpoint, hr: Path, out: Path, options: Options) -> None:
         self.checkpoint, self.out, self.options = checkpoint, out, options
         self.root = hr if hr.is_dir() else hr.parent
-        self.data_range = options.data_range or checkpoint.spec.data_range
+        self.data_range = images.choose_range(options.data_range, checkpoint.spec.data_range)
         self.learned = options.noise.learned and checkpoint.spec.has_noise
 
     def read(self, item: _Item) -> None:
@@ -217,7 +217,7 @@ def _describe(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
             "seed": options.seed,
             "noise": "learned" if noise.learned and checkpoint.spec.has_noise else "none",
             "awgn": None if noise.awgn is None else list(noise.awgn),
-            "data_range": options.data_range or checkpoint.spec.data_range,
+            "data_range": images.choose_range(options.data_range, checkpoint.spec.data_range),
         },
         "versions": {
             "degsynth": degsynth.__version__,

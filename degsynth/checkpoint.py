@@ -130,8 +130,7 @@ def save(degrader: nn.Module, spec: Spec, path: Path) -> Spec:
         raise CheckpointError(f"halo (={spec.halo}) must be clean_halo + scale × noise_halo of the same spec")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with _quiet_jit():
-            torch.jit.save(torch.jit.script(degrader), str(partial), _extra_files={SPEC_NAME: spec.model_dump_json()})
+        write(degrader, spec, partial)
         reloaded = load(partial)
         image = probe_image(spec)
         with torch.inference_mode():
@@ -203,10 +202,10 @@ def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
         partial.unlink(missing_ok=True)
 
 
-def resave(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a loaded module out again: the round trip that the self-test compares."""
+def write(degrader: nn.Module, spec: Spec, path: Path) -> None:
+    """Script a module (a loaded one is scripted already) and write it with its spec, unverified."""
     with _quiet_jit():
-        torch.jit.save(checkpoint.degrader, str(path), _extra_files={SPEC_NAME: checkpoint.spec.model_dump_json()})
+        torch.jit.save(torch.jit.script(degrader), str(path), _extra_files={SPEC_NAME: spec.model_dump_json()})
 
 
 def shipped() -> dict[str, Path]:

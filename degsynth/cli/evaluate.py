@@ -30,6 +30,7 @@ def command(
     """
     from degsynth import checkpoint
     from degsynth.data import pairs
+    from degsynth.data.images import choose_range
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
     from degsynth.render import Noise
@@ -43,7 +44,7 @@ def command(
     loaded = checkpoint.load(checkpoint.resolve(model), device)
     with console.Progress() as progress:
         opened = pairs.open_for_model(
-            hr, lr, loaded.spec.scale, loaded.spec.channels, levels or loaded.spec.data_range, progress, progress.warn
+            hr, lr, loaded.spec.scale, loaded.spec.channels, choose_range(levels, loaded.spec.data_range), progress, progress.warn
         )
         result = evaluate(
             loaded, opened, border, Noise(noise == "learned"), seed, device, lambda n: progress("scoring", n, len(opened))

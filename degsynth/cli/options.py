@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,10 +31,12 @@ def interval(text: str | None, option: str) -> tuple[float, float] | None:
         raise ConfigError(f"{option} {text}: give a number, or a range LO:HI") from None
 
 
-def data_range(text: str | None) -> tuple[float, float] | str | None:
+def data_range(text: str | None) -> tuple[float, float] | Literal["dtype"] | None:
     """``"100:4095"`` → (100, 4095); ``"dtype"`` and None as they are."""
-    if text is None or text == "dtype":
-        return text
+    if text is None:
+        return None
+    if text == "dtype":
+        return "dtype"
     found = interval(text, "--data-range")
     if found is None or not found[0] < found[1]:
         raise ConfigError(f"--data-range {text}: give BLACK:WHITE with BLACK below WHITE, or dtype")

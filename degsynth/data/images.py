@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import cv2
 import imagecodecs
@@ -28,6 +28,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it has to say of a bad file is in our error
 
 Array = NDArray[Any]
+Range = tuple[float, float]
+"""Black and white, in a file's own units."""
 ORIENTATION_TAG = 0x0112
 
 
@@ -179,7 +181,14 @@ def _decode_tiff(content: bytes, path: Path) -> Image:
     return Image(np.ascontiguousarray(pixels), alpha, rotated=orientation != 1)
 
 
-def resolve_range(dtype: np.dtype[Any], data_range: tuple[float, float] | None) -> tuple[float, float]:
+def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -> Range | None:
+    """The range to use: as asked for, else that of the fit; None is the type's own."""
+    if asked == "dtype":
+        return None
+    return asked if asked is not None else fitted
+
+
+def resolve_range(dtype: np.dtype[Any], data_range: Range | None) -> Range:
     """Black and white in the file's own units: as given for 16-bit and float files, else those of the type (float: 0, 1)."""
     if dtype == np.uint8:
         return 0.0, 255.0
@@ -188,7 +197,7 @@ def resolve_range(dtype: np.dtype[Any], data_range: tuple[float, float] | None) 
     return (0.0, 65535.0) if dtype == np.uint16 else (0.0, 1.0)
 
 
-def to_tensor(pixels: Array, data_range: tuple[float, float] | None = None) -> Tensor:
+def to_tensor(pixels: Array, data_range: Range | None = None) -> Tensor:
     """Pixels (H, W, C) → float32 (C, H, W) in [0, 1]; what lies outside the range is clipped."""
     black, white = resolve_range(pixels.dtype, data_range)
     tensor = torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1)).contiguous()
@@ -197,7 +206,7 @@ def to_tensor(pixels: Array, data_range: tuple[float, float] | None = None) -> T
     return tensor if pixels.dtype == np.uint8 else tensor.clamp(0.0, 1.0)
 
 
-def quantise(image: Tensor, dtype: np.dtype[Any], data_range: tuple[float, float] | None = None) -> Array:
+def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Range | None = None) -> Array:
     """Float (C, H, W) → pixels (H, W, C) of ``dtype``: clamped, then rounded to nearest, once."""
     black, white = resolve_range(dtype, data_range)
     values = image.clamp(0.0, 1.0) * (white - black) + black

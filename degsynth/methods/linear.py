@@ -160,6 +160,7 @@ class Method:
             rows.append(
                 {
                     "centroid_px": [y, x],
+                    "centroid_error_px": list(solution.centroid_error),
                     "sigma_px": [sigma_y, sigma_x],
                     "sum": float(solution.kernel.sum()),
                     "negative_mass": float(-solution.kernel.clamp(max=0).sum()),

@@ -148,6 +148,8 @@ class Solution:
     """Condition number of the ridged normal matrix of the taps."""
     residual_rms: float
     """Root mean square of what the model leaves, in [0, 1] levels."""
+    centroid_error: tuple[float, float]
+    """Standard error of the kernel's centroid (y, x), HR px, if the residual were white."""
 
 
 def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_offset: bool = False) -> Solution:
@@ -196,11 +198,17 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     if not math.isfinite(gain) or abs(gain) < 1e-3:
         raise ValueError(f"the fitted kernel sums to {gain:.3g}: HR and LR are unrelated")
     unknowns = solution[: taps + 1]
+    # Taps have the covariance σ²·A⁻¹ (σ: residual), and the centroid is oᵀ·taps with o the taps' distances from the centre.
+    at = torch.arange(equations.kernel_size, dtype=torch.float64) - (equations.kernel_size - 1) / 2
+    distances = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
+    spread = (distances * torch.linalg.solve(normal[:-1, :-1], distances)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
     residual = equations.energy - 2 * float(unknowns @ equations.moment) + float(unknowns @ equations.gram @ unknowns)
+    residual_rms = math.sqrt(max(residual, 0.0) / equations.count)
     return Solution(
         kernel=(scaled / gain).view(equations.kernel_size, equations.kernel_size),
         gain=gain,
         offset=level_offset - MID_GRAY * (gain - 1.0),
         condition=largest / smallest,
-        residual_rms=math.sqrt(max(residual, 0.0) / equations.count),
+        residual_rms=residual_rms,
+        centroid_error=(residual_rms * float(spread[0]), residual_rms * float(spread[1])),
     )

@@ -1,0 +1,52 @@
+"""The blur kernel that a checkpoint amounts to, measured from outside."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from degsynth.checkpoint import Checkpoint
+from degsynth.ops.least_squares import NormalEquations, Solution, solve
+
+MEASURED_TAPS = 33
+"""Side of the window in which the kernel is measured, HR px, at most."""
+MEASURED_IMAGES = 16
+
+
+def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
+    """A picture with detail of every size, (channels, height, width) in [0.1, 0.9]: noise summed over octaves."""
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(1, channels, height, width)
+    for octave in (1, 2, 4, 8, 16):
+        size = [max(2, height // octave), max(2, width // octave)]
+        noise = torch.rand(1, channels, *size, generator=generator) - 0.5
+        total += torch.nn.functional.interpolate(noise, size=[height, width], mode="bilinear")
+    return (0.5 + 0.25 * total[0]).clamp(0.1, 0.9)
+
+
+def effective_kernel(model: Checkpoint, seed: int = 0) -> Solution:
+    """The kernel that explains `clean` best on textured images, by least squares, with the code of one seed.
+
+    Exact for a linear model whose kernel fits into K ≤ 33 taps; of a model whose kernel varies over the image it is the
+    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where the
+    output does not determine a kernel.
+    """
+    spec = model.spec
+    channels = 3 if spec.channels == "any" else spec.channels[0]
+    taps = min(2 * spec.clean_halo + spec.scale, MEASURED_TAPS)
+    taps -= (taps - spec.scale) % 2
+    border = math.ceil(spec.clean_halo / spec.scale)
+    size = 96 + 2 * border
+    equations = NormalEquations(taps, spec.scale)
+    code = model.degrader.draw(seed)
+    for number in range(1, MEASURED_IMAGES + 1):
+        hr = texture(channels, size * spec.scale, size * spec.scale, seed=number)
+        field = model.degrader.field(seed + number, 0, 0, size, size, channels)
+        equations.add(hr[0], model.degrader.clean(hr[None], code, field)[0, 0], border)
+        if number & (number - 1) == 0:  # solving costs more than adding: look after 1, 2, 4, 8, 16 images
+            solution = solve(equations, 0.0, fit_gain=True, fit_offset=True)
+            if max(solution.centroid_error) < 0.003:
+                break
+    return solution

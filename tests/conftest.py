@@ -1,0 +1,68 @@
+"""Pictures from scikit-image's bundle or from a seed; nothing here needs data from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from skimage import data
+from torch import Tensor
+
+from degsynth.data import images
+from degsynth.ops.blur import blur_decimate
+
+settings.register_profile("degsynth", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("degsynth")
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Tensor]:
+    """Four real photographs (3, H, W) in [0, 1], sizes that are multiples of 12."""
+    shots = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
+    return [images.to_tensor(np.ascontiguousarray(a[: a.shape[0] // 12 * 12, : a.shape[1] // 12 * 12])) for a in shots]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real camera pairs, where the machine has it."""
+    folder = os.environ.get("DEGSYNTH_DATA")
+    if not folder:
+        pytest.skip("DEGSYNTH_DATA is unset: no real camera pairs on this machine")
+    return Path(folder)
+
+
+def save_png(path: Path, image: Tensor | np.ndarray, dtype: type = np.uint8) -> Path:
+    """Write (C, H, W) in [0, 1] or pixels (H, W, C) as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = images.quantise(image, np.dtype(dtype)) if isinstance(image, Tensor) else image
+    path.write_bytes(images.encode(images.Image(pixels), ".png"))
+    return path
+
+
+@pytest.fixture
+def pair_folders(tmp_path: Path, photographs: list[Tensor]) -> Callable[..., tuple[Path, Path]]:
+    """Make folders HR and LR of the photographs, LR by a kernel, a scale and 8-bit rounding."""
+
+    def make(kernel: Tensor, scale: int, dtype: type = np.uint8, side: int = 240) -> tuple[Path, Path]:
+        for number, shot in enumerate(photographs):
+            hr = shot[:, :side, :side]
+            lr = blur_decimate(hr[None], kernel[None].float(), scale)[0]
+            save_png(tmp_path / "HR" / f"shot{number}.png", hr, dtype)
+            save_png(tmp_path / "LR" / f"shot{number}.png", lr, dtype)
+        return tmp_path / "HR", tmp_path / "LR"
+
+    return make
+
+
+def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a user would, in a process of its own."""
+    command = [sys.executable, "-m", "degsynth", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from degsynth import checkpoint, selftest
+from degsynth.checkpoint import Checkpoint
+from degsynth.degrader import Degrader
+from degsynth.errors import CheckpointError
+from degsynth.methods import linear
+from degsynth.ops.blur import half_width
+from degsynth.ops.kernels import centroid, gaussian
+from tests.doubles import (
+    SABOTAGES,
+    ComposedOptics,
+    PooledOptics,
+    PoolOptics,
+    SabotagedOptics,
+    StochasticOptics,
+    VariantOptics,
+    save_double,
+)
+
+SIZES = {1: 13, 2: 12, 3: 13, 4: 16}
+
+
+def linear_double(path: Path, scale: int, shift: tuple[float, float] = (0.0, 0.0), gain: float = 1.0) -> Checkpoint:
+    kernel = gaussian(SIZES[scale], 1.1, 1.7, 0.5, shift)
+    optics = linear.LinearOptics(kernel[None], torch.tensor([gain]), torch.tensor([0.01]), scale)
+    facts = {"clean_halo": half_width(SIZES[scale], scale), "gain": [gain], "offset": [0.01], "phase": centroid(kernel)}
+    return save_double(path, optics, scale, **facts)
+
+
+def stochastic(path: Path, scale: int) -> Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    optics = StochasticOptics(scale, SIZES[scale])
+    return save_double(path, optics, scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)
+
+
+def variant(path: Path, scale: int) -> Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    return save_double(path, VariantOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True)
+
+
+def pooled(path: Path, scale: int) -> Checkpoint:
+    # An LR pixel sees its own pooling cell of 4 and, through the bilinear step, the next one: up to 8 LR px away.
+    halo = max(half_width(SIZES[scale], scale), 8 * scale)
+    return save_double(path, PooledOptics(scale, SIZES[scale]), scale, clean_halo=halo, multiple_of=4 * scale)
+
+
+def pool(path: Path, scale: int) -> Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    return save_double(path, PoolOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True, channels=[1, 3])
+
+
+def composed(path: Path, scale: int) -> Checkpoint:
+    first, second = VariantOptics(scale, SIZES[scale]), StochasticOptics(2, SIZES[2])
+    halo = half_width(SIZES[scale], scale) + scale * half_width(SIZES[2], 2)
+    optics = ComposedOptics(first, second, second_scale=2, first_code=0)
+    return save_double(path, optics, 2 * scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)
+
+
+KINDS = [(make, scale) for make in (linear_double, stochastic, variant, pooled, pool) for scale in (1, 2, 3, 4)]
+KINDS += [(composed, 1), (composed, 2)]  # ×2 and ×4 altogether
+
+
+@pytest.mark.parametrize(("make", "scale"), KINDS)
+def test_the_contract_holds_every_kind_of_degrader(
+    make: Callable[[Path, int], Checkpoint], scale: int, tmp_path: Path
+) -> None:
+    results = selftest.run(make(tmp_path / "model.pt", scale))
+    assert not [result for result in results if not result.passed]
+    assert len(results) >= 15
+
+
+def test_declared_shift_and_gain_pass(tmp_path: Path) -> None:
+    selftest.require(linear_double(tmp_path / "model.pt", 2, shift=(0.3, -0.2), gain=0.9))
+
+
+def test_whole_only_is_not_tiled(tmp_path: Path) -> None:
+    """A model that looks at the whole image passes where it says so, and fails where it claims exact tiles."""
+    optics = PooledOptics(2, 12, whole=True)
+    honest = save_double(tmp_path / "a.pt", optics, 2, clean_halo=5, tiling="whole_only")
+    selftest.require(honest)
+    claims = save_double(tmp_path / "b.pt", optics, 2, clean_halo=5)
+    assert [r.name for r in selftest.run(claims) if not r.passed] == ["tiles equal the whole"]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return linear_double(tmp_path_factory.mktemp("sound") / "model.pt", 2)
+
+
+@pytest.mark.parametrize("kind", SABOTAGES)
+def test_sabotage_is_caught(kind: str, sound: Checkpoint, tmp_path: Path) -> None:
+    noisy = kind.endswith("noise")
+    inner = linear.LinearOptics(gaussian(12, 1.1, 1.7, 0.5)[None], torch.ones(1), torch.zeros(1), 2)
+    model = save_unverified(tmp_path / "model.pt", SabotagedOptics(inner, kind), noisy)
+    failed = [result.name for result in selftest.run(model) if not result.passed]
+    assert SABOTAGES[kind] in failed
+    with pytest.raises(CheckpointError, match="known answers"):
+        selftest.require(model)
+
+
+def save_unverified(path: Path, optics: torch.nn.Module, noisy: bool) -> Checkpoint:
+    """As `save_double`, past the verification of `checkpoint.save`, which unseeded noise would not survive."""
+    spec = checkpoint.Spec(
+        degsynth_version="test",
+        method="double",
+        scale=2,
+        clean_halo=6,
+        noise_halo=0,
+        halo=6,
+        multiple_of=2,
+        stochastic=noisy,
+        has_noise=noisy,
+        phase=centroid(gaussian(12, 1.1, 1.7, 0.5)),
+    )
+    checkpoint.write(Degrader(optics, 2).eval(), spec, path)
+    return checkpoint.load(path)
+
+
+def test_the_untouched_model_passes(sound: Checkpoint, tmp_path: Path) -> None:
+    """The sabotage wrapper itself breaks nothing."""
+    inner = linear.LinearOptics(gaussian(12, 1.1, 1.7, 0.5)[None], torch.ones(1), torch.zeros(1), 2)
+    selftest.require(save_unverified(tmp_path / "model.pt", SabotagedOptics(inner, "nothing"), noisy=False))
+
+
+def test_a_check_that_raises_has_failed(sound: Checkpoint) -> None:
+    broken = Checkpoint(sound.degrader, sound.spec.model_copy(update={"channels": [7]}), sound.sha256, sound.path)
+    assert all(result.passed for result in selftest.run(broken))  # any channel count will do for this model
+    nothing = Checkpoint(None, sound.spec, sound.sha256, sound.path)
+    assert not any(result.passed for result in selftest.run(nothing))
