@@ -11,7 +11,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,12 +19,16 @@ import numpy as np
 import torch
 
 import degsynth
-from degsynth import checkpoint, methods
+from degsynth import checkpoint, methods, report
 from degsynth.config import Strict, build, to_toml
 from degsynth.data import pairs as pairing
 from degsynth.data.images import resolve_range
 from degsynth.errors import ConfigError, DataError, FitError
+from degsynth.evaluation.effective_kernel import effective_kernel
+from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
+from degsynth.ops.resample import bicubic
+from degsynth.render import Identity, Noise, render
 
 CACHE_MB = 2048
 SHIFT_WARNING_HR_PX = 0.1
@@ -122,7 +126,7 @@ def _some(names: Sequence[str], count: int = 3) -> str:
 
 def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Events = Events()) -> dict[str, Any]:
     """Fit, verify, score on held-out pairs, write the run directory ``out``; returns what ``fit.json`` holds."""
-    started = time.perf_counter()
+    seconds, clock = {}, _Stopwatch()
     module, config = resolve(options, values)
     if out.exists():
         raise ConfigError(f"--out {out} exists; give a new folder, or remove it")
@@ -132,87 +136,144 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     if pairs.data_range is not None:
         events.on_note(f"data range {pairs.data_range[0]:g}:{pairs.data_range[1]:g} ({checked.dtype} files)")
     events.on_note(f"scale {pairs.scale}; {len(train)} pairs to fit, {len(held)} held out")
-    checked_s = time.perf_counter() - started
+    seconds["check"] = clock.lap()
 
-    began = time.perf_counter()
     method.prepare(train)
-    fitted_s = time.perf_counter() - began
+    seconds["fit"] = clock.lap()
 
-    began = time.perf_counter()
-    try:
-        out.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
-    # Paths are kept absolute: a run is repeated with `fit --config RUN/config.toml` from anywhere.
-    resolved = options.model_copy(
-        update={
+    folder = _RunFolder(out, options, config, pairs)
+    fingerprint = pairs.fingerprint()
+    spec = _spec(options, method, pairs, folder.method_table, fingerprint)
+    # The scores go into the file whose scores they are: it is verified once without them, scored, and written again.
+    degrader = method.degrader()
+    checkpoint.save(degrader, spec, folder.checkpoint)
+    model = checkpoint.load(folder.checkpoint)
+    scores = evaluate(
+        model, held, border=_border(held), on_image=lambda count: events.on_progress("scoring", count, len(held))
+    )
+    means = scores["mean"]
+    if not math.isfinite(means["model"]["l1_rgb"]):
+        raise FitError(f"method {options.method}: the fitted model gives values that are not finite")
+    folder.log({"step": 0, "held_out_psnr_y": means["model"]["psnr_y"], "bicubic_psnr_y": means["bicubic"]["psnr_y"]})
+    checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
+    _preview(folder.previews / "held_out.png", model, held, means)
+    if math.hypot(*spec.phase) > SHIFT_WARNING_HR_PX:
+        events.on_warning(_shift_warning(spec, pairs, options.register_pairs == "shift"))
+    seconds["score_and_save"] = clock.lap()
+    return folder.finish(
+        {
+            "method": options.method,
+            "preset": options.preset,
+            "scale": pairs.scale,
+            "channels": pairs.channels,
+            "dtype": checked.dtype,
+            "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
+            "pairs": {
+                "fitted": [pair.name for pair in train.pairs],
+                "held_out": [pair.name for pair in held.pairs],
+                "left_out": [asdict(fault) for fault in checked.faults],
+                "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
+                "median_shift_lr_px": checked.median_shift(),
+            },
+            "report": method.report(),
+            "held_out": scores,
+            "seconds": seconds,
+            "data_fingerprint": fingerprint,
+            "environment": {
+                "degsynth": degsynth.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                "threads": torch.get_num_threads(),
+            },
+        }
+    )
+
+
+def _shift_warning(spec: checkpoint.Spec, pairs: pairing.PairSet, registered: bool) -> str:
+    shifts = [pair.shift for pair in pairs.pairs if pair.shift is not None]
+    y, x = (spec.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
+    return (
+        f"the kernel's centroid lies ({spec.phase[0]:+.2f}, {spec.phase[1]:+.2f}) HR px (y, x) off the centred phase; "
+        f"the pairs themselves are shifted by ({y:+.2f}, {x:+.2f}) HR px on average, which "
+        + ("was taken out" if registered else "--register shift takes out")
+    )
+
+
+class _Stopwatch:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+class _RunFolder:
+    """The run directory: ``config.toml``, ``log.jsonl``, ``previews/``, ``checkpoint.pt``, ``fit.json``."""
+
+    def __init__(self, out: Path, options: FitOptions, config: Strict, pairs: pairing.PairSet) -> None:
+        self.out, self.checkpoint, self.previews = out, out / "checkpoint.pt", out / "previews"
+        try:
+            self.previews.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
+        # Paths are kept absolute: a run is repeated by `fit --config RUN/config.toml` from anywhere.
+        found = {
             "scale": pairs.scale,
             "data_range": pairs.data_range or "dtype",
             "hr": str(Path(options.hr).resolve()),
             "lr": str(Path(options.lr).resolve()),
         }
-    )
-    tables = {"fit": resolved.model_dump(mode="json"), "method": config.model_dump(mode="json")}
-    (out / "config.toml").write_text(to_toml(tables), encoding="utf-8")
+        self.method_table = config.model_dump(mode="json")
+        tables = {"fit": options.model_copy(update=found).model_dump(mode="json"), "method": self.method_table}
+        (out / "config.toml").write_text(to_toml(tables), encoding="utf-8")
 
-    fingerprint = pairs.fingerprint()
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to ``log.jsonl``."""
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write ``fit.json``, the mark of a fit that ended."""
+        (self.out / "fit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return record
+
+
+def _spec(
+    options: FitOptions, method: methods.Method, pairs: pairing.PairSet, config: dict[str, Any], fingerprint: str
+) -> checkpoint.Spec:
     facts = method.spec()
-    spec = checkpoint.Spec(
+    return checkpoint.Spec(
         degsynth_version=degsynth.__version__,
         method=options.method,
         scale=pairs.scale,
         halo=facts["clean_halo"] + pairs.scale * facts["noise_halo"],
         data_range=pairs.data_range,
-        config=tables["method"],
+        config=config,
         data_fingerprint=fingerprint,
         **facts,
     )
-    # The scores go into the file that they are the scores of: verify it once without, score it, write it again with them.
-    degrader, file = method.degrader(), out / "checkpoint.pt"
-    checkpoint.save(degrader, spec, file)
-    scores = evaluate(
-        checkpoint.load(file), held, border=_border(held), on_image=lambda n: events.on_progress("scoring", n, len(held))
-    )
-    if not math.isfinite(scores["mean"]["model"]["l1_rgb"]):
-        raise FitError(f"method {options.method}: the fitted model gives values that are not finite")
-    spec = checkpoint.save(degrader, spec.model_copy(update={"held_out": scores["mean"]}), file)
-    offset = math.hypot(*spec.phase)
-    if offset > SHIFT_WARNING_HR_PX:
-        events.on_warning(
-            f"the kernel's centroid is ({spec.phase[0]:+.2f}, {spec.phase[1]:+.2f}) HR px off the centred phase: "
-            "the pairs are shifted by that much on the whole; --register shift takes it out"
-        )
-    record = {
-        "method": options.method,
-        "preset": options.preset,
-        "scale": pairs.scale,
-        "channels": pairs.channels,
-        "dtype": checked.dtype,
-        "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
-        "pairs": {
-            "fitted": [pair.name for pair in train.pairs],
-            "held_out": [pair.name for pair in held.pairs],
-            "left_out": [fault.__dict__ for fault in checked.faults],
-            "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
-            "median_shift_lr_px": checked.median_shift(),
-        },
-        "report": method.report(),
-        "held_out": scores,
-        "seconds": {"check": checked_s, "fit": fitted_s, "score_and_save": time.perf_counter() - began},
-        "data_fingerprint": fingerprint,
-        "environment": {
-            "degsynth": degsynth.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "threads": torch.get_num_threads(),
-        },
-    }
-    (out / "fit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return record
 
 
 def _border(held: pairing.PairSet) -> int:
     """The usual border, or less where held-out images are small."""
     smallest = min(min(lr.height, lr.width) for _, lr in (held.decoded(pair) for pair in held.pairs))
-    return max(0, min(8, (smallest - 11) // 2))
+    return max(0, min(BORDER, (smallest - SSIM_WINDOW) // 2))
+
+
+def _preview(path: Path, model: checkpoint.Checkpoint, held: pairing.PairSet, means: dict[str, dict[str, float]]) -> None:
+    """Held-out pairs: HR, real LR, synthesised LR and the error, beside bicubic and the effective kernel."""
+    rows = []
+    for index in range(min(3, len(held))):
+        hr, lr = held.tensors(index)
+        name = held.pairs[index].name
+        with torch.inference_mode():
+            made = render(model, hr, Identity(0, name), Noise()).lr
+        usual = bicubic(hr[None], held.scale)[0]
+        rows.append(report.comparison(name, hr, lr, made, usual, held.scale))
+    with torch.inference_mode():
+        rows[0].append(report.Panel("effective kernel", effective_kernel(model).kernel))
+    figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in means.items())
+    report.sheet(path, rows, f"held-out pairs, luma PSNR against the real LR: {figures}")

@@ -56,6 +56,18 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
     figure.savefig(path)
 
 
+def comparison(name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, side: int = 96) -> list[Panel]:
+    """The middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images (C, H, W)."""
+    return [
+        Panel(f"HR ({name})", crop(hr, side, scale)),
+        Panel("real LR", crop(real, side)),
+        Panel("synthesised LR", crop(made, side)),
+        Panel("bicubic LR", crop(usual, side)),
+        Panel("synthesised − real, ×5", crop(made - real, side), error=True),
+        Panel("bicubic − real, ×5", crop(usual - real, side), error=True),
+    ]
+
+
 def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
     """The middle of an image (C, H, W): at most ``size`` LR px a side, ``scale`` × that of an HR image."""
     height, width = image.shape[1] // scale, image.shape[2] // scale

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +162,21 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
     yield Result("noise as declared", agrees, f"{255 * silent:.2g}/255", "> 0" if spec.has_noise else "0: it has none")
 
 
+def threads_do_not_meet(model: Checkpoint) -> Iterator[Result]:
+    """Many threads, each with its own seed, get what one thread gets: `apply` runs that way."""
+    spec = model.spec
+    hr = texture(_channels(model), 48 * spec.scale, 48 * spec.scale)[None]
+    alone = [model.degrader.degrade(hr, seed) for seed in range(8)]
+
+    def repeat(seed: int) -> float:
+        with torch.inference_mode():
+            return max(_largest(model.degrader.degrade(hr, seed), alone[seed]) for _ in range(12))
+
+    with ThreadPoolExecutor(8) as pool:
+        apart = max(pool.map(repeat, range(8)))
+    yield Result("same seed in every thread", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
+
+
 def _clean(model: Checkpoint, hr: Tensor, seed: int) -> Tensor:
     size = (hr.shape[1] // model.spec.scale, hr.shape[2] // model.spec.scale)
     field = model.degrader.field(seed, 0, 0, *size, hr.shape[0])
@@ -237,6 +253,7 @@ CHECKS: tuple[Check, ...] = (
     tiles_equal_whole,
     batch_of_two,
     seeds_decide,
+    threads_do_not_meet,
     reload_agrees,
     sizes_and_borders,
     values_keep_their_type,

@@ -14,6 +14,7 @@ from degsynth import checkpoint
 from degsynth.degrader import Degrader
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import gaussian
+from degsynth.ops.noise import generator
 
 
 def save_double(path: Path, optics: nn.Module, scale: int, **facts: Any) -> checkpoint.Checkpoint:
@@ -48,9 +49,7 @@ class StochasticOptics(nn.Module):
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
-        generator = torch.Generator()
-        generator.manual_seed(seed)
-        return torch.rand(1, 2, generator=generator)
+        return torch.rand(1, 2, generator=generator(seed))
 
     @torch.jit.export
     def dice(self, channels: int) -> int:
@@ -160,9 +159,7 @@ class PoolOptics(nn.Module):
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
-        generator = torch.Generator()
-        generator.manual_seed(seed)
-        return torch.randint(self.kernels.shape[0], [1, 1], generator=generator).float()
+        return torch.randint(self.kernels.shape[0], [1, 1], generator=generator(seed)).float()
 
     @torch.jit.export
     def dice(self, channels: int) -> int:
@@ -225,6 +222,7 @@ SABOTAGES = {
     "truncating": "mean level kept",
     "tile-dependent noise": "tiles equal the whole",
     "unseeded noise": "same seed, same output",
+    "dice shared by threads": "same seed in every thread",
 }
 """What is broken → the check that has to notice."""
 
@@ -263,11 +261,13 @@ class SabotagedOptics(nn.Module):
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         if self.kind == "tile-dependent noise":
-            generator = torch.Generator()
-            generator.manual_seed(int(code[0, 0]))
-            return 0.02 * torch.randn(lr.shape, generator=generator)
+            return 0.02 * torch.randn(lr.shape, generator=generator(int(code[0, 0])))
         if self.kind == "unseeded noise":
             return 0.02 * torch.randn_like(lr)
+        if self.kind == "dice shared by threads":  # TorchScript makes this generator a constant (see `ops.noise.generator`)
+            shared = torch.Generator()
+            shared.manual_seed(int(code[0, 0]))
+            return 0.02 * torch.randn([1, 3, 64, 64], generator=shared).mean([2, 3], keepdim=True).expand_as(lr)
         return torch.zeros_like(lr)
 
     @torch.jit.export

@@ -32,6 +32,10 @@ UNRELATED = 0.5
 """A pair whose sides correlate less after alignment shows two different scenes; real pairs reach 0.95."""
 
 
+MEASURED_LR_PX = 400
+"""Side of the part of a pair on which its shift is measured."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two files of one scene."""
@@ -56,10 +60,10 @@ def _by_stem(folder: Path) -> dict[str, str]:
 def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
     """Pairs with equal stems (sub-folders included) in order of name, and the files of either side without a partner.
 
-    Where no stem is in both folders, endings like ``x4``, ``_HR`` and ``_LR4`` are left out of the comparison.
+    Where no stem is in both folders, or they are one folder, endings like ``x4``, ``_HR`` and ``_LR4`` are left out of the comparison.
     """
     hr, lr = _by_stem(hr_folder), _by_stem(lr_folder)
-    if not hr.keys() & lr.keys():
+    if hr_folder.resolve() == lr_folder.resolve() or not hr.keys() & lr.keys():
         hr = {SUFFIX.sub("", stem): name for stem, name in hr.items() if not re.search(r"(?i)LR[._-]?x?\d?$", stem)}
         lr = {SUFFIX.sub("", stem): name for stem, name in lr.items() if not re.search(r"(?i)(HR|GT)$", stem)}
     common = sorted(hr.keys() & lr.keys())
@@ -83,25 +87,60 @@ def scale_of(hr: images.Image, lr: images.Image) -> int | None:
 def measure_shift(hr: Tensor, lr: Tensor, scale: int) -> tuple[tuple[float, float], float]:
     """Global shift (y, x) of lr (1, h, w) against hr (1, s·h, s·w), both luma, in LR px, and the correlation left.
 
-    Coarse by phase correlation, fine by maximising the enhanced correlation coefficient (Evangelidis & Psarakis 2008),
-    which neither contrast nor brightness changes. Sharpness hardly matters: blur has no direction.
+    Coarse by phase correlation, fine by Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is linear in
+    (g, g·δt) with the gradients of the moved base, so each round is one small least-squares problem. The gain is free, and
+    blur has no direction, so neither contrast nor sharpness biases t. Both sides are band-passed: coarse bands first, to
+    catch large shifts; and without the low frequencies, on which a shift looks like a change of level.
     """
-    base: NDArray[np.float32] = np.ascontiguousarray(bicubic(hr[None], scale)[0, 0].numpy())
-    view: NDArray[np.float32] = np.ascontiguousarray(lr[0].numpy())
+    base, view = (_middle(image[0].numpy()) for image in (bicubic(hr[None], scale)[0], lr))
     height, width = view.shape
-    window = cv2.createHanningWindow((width, height), cv2.CV_32F) if min(height, width) > 8 else None
-    (x, y), _ = cv2.phaseCorrelate(view, base, window) if window is not None else ((0.0, 0.0), 0.0)
-    best: tuple[tuple[float, float], float] = ((0.0, 0.0), -1.0)
-    for start in {(round(y), round(x)), (0, 0)}:
-        warp = np.array([[1, 0, start[1]], [0, 1, start[0]]], dtype=np.float32)
-        stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
-        try:
-            correlation, warp = cv2.findTransformECC(view, base, warp, cv2.MOTION_TRANSLATION, stop, None, 5)
-        except cv2.error:  # it does not converge where the two have nothing in common
-            continue
-        if correlation > best[1]:
-            best = ((float(warp[1, 2]), float(warp[0, 2])), float(correlation))
-    return best
+    if min(height, width) < 16:
+        return (0.0, 0.0), _correlation(base, view)
+    window = cv2.createHanningWindow((width, height), cv2.CV_64F)
+    (x, y), _ = cv2.phaseCorrelate(view, base, window)
+    candidates = [_refine(base, view, start) for start in {(round(y), round(x)), (0, 0)}]
+    return max(candidates, key=lambda found: found[1])
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The middle of a plane: enough to measure one shift."""
+    top, left = (max(0, (n - MEASURED_LR_PX) // 2) for n in image.shape)
+    return image[top : top + MEASURED_LR_PX, left : left + MEASURED_LR_PX].astype(np.float64)
+
+
+def _refine(base: NDArray[np.float64], view: NDArray[np.float64], start: tuple[int, int]) -> tuple[tuple[float, float], float]:
+    shift = np.array(start, np.float64)
+    limit = min(view.shape) / 4
+    correlation = -1.0
+    for sigma in (3.0, 1.0):
+        smooth_base, smooth_view = (_band(image, sigma) for image in (base, view))
+        spline = scipy.ndimage.spline_filter(smooth_base, order=3, mode="nearest")
+        for _ in range(12):
+            rim = int(np.ceil(np.abs(shift).max() + 3 * sigma)) + 1  # what comes into the frame there has no counterpart
+            inner = (slice(rim, view.shape[0] - rim), slice(rim, view.shape[1] - rim))
+            if np.abs(shift).max() > limit or min(view.shape) <= 2 * rim + 4:
+                return (float(shift[0]), float(shift[1])), -1.0
+            moved = scipy.ndimage.shift(spline, -shift, order=3, mode="nearest", prefilter=False)
+            slope_y, slope_x = np.gradient(moved)
+            columns = np.stack([moved[inner], slope_y[inner], slope_x[inner]], -1).reshape(-1, 3)
+            gain, *slopes = np.linalg.lstsq(columns, smooth_view[inner].ravel(), rcond=None)[0]
+            step = np.array(slopes) / gain if abs(gain) > 1e-3 else np.zeros(2)
+            shift = shift + np.clip(step, -2.0, 2.0)
+            if np.abs(step).max() < 1e-3:
+                break
+        correlation = _correlation(moved[inner], smooth_view[inner])
+    return (float(shift[0]), float(shift[1])), correlation
+
+
+def _band(image: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    filtered: NDArray[np.float64] = scipy.ndimage.gaussian_filter(image, sigma) - scipy.ndimage.gaussian_filter(image, 3 * sigma)
+    return filtered
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
 
 
 class PairSet:
@@ -207,19 +246,17 @@ class Fault:
     detail: str
 
 
-def _inspect(pair: Pair, scale: int | None) -> tuple[Pair, int | None, int, str, Fault | None]:
+def _inspect(pair: Pair) -> tuple[Pair, int | None, int, str, Fault | None]:
     """Decode and measure one pair: (pair with its shift, scale, channels, pixel type, fault)."""
     try:
         hr, lr = images.read(pair.hr), images.read(pair.lr)
     except DataError as error:
         return pair, None, 0, "", Fault(pair.name, "unreadable", str(error))
-    sizes = f"HR {hr.width}×{hr.height}, LR {lr.width}×{lr.height}"
     own = scale_of(hr, lr)
     kind = str(hr.pixels.dtype)
     if own is None:
+        sizes = f"HR {hr.width}×{hr.height}, LR {lr.width}×{lr.height}"
         return pair, None, hr.channels, kind, Fault(pair.name, "mis-sized", f"{sizes}: HR is no whole multiple of LR")
-    if scale is not None and own != scale:
-        return pair, own, hr.channels, kind, Fault(pair.name, "mis-sized", f"{sizes}: scale {own}, not {scale}")
     if hr.channels != lr.channels:
         detail = f"HR has {hr.channels} channels, LR {lr.channels}"
         return pair, own, hr.channels, kind, Fault(pair.name, "mixed colour", detail)
@@ -265,7 +302,7 @@ def check(
     """
     with ThreadPoolExecutor(workers) as pool:
         found = []
-        for count, result in enumerate(pool.map(lambda pair: _inspect(pair, scale), pairs), 1):
+        for count, result in enumerate(pool.map(_inspect, pairs), 1):
             found.append(result)
             on_pair(count)
     scales = collections.Counter(own for _, own, _, _, _ in found if own is not None)
@@ -278,8 +315,9 @@ def check(
     channels, dtype = colours.most_common(1)[0][0] if colours else (0, "")
     good, faults = [], []
     for pair, own, own_channels, own_dtype, fault in found:
-        if fault is None and own != agreed:
-            fault = Fault(pair.name, "mis-sized", f"scale {own}, while most pairs have {agreed}")
+        if own is not None and own != agreed:  # whatever else was found follows from it
+            rule = f"not {scale}" if scale is not None else f"while most pairs have {agreed}"
+            fault = Fault(pair.name, "mis-sized", f"scale {own}, {rule}")
         if fault is None and own_channels != channels:
             kinds = {1: "gray", 3: "RGB"}
             fault = Fault(

@@ -32,8 +32,8 @@ class Config(Strict):
 
     kernel_size: int | None = Field(default=None, ge=1, le=63)
     """Taps per side, even at even scales, odd at odd ones; unset: 20 or 21."""
-    ridge: float = Field(default=1e-4, ge=0.0)
-    """Weight of Σ kernel², relative to the mean power that a tap sees; guards against 8-bit noise."""
+    ridge: float = Field(default=1e-3, ge=0.0)
+    """Weight of Σ kernel², relative to the mean power that a tap sees; keeps 8-bit noise out of the taps."""
     per_channel: bool = False
     """One kernel for each channel instead of one for all, fitted on luma."""
     gain: Literal["one", "apply", "drop"] = "one"

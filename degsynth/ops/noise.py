@@ -10,6 +10,17 @@ import torch
 from torch import Tensor
 
 
+def generator(seed: int) -> torch.Generator:
+    """A CPU generator of its own, in TorchScript as well.
+
+    TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads then draw from
+    each other's stream. A device that depends on an argument keeps it from being folded; both spellings are the CPU.
+    """
+    made = torch.Generator(device="cpu" if seed % 2 == 0 else "cpu:0")
+    made.manual_seed(seed)
+    return made
+
+
 def block_seed(seed: int, row: int, column: int) -> int:
     """A 63-bit hash of a seed and a block's place: multiply, add, xor-shift twice (wrap-around is intended)."""
     x = (seed * 6364136223846793005 + row * 1442695040888963407 + column * 2685821657736338717) & 0x7FFFFFFFFFFFFFFF
@@ -26,11 +37,10 @@ def block_field(seed: int, y: int, x: int, height: int, width: int, channels: in
     out = torch.empty(1, channels, height, width)
     if channels == 0 or height == 0 or width == 0:
         return out
-    generator = torch.Generator()
     for row in range(y // block, (y + height - 1) // block + 1):
         for column in range(x // block, (x + width - 1) // block + 1):
-            generator.manual_seed(block_seed(seed, row, column))
-            values = torch.randn(1, channels, block, block, generator=generator)
+            dice = generator(block_seed(seed, row, column))
+            values = torch.randn(1, channels, block, block, generator=dice)
             top, bottom = max(y, row * block), min(y + height, (row + 1) * block)
             left, right = max(x, column * block), min(x + width, (column + 1) * block)
             out[:, :, top - y : bottom - y, left - x : right - x] = values[
@@ -41,6 +51,4 @@ def block_field(seed: int, y: int, x: int, height: int, width: int, channels: in
 
 def uniform(seed: int, low: float, high: float) -> float:
     """One number from [low, high): what an image has one of, e.g. its AWGN σ."""
-    generator = torch.Generator()
-    generator.manual_seed(seed)
-    return low + (high - low) * float(torch.rand(1, generator=generator, dtype=torch.float64))
+    return low + (high - low) * float(torch.rand(1, generator=generator(seed), dtype=torch.float64))

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from torch import Tensor
+
+from degsynth.data import pairs, patches
+from degsynth.errors import DataError
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.kernels import gaussian
+from degsynth.ops.resample import luma
+from tests.conftest import save_png
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr"),
+    [
+        (["a.png", "s/b.jpg"], ["a.tif", "s/b.png"]),
+        (["0001.png", "0002.png"], ["0001x4.png", "0002x4.png"]),
+        (["Canon_001_HR.png", "Canon_002_HR.png"], ["Canon_001_LR4.png", "Canon_002_LR4.png"]),
+    ],
+)
+def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
+    for side, names in (("HR", hr), ("LR", lr)):
+        for name in names:
+            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / side / name).touch()
+    found, alone = pairs.match(tmp_path / "HR", tmp_path / "LR")
+    assert [(p.hr.name, p.lr.name) for p in found] == [(Path(h).name, Path(low).name) for h, low in zip(hr, lr, strict=True)]
+    assert alone == []
+
+
+def test_both_sides_in_one_folder(tmp_path: Path) -> None:
+    """RealSR keeps Canon_001_HR.png beside Canon_001_LR4.png."""
+    for name in ("Canon_001_HR.png", "Canon_001_LR4.png", "Canon_002_HR.png", "Canon_002_LR4.png"):
+        (tmp_path / name).touch()
+    found, _ = pairs.match(tmp_path, tmp_path)
+    assert {(p.hr.name, p.lr.name) for p in found} == {
+        ("Canon_001_HR.png", "Canon_001_LR4.png"),
+        ("Canon_002_HR.png", "Canon_002_LR4.png"),
+    }
+
+
+def test_no_common_stem(tmp_path: Path) -> None:
+    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
+    save_png(tmp_path / "LR/b.png", torch.rand(1, 4, 4))
+    with pytest.raises(DataError, match=r"no file of .*HR \(a\.png"):
+        pairs.match(tmp_path / "HR", tmp_path / "LR")
+
+
+def test_one_stem_twice_is_ambiguous(tmp_path: Path) -> None:
+    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
+    (tmp_path / "HR/a.jpg").touch()
+    save_png(tmp_path / "LR/a.png", torch.rand(1, 4, 4))
+    with pytest.raises(DataError, match=r"both a\.jpg and a\.png"):
+        pairs.match(tmp_path / "HR", tmp_path / "LR")
+
+
+def shifted_pair(shot: Tensor, scale: int, shift: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """HR, and an LR that looks ``shift`` LR px further, by a Gaussian off its centre."""
+    size = 28 if scale % 2 == 0 else 29  # wide enough to hold a Gaussian that lies 4 px off its centre
+    kernel = gaussian(size, 0.6 * scale, 0.6 * scale, shift=(shift[0] * scale, shift[1] * scale))
+    return shot, blur_decimate(shot[None], kernel[None].float(), scale)[0]
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.25, -0.4), (-1.3, 0.8)])
+def test_shift_is_measured(scale: int, shift: tuple[float, float], photographs: list[Tensor]) -> None:
+    for shot in photographs:
+        hr, lr = shifted_pair(luma(shot), scale, shift)
+        noisy = lr + 0.01 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(0))
+        found, correlation = pairs.measure_shift(hr, (0.8 * noisy + 0.05).clamp(0, 1), scale)
+        assert found == pytest.approx(shift, abs=0.03)
+        assert correlation > 0.9
+
+
+def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
+    """Scale 2; four sound pairs and one of every fault."""
+    kernel = gaussian(8, 1.0, 1.0)[None].float()
+    for number, shot in enumerate(shots):
+        hr = shot[:, :120, :120]
+        save_png(folder / f"HR/good{number}.png", hr)
+        save_png(folder / f"LR/good{number}.png", blur_decimate(hr[None], kernel, 2)[0])
+    hr = shots[0][:, :120, :120]
+    lr = blur_decimate(hr[None], kernel, 2)[0]
+
+    def write(name: str, high: Tensor | bytes, low: Tensor | bytes) -> None:
+        for side, content in (("HR", high), ("LR", low)):
+            path = folder / side / f"{name}.png"
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                save_png(path, content)
+
+    write("empty", b"", lr)
+    write("text", hr, b"no picture")
+    write("wrong_scale", hr, lr[:, :40, :40])
+    write("wrong_size", hr, lr[:, :50, :60])
+    write("constant", hr, torch.full_like(lr, 0.5))
+    write("gray", luma(hr), luma(lr))
+    write("half_gray", hr, luma(lr))
+    # LR pixel i shows what lies at HR block i + (−3, +2).
+    write("moved", shots[0][:, 6:126, :120], blur_decimate(shots[0][None, :, :120, 4:124], kernel, 2)[0])
+    write("other_scene", shots[1][:, :120, :120], lr)
+    return folder / "HR", folder / "LR"
+
+
+def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None:
+    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    checked = pairs.check(found)
+    assert (checked.scale, checked.channels, checked.dtype) == (2, 3, "uint8")
+    assert [pair.name for pair in checked.pairs] == ["good0", "good1", "good2", "good3"]
+    assert checked.median_shift() < 0.02
+    assert {fault.name: fault.kind for fault in checked.faults} == {
+        "empty": "unreadable",
+        "text": "unreadable",
+        "wrong_scale": "mis-sized",
+        "wrong_size": "mis-sized",
+        "constant": "constant",
+        "gray": "mixed colour",
+        "half_gray": "mixed colour",
+        "moved": "misaligned",
+        "other_scene": "misaligned",
+    }
+    moved = next(fault for fault in checked.faults if fault.name == "moved")
+    assert re.search(r"\(-(2\.9|3\.0)\d, \+(1\.9|2\.0)\d\) LR px", moved.detail)
+    assert "moved" in [pair.name for pair in pairs.check(found, register=True).pairs]
+
+
+def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> None:
+    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    checked = pairs.check(found, scale=3)
+    assert [pair.name for pair in checked.pairs] == []
+    assert "scale 2, not 3" in next(f.detail for f in checked.faults if f.name == "good0")
+
+
+def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]) -> None:
+    shift = (0.3, -0.45)
+    for number, shot in enumerate(photographs):
+        hr, lr = shifted_pair(shot, 2, shift)
+        save_png(tmp_path / f"HR/{number}.png", hr)
+        save_png(tmp_path / f"LR/{number}.png", lr)
+    checked = pairs.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
+    for index, (hr, lr) in enumerate(pairs.PairSet(checked.pairs, 2, 3, register=True)):
+        assert checked.pairs[index].shift == pytest.approx(shift, abs=0.03)
+        assert pairs.measure_shift(luma(hr), luma(lr), 2)[0] == pytest.approx((0, 0), abs=0.03)
+        # Where it was moved by whole pixels nothing but rolling happens.
+        whole = scipy.ndimage.shift(hr[0].numpy(), [-2, 4], order=5, mode="nearest")
+        assert np.allclose(whole[20:-20, 20:-20], np.roll(hr[0].numpy(), (-2, 4), (0, 1))[20:-20, 20:-20], atol=1e-4)
+
+
+@pytest.fixture
+def pair_set(tmp_path: Path, photographs: list[Tensor]) -> pairs.PairSet:
+    for number, shot in enumerate(photographs * 3):
+        hr = shot[:, :121, :90]
+        save_png(tmp_path / f"HR/{number:02}.png", hr)
+        save_png(tmp_path / f"LR/{number:02}.png", blur_decimate(hr[None, :, :120], gaussian(4, 1, 1)[None].float(), 2)[0])
+    checked = pairs.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0])
+    return pairs.PairSet(checked.pairs, checked.scale, checked.channels)
+
+
+def test_hr_is_cropped_to_whole_lr_pixels(pair_set: pairs.PairSet) -> None:
+    assert all(hr.shape == (3, 120, 90) and lr.shape == (3, 60, 45) for hr, lr in pair_set)
+
+
+def test_held_out_pairs_are_never_fitted(pair_set: pairs.PairSet) -> None:
+    train, held = pair_set.held_out_split(seed=4)
+    names = [pair.name for pair in train.pairs], [pair.name for pair in held.pairs]
+    assert len(names[1]) == 1
+    assert sorted(names[0] + names[1]) == [pair.name for pair in pair_set.pairs]
+    again = pair_set.held_out_split(seed=4)[1]
+    assert [pair.name for pair in again.pairs] == names[1]
+    assert len({pair_set.held_out_split(seed)[1].pairs[0].name for seed in range(12)}) > 2
+    with pytest.raises(DataError, match="too few"):
+        pair_set.subset([0]).held_out_split(0)
+
+
+def test_cache_keeps_its_budget_and_changes_nothing(pair_set: pairs.PairSet) -> None:
+    small = pairs.PairSet(pair_set.pairs, 2, 3, cache_bytes=100_000)
+    for index in (0, 5, 0, 7, 5):
+        assert all(torch.equal(a, b) for a, b in zip(small.tensors(index), pair_set.tensors(index), strict=True))
+        assert sum(hr.pixels.nbytes + lr.pixels.nbytes for hr, lr in small._cache.values()) <= 100_000
+    assert len(pair_set._cache) == 3
+
+
+def test_fingerprint_follows_the_bytes(pair_set: pairs.PairSet) -> None:
+    before = pair_set.fingerprint()
+    assert before == pair_set.fingerprint()
+    pair_set.pairs[0].lr.write_bytes(pair_set.pairs[1].lr.read_bytes())
+    assert pair_set.fingerprint() != before
+
+
+def test_patches_are_a_function_of_seed_and_step(pair_set: pairs.PairSet) -> None:
+    first = patches.batch(pair_set, seed=1, step=9, size=4, patch=16)
+    assert first["hr"].shape == (4, 3, 32, 32)
+    assert first["lr"].shape == (4, 3, 16, 16)
+    patches.batch(pair_set, seed=1, step=8, size=4, patch=16)
+    assert torch.equal(patches.batch(pair_set, 1, 9, 4, 16)["hr"], first["hr"])
+    for other in (patches.batch(pair_set, 2, 9, 4, 16), patches.batch(pair_set, 1, 10, 4, 16)):
+        assert not torch.equal(other["hr"], first["hr"])
+    # The two sides belong together: LR is HR blurred, away from the crop's border.
+    again = blur_decimate(first["hr"], gaussian(4, 1, 1)[None].float(), 2)
+    assert float((again - first["lr"])[..., 1:-1, 1:-1].abs().max()) < 0.6 / 255
+    with pytest.raises(DataError, match="smaller than the patch"):
+        patches.batch(pair_set, 0, 0, 1, 64)

@@ -1,0 +1,77 @@
+"""What every method of the table owes. A new method is picked up without a change here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from degsynth import checkpoint, fit, methods, selftest
+from degsynth.config import build
+from degsynth.errors import ConfigError
+from degsynth.ops.kernels import gaussian
+
+Folders = Callable[..., tuple[Path, Path]]
+
+
+@pytest.fixture(params=list(methods.METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_config_survives_its_own_toml(name: str) -> None:
+    module = methods.get(name)
+    assert {"default", "paper"} <= set(module.PRESETS)
+    for preset in module.PRESETS.values():
+        config = build(module.Config, preset, name)
+        assert build(module.Config, config.model_dump(), name) == config
+    for field, info in module.Config.model_fields.items():
+        assert info.description, f"{name}.{field} has no docstring"
+
+
+def test_unknown_option_names_the_nearest(name: str) -> None:
+    module = methods.get(name)
+    known = next(iter(module.Config.model_fields))
+    with pytest.raises(ConfigError, match=f"did you mean '{known}'"):
+        build(module.Config, {known + "x": 1}, f"method {name}")
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders, tmp_path: Path) -> None:
+    """Fit on small pairs, then: the run directory is whole, the checkpoint passes the self-test, twice the same fit."""
+    hr, lr = pair_folders(gaussian(10 if scale % 2 == 0 else 11, 0.8, 1.1), scale, side=180)
+    options = fit.FitOptions(method=name, hr=str(hr), lr=str(lr))
+    models = []
+    for run in ("first", "second"):
+        fit.run(options, {}, tmp_path / run)
+        assert {"config.toml", "log.jsonl", "fit.json", "checkpoint.pt", "previews"} <= {
+            p.name for p in (tmp_path / run).iterdir()
+        }
+        models.append(checkpoint.load(tmp_path / run / "checkpoint.pt"))
+    selftest.require(models[0])
+    probe = checkpoint.probe_image(models[0].spec)
+    assert torch.equal(models[0].degrader.degrade(probe, 3), models[1].degrader.degrade(probe, 3))
+    assert models[0].spec.held_out is not None
+    assert models[0].spec.held_out["model"]["psnr_y"] > models[0].spec.held_out["bicubic"]["psnr_y"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_gray_pairs(name: str, dtype: str, pair_folders: Folders, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
+    import numpy as np
+
+    from degsynth.ops.blur import blur_decimate
+    from degsynth.ops.resample import luma
+    from tests.conftest import save_png
+
+    for number, shot in enumerate(photographs):
+        gray = luma(shot)[:, :180, :180]
+        lr = blur_decimate(gray[None], gaussian(8, 0.8, 1.1)[None].float(), 2)[0]
+        save_png(tmp_path / f"HR/{number}.png", gray, np.dtype(dtype).type)
+        save_png(tmp_path / f"LR/{number}.png", lr, np.dtype(dtype).type)
+    record = fit.run(
+        fit.FitOptions(method=name, hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR")), {}, tmp_path / "run"
+    )
+    assert (record["channels"], record["dtype"]) == (1, dtype)
+    selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))

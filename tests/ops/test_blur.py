@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from degsynth.ops.blur import blur_decimate, half_width
+from degsynth.ops.kernels import gaussian
+from degsynth.ops.resample import area, bicubic, luma
+
+
+def assembled(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """The slow obvious twin: every LR pixel an inner product around HR coordinate s·i + (s − 1)/2, indices clamped."""
+    height, width = hr.shape[-2:]
+    size = kernel.shape[-1]
+    out = torch.zeros(height // scale, width // scale, dtype=torch.float64)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for a in range(size):
+                for b in range(size):
+                    y = scale * i + (scale - 1) / 2 + a - (size - 1) / 2
+                    x = scale * j + (scale - 1) / 2 + b - (size - 1) / 2
+                    assert y == int(y)
+                    pixel = hr[min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)]
+                    out[i, j] += kernel[a, b] * pixel
+    return out
+
+
+@given(st.integers(1, 4), st.integers(0, 4), st.integers(1, 5), st.integers(1, 5), st.integers(0, 999))
+def test_equals_the_definition(scale: int, half: int, height: int, width: int, seed: int) -> None:
+    size = scale + 2 * half
+    generator = torch.Generator().manual_seed(seed)
+    hr = torch.rand(height * scale, width * scale, generator=generator)
+    kernel = torch.randn(size, size, generator=generator)
+    fast = blur_decimate(hr[None, None], kernel[None], scale)[0, 0]
+    assert torch.allclose(fast.double(), assembled(hr.double(), kernel.double(), scale), atol=1e-5)
+
+
+def test_per_channel_kernels_blur_their_channel() -> None:
+    hr = torch.rand(2, 3, 24, 18)
+    kernels = torch.rand(3, 4, 4)
+    out = blur_decimate(hr, kernels, 2)
+    for channel in range(3):
+        alone = blur_decimate(hr[:, channel : channel + 1], kernels[channel : channel + 1], 2)
+        assert torch.equal(out[:, channel : channel + 1], alone)
+
+
+@pytest.mark.parametrize(("size", "scale"), [(3, 2), (4, 3), (2, 3), (5, 4), (12, 1)])
+def test_kernels_that_cannot_be_centred_are_refused(size: int, scale: int) -> None:
+    with pytest.raises(ValueError, match="centred"):
+        half_width(size, scale)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_a_ramp_keeps_its_phase(scale: int) -> None:
+    """A linear ramp through any symmetric kernel: LR pixel i holds the ramp at s·i + (s − 1)/2."""
+    size = 8 if scale % 2 == 0 else 9
+    ramp = torch.arange(40 * scale, dtype=torch.float32).expand(1, 1, 12 * scale, -1) / 200
+    wanted = (scale * torch.arange(40) + (scale - 1) / 2) / 200
+    for lr in (blur_decimate(ramp, gaussian(size, 1.0, 1.5)[None].float(), scale), bicubic(ramp, scale), area(ramp, scale)):
+        assert torch.allclose(lr[0, 0, 6, 6:-6], wanted[6:-6], atol=1e-5)
+
+
+def test_luma_of_gray_rgb_and_many() -> None:
+    rgb = torch.rand(2, 3, 5, 7)
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    assert torch.allclose(luma(rgb)[:, 0], (rgb * weights[:, None, None]).sum(1), atol=1e-6)
+    assert torch.equal(luma(rgb[:, :1]), rgb[:, :1])
+    assert torch.equal(luma(rgb[:, :2]), rgb[:, :2].mean(1, keepdim=True))
+
+
+def test_bicubic_at_scale_one_is_the_image() -> None:
+    hr = torch.rand(1, 3, 9, 9)
+    assert bicubic(hr, 1) is hr
+
+
+@pytest.mark.parametrize(("size", "scale"), [(21, 1), (20, 2), (21, 3), (20, 4)])
+def test_any_window_is_bit_equal_to_the_whole(size: int, scale: int) -> None:
+    """What makes outputs independent of tile, batch and thread count, down to the last bit."""
+    hr = torch.rand(3, 3, 96 * scale, 70 * scale)
+    kernel = torch.randn(1, size, size) / size
+    whole = blur_decimate(hr, kernel, scale)
+    reach = -(-half_width(size, scale) // scale)
+    top, left = 20, 31
+    window = blur_decimate(hr[1:2, :, top * scale : (top + 60) * scale, left * scale :], kernel, scale)
+    assert torch.equal(window[0, :, reach:-reach, reach:], whole[1, :, top + reach : top + 60 - reach, left + reach :])

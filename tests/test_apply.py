@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from degsynth import apply
+from degsynth.apply import Options
+from degsynth.checkpoint import Checkpoint
+from degsynth.data import images
+from degsynth.data.manifest import Manifest, Row
+from degsynth.errors import ConfigError, DataError
+from degsynth.render import Noise
+from tests.conftest import save_png
+from tests.doubles import PoolOptics, save_double
+from tests.test_selftest import linear_double, stochastic
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Scale 2; random kernel and noise: everything that could go wrong with seeds, can."""
+    return stochastic(tmp_path_factory.mktemp("model") / "model.pt", 2)
+
+
+@pytest.fixture
+def hr(tmp_path: Path, photographs: list[Tensor]) -> Path:
+    """Ten images in two folders, among them one odd size."""
+    for number in range(10):
+        shot = photographs[number % 4][:, : 130 - 3 * number, 10 * number : 10 * number + 100]
+        save_png(tmp_path / "HR" / ("sub" if number % 3 == 0 else "") / f"shot {number}.png", shot)
+    return tmp_path / "HR"
+
+
+def contents(out: Path) -> dict[str, str]:
+    """Hash of every file below ``out``, by name."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_tree_that_it_writes(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    summary = apply.run(model, hr, tmp_path / "out")
+    assert (summary.done, summary.failed) == (10, 0)
+    names = {p.relative_to(hr).as_posix() for p in hr.rglob("*.png")}
+    for side in ("hr", "lr"):
+        assert {p.relative_to(tmp_path / "out" / side).as_posix() for p in (tmp_path / "out" / side).rglob("*.png")} == names
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"hr", "lr", "manifest.jsonl", "dataset.json"}
+    for row in Manifest(tmp_path / "out").read():
+        high, low = images.read(tmp_path / "out" / str(row.hr)), images.read(tmp_path / "out" / str(row.lr))
+        assert (high.height, high.width) == (2 * low.height, 2 * low.width) == row.hr_size
+        assert row.lr_sha256 == contents(tmp_path / "out")[str(row.lr)]
+        kept = os.path.samefile(tmp_path / "out" / str(row.hr), hr / row.source)
+        assert kept == (row.hr_kept == "hard") == (not row.cropped)
+        assert row.noise == "learned"
+    described = json.loads((tmp_path / "out/dataset.json").read_text())
+    assert described["made_by"]["model_sha256"] == model.sha256
+
+
+def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """Row by row: degrade(hr, seed), rounded, is the file."""
+    apply.run(model, hr, tmp_path / "out")
+    for row in Manifest(tmp_path / "out").read():
+        high = images.to_tensor(images.read(tmp_path / "out" / str(row.hr)).pixels)
+        expected = images.quantise(model.degrader.degrade(high[None], row.seed)[0], np.dtype(np.uint8))
+        assert np.array_equal(images.read(tmp_path / "out" / str(row.lr)).pixels, expected)
+
+
+@pytest.mark.parametrize("options", [Options(workers=1), Options(workers=5), Options(tile=16), Options(tile=37, workers=3)])
+def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """Workers, tiles, the absolute path and a limit change nothing; another seed does."""
+    noise = Noise(awgn=(2.0, 6.0))
+    apply.run(model, hr, tmp_path / "a", Options(noise=noise))
+    shutil.copytree(hr, tmp_path / "moved" / "elsewhere")
+    apply.run(model, tmp_path / "moved" / "elsewhere", tmp_path / "b", replace(options, noise=noise))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    apply.run(model, hr, tmp_path / "few", Options(noise=noise, limit=3))
+    few = contents(tmp_path / "few")
+    assert sum(name.startswith("lr/") for name in few) == 3
+    assert all(contents(tmp_path / "a")[name] == digest for name, digest in few.items() if name.startswith("lr/"))
+    apply.run(model, hr, tmp_path / "other", Options(noise=noise, seed=1))
+    other = contents(tmp_path / "other")
+    assert all(other[name] != digest for name, digest in contents(tmp_path / "a").items() if name.startswith("lr/"))
+
+
+def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """The difference of two runs is noise of the σ asked for: kernel and grain are the same. On 16 bit, to see it well."""
+    model = stochastic(tmp_path / "m.pt", 2)
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", 0.6 * shot[:, :240, :240] + 0.2, np.uint16)
+    apply.run(model, tmp_path / "HR", tmp_path / "without")
+    apply.run(model, tmp_path / "HR", tmp_path / "with", Options(noise=Noise(awgn=(2.0, 8.0))))
+    sigmas = []
+    for row in Manifest(tmp_path / "with").read():
+        a, b = (images.read(tmp_path / side / str(row.lr)).pixels.astype(float) for side in ("with", "without"))
+        assert row.awgn_sigma is not None
+        assert np.std(a - b) / 257 == pytest.approx(row.awgn_sigma, rel=0.02)
+        sigmas.append(row.awgn_sigma)
+    assert len(set(sigmas)) == 4
+    assert all(2 <= sigma <= 8 for sigma in sigmas)
+
+
+def test_learned_noise_off_keeps_the_kernel(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "clean", Options(noise=Noise(learned=False)))
+    for row in Manifest(tmp_path / "clean").read():
+        high = images.to_tensor(images.read(tmp_path / "clean" / str(row.hr)).pixels)[None]
+        code = model.degrader.draw(row.seed)
+        field = model.degrader.field(row.seed, 0, 0, high.shape[2] // 2, high.shape[3] // 2, 3)
+        expected = images.quantise(model.degrader.clean(high, code, field)[0], np.dtype(np.uint8))
+        assert np.array_equal(images.read(tmp_path / "clean" / str(row.lr)).pixels, expected)
+        assert row.noise == "none"
+
+
+def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """Everything that a folder of photos may hold: each good file is written, each bad one is a row with its reason."""
+    folder, shot = tmp_path / "HR", photographs[0][:, :128, :128]
+    save_png(folder / "good.png", shot)
+    save_png(folder / "gray.png", shot[:1])
+    save_png(folder / "deep.png", shot, np.uint16)
+    save_png(folder / "odd size ß 漢.png", shot[:, :125, :103])
+    save_png(folder / "dup.png", shot)
+    (folder / "dup.jpg").write_bytes(cv2.imencode(".jpg", np.full((64, 64, 3), 90, np.uint8))[1].tobytes())
+    save_png(folder / "tiny.png", shot[:, :3, :3])
+    save_png(folder / "sub/inner.png", shot)
+    alpha = images.Image(images.quantise(shot, np.dtype(np.uint8)), np.tile(2 * np.arange(128, dtype=np.uint8), (128, 1)))
+    (folder / "alpha.png").write_bytes(images.encode(alpha, ".png"))
+    deep = images.Image(images.quantise(shot[:1], np.dtype(np.uint16)))
+    (folder / "scan.TIF").write_bytes(images.encode(deep, ".tif"))
+    whole = (folder / "good.png").read_bytes()
+    (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "renamed.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("hello")
+
+    model = linear_double(tmp_path / "m.pt", 4)
+    rows: list[Row] = []
+    summary = apply.run(model, folder, tmp_path / "out", on_row=lambda row, total: rows.append(row))
+    assert (summary.done, summary.failed, summary.ignored) == (9, 4, ["notes.txt"])
+    failed = {row.source: str(row.error) for row in rows if row.status == "failed"}
+    assert failed.keys() == {"tiny.png", "truncated.png", "empty.png", "renamed.jpg"}
+    assert "smaller than one LR pixel" in failed["tiny.png"]
+    assert "0 bytes" in failed["empty.png"]
+
+    def made(name: str) -> tuple[images.Image, images.Image]:
+        row = next(row for row in rows if row.source == name)
+        return images.read(tmp_path / "out" / str(row.hr)), images.read(tmp_path / "out" / str(row.lr))
+
+    assert made("gray.png")[1].channels == 1
+    assert made("deep.png")[1].pixels.dtype == np.uint16
+    assert made("scan.TIF")[1].pixels.dtype == np.uint16
+    assert (tmp_path / "out/lr/scan.tif").is_file()
+    high, low = made("odd size ß 漢.png")
+    assert (high.height, high.width) == (124, 100) == (4 * low.height, 4 * low.width)
+    assert (tmp_path / "out/lr/dup.png").is_file()
+    assert (tmp_path / "out/lr/dup_jpg.png").is_file()
+    assert (tmp_path / "out/hr/dup_jpg.jpg").is_file()
+    carried = made("alpha.png")[1].alpha
+    assert carried is not None
+    assert carried[0].tolist() == [8 * i + 3 for i in range(32)]
+    # Nothing but images in the two folders, and as many on either side.
+    assert sum(p.is_file() for p in (tmp_path / "out/hr").rglob("*")) == 9
+    assert sum(p.is_file() for p in (tmp_path / "out/lr").rglob("*")) == 9
+
+
+def test_gray_into_a_colour_model_is_a_failed_row(tmp_path: Path, photographs: list[Tensor]) -> None:
+    model = save_double(tmp_path / "m.pt", PoolOptics(2, 12), 2, clean_halo=5, stochastic=True, channels=[3])
+    save_png(tmp_path / "HR/gray.png", photographs[0][:1])
+    save_png(tmp_path / "HR/rgb.png", photographs[0])
+    rows: list[Row] = []
+    summary = apply.run(model, tmp_path / "HR", tmp_path / "out", on_row=lambda row, total: rows.append(row))
+    assert (summary.done, summary.failed) == (1, 1)
+    assert "the image is gray, the model takes RGB" in next(str(r.error) for r in rows if r.error)
+
+
+@pytest.mark.parametrize("link", ["hard", "symlink", "copy"])
+def test_hr_is_kept_not_encoded_again(link: str, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "out", Options(link=link))  # type: ignore[arg-type]
+    row = next(row for row in Manifest(tmp_path / "out").read() if not row.cropped)
+    kept = tmp_path / "out" / str(row.hr)
+    assert kept.read_bytes() == (hr / row.source).read_bytes()
+    assert kept.is_symlink() == (link == "symlink")
+    assert kept.stat().st_nlink == (2 if link == "hard" else 1) or link == "symlink"
+    assert row.hr_kept == link
+
+
+def test_rotated_photos_are_written_upright(model: Checkpoint, tmp_path: Path) -> None:
+    picture = np.kron(np.arange(24, dtype=np.uint8).reshape(4, 6) * 10, np.ones((8, 8), np.uint8))
+    jpeg = cv2.imencode(".jpg", cv2.merge([picture] * 3))[1].tobytes()
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00" + bytes(4)
+    (tmp_path / "HR").mkdir()
+    (tmp_path / "HR/a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    apply.run(model, tmp_path / "HR", tmp_path / "out")
+    assert images.read(tmp_path / "out/hr/a.png").pixels.shape == (48, 32, 3)
+    assert images.read(tmp_path / "out/lr/a.png").pixels.shape == (24, 16, 3)
+
+
+def test_one_file_as_hr(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """A single file has the seed that it has as a member of its folder."""
+    apply.run(model, hr, tmp_path / "all")
+    apply.run(model, hr / "shot 1.png", tmp_path / "one")
+    assert contents(tmp_path / "one")["lr/shot 1.png"] == contents(tmp_path / "all")["lr/shot 1.png"]
+
+
+def test_refusals_before_anything_is_written(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    cases = [
+        (hr, hr, "inside each other"),
+        (hr, hr / "out", "inside each other"),
+        (hr, tmp_path, "inside each other"),
+        (tmp_path / "nowhere", tmp_path / "out", "no such folder"),
+    ]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.txt").touch()
+    (tmp_path / "file").touch()
+    cases += [(hr, tmp_path / "full", "not empty"), (hr, tmp_path / "file", "is a file")]
+    before = contents(tmp_path)
+    for source, out, message in cases:
+        with pytest.raises((ConfigError, DataError), match=message):
+            apply.run(model, source, out)
+    for existing in ("resume", "overwrite"):
+        with pytest.raises(ConfigError, match="not written by degsynth"):
+            apply.run(model, hr, tmp_path / "full", Options(existing=existing))  # type: ignore[arg-type]
+    assert contents(tmp_path) == before
+
+
+def test_an_existing_data_set(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    apply.run(model, hr, out)
+    before = contents(out)
+    with pytest.raises(ConfigError, match="--resume"):
+        apply.run(model, hr, out)
+    assert apply.run(model, hr, out, Options(existing="resume")).resumed == 10
+    with pytest.raises(ConfigError, match="was made with seed 0, now it is 7"):
+        apply.run(model, hr, out, Options(existing="resume", seed=7))
+    assert contents(out) == before
+    (out / "lr/shot 1.png").unlink()
+    assert apply.run(model, hr, out, Options(existing="resume")).resumed == 9
+    assert contents(out) == before
+    assert apply.run(model, hr, out, Options(existing="overwrite", seed=7)).resumed == 0
+    assert contents(out) != before
+    assert (hr / "shot 1.png").is_file()
+
+
+def test_a_failure_mended_is_done_on_resume(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    good = (hr / "shot 1.png").read_bytes()
+    (hr / "shot 1.png").write_bytes(b"")
+    assert apply.run(model, hr, tmp_path / "out").failed == 1
+    (hr / "shot 1.png").write_bytes(good)
+    assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).failed == 0
+    apply.run(model, hr, tmp_path / "straight")
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+
+
+def start(model: Checkpoint, hr: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "degsynth", "apply", str(model.path), str(hr), str(out), "--workers", "1", *more]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def wait_for_rows(out: Path, count: int) -> None:
+    manifest = out / "manifest.jsonl"
+    deadline = time.monotonic() + 60
+    while not manifest.exists() or manifest.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < deadline, "apply wrote nothing"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def many(tmp_path: Path, photographs: list[Tensor]) -> Path:
+    """Enough work to be interrupted in the middle of."""
+    for number in range(80):
+        save_png(tmp_path / f"many/{number:03}.png", photographs[number % 4][:, :, : 399 - number % 7])
+    return tmp_path / "many"
+
+
+def test_asked_to_stop(model: Checkpoint, many: Path, tmp_path: Path) -> None:
+    """What has begun is finished, nothing else; resuming ends as if nobody had asked."""
+    seen: list[Row] = []
+    options = Options(workers=1)
+    summary = apply.run(model, many, tmp_path / "out", options, lambda row, n: seen.append(row), lambda: len(seen) >= 2)
+    assert summary.interrupted
+    assert 2 <= summary.done == len(seen) < 20
+    apply.run(model, many, tmp_path / "out", Options(existing="resume"))
+    apply.run(model, many, tmp_path / "straight")
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_resumed(number: int, model: Checkpoint, many: Path, tmp_path: Path) -> None:
+    """Whatever ends it, --resume ends in the same bytes as a run that nobody disturbed."""
+    process = start(model, many, tmp_path / "out", "--awgn", "1:4")
+    wait_for_rows(tmp_path / "out", 5)
+    process.send_signal(number)
+    code = process.wait()
+    assert code == (-number if number == signal.SIGKILL else 128 + number)
+    done = len(Manifest(tmp_path / "out").read())
+    assert 5 <= done < 80, "it was not interrupted in the middle"
+    assert start(model, many, tmp_path / "out", "--awgn", "1:4", "--resume").wait() == 0
+    apply.run(model, many, tmp_path / "straight", Options(noise=Noise(awgn=(1.0, 4.0))))
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+
+
+def test_torch_threads_do_not_matter(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "a")
+    torch.set_num_threads(2)
+    x = torch.rand(1, 3, 64, 64)
+    two = model.degrader.degrade(x, 1)
+    torch.set_num_threads(1)
+    assert torch.equal(two, model.degrader.degrade(x, 1))

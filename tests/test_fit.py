@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tomllib
+import torch
+from torch import Tensor
+
+from degsynth import checkpoint, fit
+from degsynth.errors import ConfigError, DataError
+from degsynth.ops.kernels import gaussian
+from tests.conftest import save_png
+
+Folders = Callable[..., tuple[Path, Path]]
+SMALL = {"kernel_size": 8}
+
+
+@pytest.fixture
+def folders(pair_folders: Folders) -> dict[str, str]:
+    hr, lr = pair_folders(gaussian(8, 1.0, 1.2), 2, side=120)
+    return {"method": "linear", "hr": str(hr), "lr": str(lr)}
+
+
+def test_the_run_directory(folders: dict[str, str], tmp_path: Path) -> None:
+    record = fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "runs/a")
+    assert {p.name for p in (tmp_path / "runs/a").iterdir()} == {
+        "config.toml", "log.jsonl", "previews", "checkpoint.pt", "fit.json",
+    }  # fmt: skip
+    config = tomllib.loads((tmp_path / "runs/a/config.toml").read_text())
+    assert set(config["method"]) == {"kernel_size", "ridge", "per_channel", "gain", "offset", "border"}
+    assert config["fit"]["scale"] == 2
+    written = json.loads((tmp_path / "runs/a/fit.json").read_text())
+    assert written["held_out"]["mean"] == record["held_out"]["mean"]
+    assert len(written["pairs"]["fitted"]) == 3
+    assert len(written["pairs"]["held_out"]) == 1
+    spec = checkpoint.load(tmp_path / "runs/a/checkpoint.pt").spec
+    assert spec.held_out == record["held_out"]["mean"]
+    assert spec.data_fingerprint == written["data_fingerprint"]
+    preview = cv2.imread(str(tmp_path / "runs/a/previews/held_out.png"))
+    assert preview.shape[0] > 200
+    assert preview.std() > 20
+
+
+def test_the_held_out_pair_does_not_enter(folders: dict[str, str], tmp_path: Path) -> None:
+    """Replacing its LR by a darker one changes the scores, not the kernel."""
+    first = fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "a")
+    held = first["pairs"]["held_out"][0]
+    path = Path(folders["lr"]) / f"{held}.png"
+    pixels = cv2.imread(str(path))
+    cv2.imwrite(str(path), (0.9 * pixels).astype(np.uint8))
+    second = fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "b")
+    assert second["pairs"]["held_out"] == [held]
+    assert second["report"] == first["report"]
+    assert second["held_out"]["mean"]["model"]["psnr_y"] < first["held_out"]["mean"]["model"]["psnr_y"] - 3
+
+
+def test_another_seed_holds_out_another_pair(folders: dict[str, str], tmp_path: Path) -> None:
+    held = {
+        fit.run(fit.FitOptions(**folders, seed=seed), SMALL, tmp_path / str(seed))["pairs"]["held_out"][0] for seed in range(6)
+    }
+    assert len(held) > 1
+
+
+def write_deep(folder: Path, shots: list[Tensor], black: int, white: int) -> dict[str, str]:
+    """16-bit pairs of a camera with its own black and white."""
+    from degsynth.ops.blur import blur_decimate
+
+    for number, shot in enumerate(shots):
+        hr = shot[:, :120, :120]
+        lr = blur_decimate(hr[None], gaussian(8, 1.0, 1.2)[None].float(), 2)[0]
+        for side, image in (("HR", hr), ("LR", lr)):
+            levels = (image.permute(1, 2, 0).numpy() * (white - black) + black).round().astype(np.uint16)
+            save_png(folder / side / f"{number}.png", levels)
+    return {"method": "linear", "hr": str(folder / "HR"), "lr": str(folder / "LR")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [(None, (0.0, 4095.0)), ((100.0, 4095.0), (100.0, 4095.0)), ("dtype", None)]
+)
+def test_data_range(asked: object, found: object, photographs: list[Tensor], tmp_path: Path) -> None:
+    options = write_deep(tmp_path, photographs, 100, 4000)
+    record = fit.run(fit.FitOptions.model_validate({**options, "data_range": asked}), SMALL, tmp_path / "run")
+    spec = checkpoint.load(tmp_path / "run/checkpoint.pt").spec
+    assert spec.data_range == found
+    assert record["data_range"] == list(found or (0.0, 65535.0))  # type: ignore[call-overload]
+
+
+def test_one_pair_is_too_few(photographs: list[Tensor], tmp_path: Path) -> None:
+    options = write_deep(tmp_path, photographs[:1], 0, 65535)
+    with pytest.raises(DataError, match="1 pair is too few"):
+        fit.run(fit.FitOptions(**options), SMALL, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_run_is_left_alone(folders: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ConfigError, match="exists"):
+        fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run")
+
+
+def test_files_without_a_partner_are_mentioned(folders: dict[str, str], tmp_path: Path) -> None:
+    save_png(Path(folders["hr"]) / "lonely.png", torch.rand(3, 120, 120))
+    warnings: list[str] = []
+    fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run", fit.Events(on_warning=warnings.append))
+    assert any("lonely.png" in text for text in warnings)

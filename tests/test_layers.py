@@ -1,0 +1,87 @@
+"""Imports point one way (DESIGN: cli → fit, apply, … → methods, checkpoint, data → nets, losses → ops)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import degsynth
+
+PACKAGE = Path(degsynth.__file__).parent
+GROUND = {"errors", "config", "seeds", ""}  # "" is degsynth/__init__.py: the version
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "seeds": set(),
+    "ops": {"ops"},
+    "nets": {"ops", "nets"},
+    "losses": {"ops", "losses"},
+    "degrader": {"ops"},
+    "tiling": set(),
+    "methods": {"ops", "nets", "losses", "degrader", "methods"},
+    "data": {"ops", "data"},
+    "checkpoint": {"degrader"},
+    "render": {"ops", "tiling", "checkpoint"},
+    "evaluation": {"ops", "data", "checkpoint", "render", "evaluation"},
+    "selftest": {"ops", "data", "checkpoint", "render", "evaluation"},
+    "apply": {"ops", "data", "checkpoint", "render"},
+    "report": {"ops", "evaluation"},
+    "fit": {"ops", "methods", "data", "checkpoint", "render", "evaluation", "report"},
+    "demo": {"ops", "data", "checkpoint", "render", "evaluation", "report", "fit", "apply", "selftest"},
+}
+FOREIGN = {
+    "methods": {"rich", "typer", "tqdm", "numpy", "cv2"},
+    "ops": {"rich", "typer", "tqdm", "cv2", "pydantic"},
+    "tiling": {"torch", "numpy"},
+    "fit": {"rich", "typer", "tqdm"},
+    "apply": {"rich", "typer", "tqdm"},
+}
+
+
+def room(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py").replace("__init__", "") if len(relative.parts) == 1 else relative.parts[0]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_direction(path: Path) -> None:
+    here = room(path)
+    if here in ("cli", "__main__", ""):
+        return
+    rooms = {name.removesuffix(".py") for name in (p.name for p in PACKAGE.iterdir())}
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "degsynth":
+            target = parts[1] if len(parts) > 1 and parts[1] in rooms else ""
+            assert target in ALLOWED[here] | GROUND, f"{path.name} imports {name}"
+        else:
+            assert parts[0] not in FOREIGN.get(here, set()), f"{path.name} imports {name}"
+
+
+def test_only_checkpoint_calls_torch_jit() -> None:
+    for path in FILES:
+        if path.name == "checkpoint.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("torch.jit."):
+                assert node.attr == "export", f"{path.name}: {ast.unparse(node)}"
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 400, path
