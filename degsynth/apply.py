@@ -1,12 +1,13 @@
 """The one applier: a checkpoint and a folder of HR images in, an HR-LR data set out.
 
-Images pass three groups of threads joined by bounded queues: readers (disk, decode, to tensor), renderers (the model) and
-writers (quantise, encode, disk, manifest). Decoders, encoders and torch release the GIL, so threads scale over images;
-inside an operation torch uses one thread. What a file becomes depends on its own identity only (`render.Identity`).
+Images pass three groups of threads joined by bounded queues: readers (disk, decode, to tensor), renderers (the model)
+and writers (quantise, encode, disk, manifest). Decoders, encoders and torch release the GIL, so threads scale over
+images; inside an operation torch uses one thread. What a file becomes depends on its own identity only
+(`render.Identity`).
 
-An output is finished when its manifest row is written: files are made in ``.partial`` and moved into place first. A run that
-was killed has no more than finished outputs and a few strays without a row, which resuming writes again, to the same
-bytes.
+An output is finished when its manifest row is written: files are made in ``.partial`` and moved into place first. A
+run that was killed has no more than finished outputs and a few strays without a row, which resuming writes again, to
+the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import cv2
@@ -34,7 +35,7 @@ from degsynth.data.layouts import assign_stems
 from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, DegsynthError
 from degsynth.ops.resample import area
-from degsynth.render import Identity, Noise, Rendered, check_channels, render
+from degsynth.render import DEFAULT_NOISE, Identity, Noise, Rendered, check_channels, render
 
 DATASET_NAME = "dataset.json"
 PARTIAL = ".partial"
@@ -46,7 +47,7 @@ class Options:
     """Everything about a run but the model and the folders."""
 
     seed: int = 0
-    noise: Noise = Noise()
+    noise: Noise = DEFAULT_NOISE
     data_range: tuple[float, float] | Literal["dtype"] | None = None
     """Black and white in the files' units; ``dtype``: the type's; None: the checkpoint's, else the type's."""
     tile: int | None = None
@@ -231,7 +232,7 @@ def _describe(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
 
 
 def _prepare_folder(out: Path, hr: Path, description: dict[str, Any], existing: str) -> list[Row]:
-    """Make or reopen the data set's folder; returns the rows of outputs that are still there. Refuses before writing."""
+    """Make or reopen the data set's folder, or refuse; returns the rows of outputs that are still there."""
     source, target = hr.resolve(), out.resolve()
     if target == source or target.is_relative_to(source) or source.is_relative_to(target):
         raise ConfigError(f"OUT {out} and HR {hr} lie inside each other; give OUT a folder of its own")
@@ -243,7 +244,9 @@ def _prepare_folder(out: Path, hr: Path, description: dict[str, Any], existing: 
         way = "use --resume to go on, --overwrite to begin anew, or another folder" if ours else "give another folder"
         raise ConfigError(f"OUT {out} is not empty; {way}")
     if filled and not ours:
-        raise ConfigError(f"OUT {out} is not empty and was not written by degsynth (no {DATASET_NAME}); give another folder")
+        raise ConfigError(
+            f"OUT {out} is not empty and was not written by degsynth (no {DATASET_NAME}); give another folder"
+        )
     rows: list[Row] = []
     if filled and existing == "resume":
         try:
@@ -279,7 +282,9 @@ def _still_there(out: Path, row: Row) -> bool:
 class _Stage:
     """Threads that take items from one queue, work on them, and hand them to the next."""
 
-    def __init__(self, work: Callable[[_Item], None], inbox: queue.Queue[Any], outbox: queue.Queue[Any], count: int) -> None:
+    def __init__(
+        self, work: Callable[[_Item], None], inbox: queue.Queue[Any], outbox: queue.Queue[Any], count: int
+    ) -> None:
         self._work, self._inbox, self._outbox = work, inbox, outbox
         self._left = count
         self._lock = threading.Lock()
@@ -308,7 +313,7 @@ def run(
     checkpoint: Checkpoint,
     hr: Path,
     out: Path,
-    options: Options = Options(),
+    options: Options | None = None,
     on_row: Callable[[Row, int], None] = lambda row, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -316,6 +321,7 @@ def run(
 
     Raises DataError or ConfigError before anything is written; a bad image later on is a failed row.
     """
+    options = options or Options()
     names, ignored = images.find(hr)
     stems = assign_stems(names)
     rows = _prepare_folder(out, hr, _describe(checkpoint, options), options.existing)

@@ -22,6 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
+from degsynth.degrader import Degrader
 from degsynth.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -120,7 +121,7 @@ def probe_image(spec: Spec, batch: int = 2) -> Tensor:
     return torch.rand(batch, channels, 37 * spec.scale, 29 * spec.scale, generator=generator)
 
 
-def save(degrader: nn.Module, spec: Spec, path: Path) -> Spec:
+def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
     """Script, save, load again, compare with eager, and only then move into place. Returns the spec as written.
 
     Raises CheckpointError, with nothing left behind, where the reloaded module differs from ``degrader``.
@@ -156,7 +157,9 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     extra = {SPEC_NAME: ""}
     try:
         with _quiet_jit():
-            module = torch.jit.load(io.BytesIO(content), map_location=device, _extra_files=extra)
+            module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(content), map_location=device, _extra_files=extra
+            )
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:100]
         raise CheckpointError(

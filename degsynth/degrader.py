@@ -2,7 +2,8 @@
 
 A method supplies its *optics*, a module with five verbs; `Degrader` adds, once for all methods, what the contract asks
 around them. The dice are split from the optics: `draw` and `field` make every random number (on the CPU, by image and
-by place), `clean`, `noise` and `forward` are deterministic. That is what makes tiles, batches, workers and devices agree.
+by place), `clean`, `noise` and `forward` are deterministic. That is what makes tiles, batches, workers and devices
+agree.
 
 The verbs of an optics module, all TorchScript::
 
@@ -10,10 +11,13 @@ The verbs of an optics module, all TorchScript::
     dice(channels) -> F                           standard normal numbers per LR pixel; may be 0
     clean(hr, code, field) -> lr                  blur + decimate
     noise(lr, code, field) -> residual            zeros where there is none
-    set_hardware_factor(f)                        the default that draw() writes into the code; raises where there is none
+    set_hardware_factor(f)                        the default that draw() writes into the code; raises where there is
+    none
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,14 +29,14 @@ from degsynth.ops.noise import block_field
 class Degrader(nn.Module):
     """HR images in, LR images out: (B, C, H, W) float32 in [0, 1] → (B, C, H/scale, W/scale)."""
 
-    def __init__(self, optics: nn.Module, scale: int, multiple_of: int = 0, channels: list[int] | None = None) -> None:
+    def __init__(self, optics: Any, scale: int, multiple_of: int = 0, channels: list[int] | None = None) -> None:
         """Wrap ``optics``.
 
-        ``multiple_of`` (HR px, default the scale) is what the optics need sizes and tile origins to be multiples of, e.g.
-        scale × pooling stride; ``channels`` the channel counts they take (default: any).
+        ``multiple_of`` (HR px, default the scale) is what the optics need sizes and tile origins to be multiples of,
+        e.g. scale × pooling stride; ``channels`` the channel counts they take (default: any).
         """
         super().__init__()
-        self.optics = optics
+        self.optics: Any = optics
         self.scale = scale
         self.multiple_of = multiple_of if multiple_of > 0 else scale
         self.takes_any = not channels
@@ -43,11 +47,12 @@ class Degrader(nn.Module):
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
         """What one image has one of (kernel, pool index, hardware factor): (1, G)."""
-        return self.optics.draw(seed)
+        code: Tensor = self.optics.draw(seed)
+        return code
 
     @torch.jit.export
     def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
-        """Dice of the window (y, x, height, width) of the LR plane of an image of ``channels``: (1, F, height, width)."""
+        """Dice of the window (y, x, height, width) of the LR plane: (1, F, height, width)."""
         return block_field(seed, y, x, height, width, self.optics.dice(channels))
 
     @torch.jit.export
@@ -64,12 +69,14 @@ class Degrader(nn.Module):
             hr = F.pad(hr, [0, right, 0, down], mode="replicate")
             if field.shape[1] > 0:
                 field = F.pad(field, [0, right // self.scale, 0, down // self.scale], mode="replicate")
-        return self.optics.clean(hr, code, field)[:, :, :height, :width]
+        lr: Tensor = self.optics.clean(hr, code, field)
+        return lr[:, :, :height, :width]
 
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         """What the learned noise adds to an lr in [0, 1]; zeros where the method has none."""
-        return self.optics.noise(lr, code, field)
+        residual: Tensor = self.optics.noise(lr, code, field)
+        return residual
 
     def forward(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         """`clean` + `noise`; deterministic, not clamped. Items of a batch have their own code (B, G) and field."""
@@ -78,7 +85,7 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def degrade(self, hr: Tensor, seed: int) -> Tensor:
-        """All of it, clamped to [0, 1]; item b uses seed + b. A size that is no multiple of the scale loses its rest."""
+        """All of it, clamped to [0, 1]; item b uses seed + b. What is no whole LR pixel is cropped."""
         height, width = hr.shape[2] // self.scale, hr.shape[3] // self.scale
         hr = hr[:, :, : height * self.scale, : width * self.scale]
         codes: list[Tensor] = []

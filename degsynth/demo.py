@@ -1,9 +1,9 @@
 """The whole line on photographs that come with scikit-image and a camera made up here: no data needed.
 
-The simulated camera, scale 2: an anisotropic Gaussian whose σ along the rows grows from 0.8 px at the left edge to 1.9 px
-at the right (0.8 → 1.2 px along the columns), turning by 30°, as of a tilted lens; decimation at the centred phase; noise
-of variance ``3·10⁻⁵ + 2·10⁻⁴ · level`` (read and shot noise); 8 bit. One kernel cannot follow a blur that varies; it finds
-the best compromise.
+The simulated camera, scale 2: an anisotropic Gaussian whose σ along the rows grows from 0.8 px at the left edge to
+1.9 px at the right (0.8 → 1.2 px along the columns), turning by 30°, as of a tilted lens; decimation at the centred
+phase; noise of variance ``3·10⁻⁵ + 2·10⁻⁴ · level`` (read and shot noise); 8 bit. One kernel cannot follow a blur
+that varies; it finds the best compromise.
 """
 
 from __future__ import annotations
@@ -112,12 +112,16 @@ def run(
     checkpoint.copy(model, out / "camera.pt")
     on_note(f"fitted in {record['seconds']['fit']:.1f} s; {len(results)} of {len(results)} known answers given")
 
-    summary = apply.run(model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=(1.0, 3.0))))
+    summary = apply.run(
+        model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=(1.0, 3.0)))
+    )
     on_note(f"applied to {summary.done} photographs with AWGN of σ 1 to 3")
     test = pairs.open_for_model(out / "test/HR", out / "test/LR_x2", SCALE, "any", None, on_progress)
     scores = evaluate(model, test)
     _draw(out / "demo.png", model, test, scores["mean"])
-    (out / "demo.json").write_text(json.dumps({"seed": seed, "evaluation": scores, "fit": record["report"]}, indent=2) + "\n")
+    (out / "demo.json").write_text(
+        json.dumps({"seed": seed, "evaluation": scores, "fit": record["report"]}, indent=2) + "\n"
+    )
     return Result(METHOD, list(TEST), scores["mean"], out / "demo.png", out / "trainset", out / "camera.pt")
 
 

@@ -109,12 +109,11 @@ def _checked_pairs(options: FitOptions, events: Events) -> tuple[pairing.PairSet
             shifted = any(fault.detail.startswith("LR is shifted") for fault in checked.faults)
             way = "--register shift corrects shifts, " if shifted else ""
             raise DataError(
-                f"{len(checked.faults)} of {len(found)} pairs cannot be used: {details}; {way}--bad-pairs skip leaves them out"
+                f"{len(checked.faults)} of {len(found)} pairs cannot be used: {details}; "
+                f"{way}--bad-pairs skip leaves them out"
             )
         events.on_warning(f"{len(checked.faults)} of {len(found)} pairs are left out: {details}")
-    pairs = pairing.PairSet(
-        checked.pairs, checked.scale, checked.channels, None, register, options.cache_mb * 2**20
-    )
+    pairs = pairing.PairSet(checked.pairs, checked.scale, checked.channels, None, register, options.cache_mb * 2**20)
     pairs.data_range = find_data_range(checked, pairs, options.data_range)
     return pairs, checked
 
@@ -263,7 +262,9 @@ def _border(held: pairing.PairSet) -> int:
     return max(0, min(BORDER, (smallest - SSIM_WINDOW) // 2))
 
 
-def _preview(path: Path, model: checkpoint.Checkpoint, held: pairing.PairSet, means: dict[str, dict[str, float]]) -> None:
+def _preview(
+    path: Path, model: checkpoint.Checkpoint, held: pairing.PairSet, means: dict[str, dict[str, float]]
+) -> None:
     """Held-out pairs: HR, real LR, synthesised LR and the error, beside bicubic and the effective kernel."""
     rows = []
     for index in range(min(3, len(held))):

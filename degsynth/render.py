@@ -28,7 +28,7 @@ class Identity:
     draw: int = 0
 
     def seed(self, purpose: str) -> int:
-        """The seed of one stage. ``kernel`` is the checkpoint's own: ``degrade(hr, seed("kernel"))`` repeats it."""
+        """The seed of one stage. That of ``kernel`` is the checkpoint's own: ``degrade`` repeats the image with it."""
         return derive(self.run_seed, self.key, self.page, self.draw, purpose)
 
 
@@ -44,6 +44,10 @@ class Noise:
     def __post_init__(self) -> None:
         if self.awgn is not None and not 0 <= self.awgn[0] <= self.awgn[1]:
             raise ConfigError(f"awgn {self.awgn[0]:g}:{self.awgn[1]:g}: give σ ≥ 0, or LO:HI with LO ≤ HI")
+
+
+DEFAULT_NOISE = Noise()
+"""The model's own, nothing added."""
 
 
 @dataclass(frozen=True)

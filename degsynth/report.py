@@ -56,7 +56,9 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
     figure.savefig(path)
 
 
-def comparison(name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, side: int = 96) -> list[Panel]:
+def comparison(
+    name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, side: int = 96
+) -> list[Panel]:
     """The middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images (C, H, W)."""
     return [
         Panel(f"HR ({name})", crop(hr, side, scale)),

@@ -1,7 +1,7 @@
 """Known answers that every checkpoint of every method must give, found by running it and looking at nothing inside.
 
-What a checkpoint does on purpose (gain, offset, phase of a shifted pair, noise) it declares in its `Spec`; the tests hold
-it to that. Every check measures one figure and holds it against one bound, so a report can be read by itself.
+What a checkpoint does on purpose (gain, offset, phase of a shifted pair, noise) it declares in its `Spec`; the tests
+hold it to that. Every check measures one figure and holds it against one bound, so a report can be read by itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def flat_stays_flat(model: Checkpoint) -> Iterator[Result]:
             if abs(mean - wanted) >= drift:
                 drift, worst = abs(mean - wanted), f"{level:g} became {mean:.5f}, declared {wanted:.5f}"
     yield Result("flat in, flat out", spread <= FLATNESS, f"±{255 * spread:.4f}/255", f"≤ {255 * FLATNESS:g}/255")
-    yield Result("mean level kept", drift <= MEAN_LEVEL, f"{255 * drift:.4f}/255 ({worst})", f"≤ {255 * MEAN_LEVEL:g}/255")
+    yield Result(
+        "mean level kept", drift <= MEAN_LEVEL, f"{255 * drift:.4f}/255 ({worst})", f"≤ {255 * MEAN_LEVEL:g}/255"
+    )
 
     # With noise the mean is an estimate: bound it by the rule plus four of its own standard errors over many seeds.
     means = []
@@ -152,7 +154,10 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
     here = render(model, hr, Identity(0, "a"), Noise()).lr
     for name, others in (
         ("other seeds", [_largest(model.degrader.degrade(hr[None], seed), first) for seed in range(2, 8)]),
-        ("other pages", [_largest(render(model, hr, Identity(0, "a", page), Noise()).lr, here) for page in range(1, 7)]),
+        (
+            "other pages",
+            [_largest(render(model, hr, Identity(0, "a", page), Noise()).lr, here) for page in range(1, 7)],
+        ),
     ):
         differs = (max(others) > REPEATED) == spec.stochastic
         rule = "> 0: it is stochastic" if spec.stochastic else "0: it is deterministic"
@@ -244,7 +249,9 @@ def awgn_has_its_sigma(model: Checkpoint) -> Iterator[Result]:
     deviation, mean = float(added.std()), float(added.mean())
     samples = added.numel()
     fine = abs(deviation - asked) < 4 * asked / math.sqrt(2 * samples) and abs(mean) < 4 * asked / math.sqrt(samples)
-    yield Result("AWGN of σ 5", fine, f"σ {deviation:.3f}, mean {mean:+.3f}", f"σ {asked:g}, mean 0, within 4 standard errors")
+    yield Result(
+        "AWGN of σ 5", fine, f"σ {deviation:.3f}, mean {mean:+.3f}", f"σ {asked:g}, mean 0, within 4 standard errors"
+    )
 
 
 CHECKS: tuple[Check, ...] = (
@@ -285,5 +292,3 @@ def require(model: Checkpoint) -> list[Result]:
             f"must be {first.rule} (see degsynth selftest)"
         )
     return results
-
-

@@ -1,8 +1,9 @@
 """Tiles of the LR plane and the HR windows they need. Integers only.
 
-Every LR pixel belongs to one tile. A tile is computed from a window, larger by the halo and cut at the image's border, so
-that border handling inside the degrader sees real borders and the halo alone sees false ones. Window origins are
-multiples of ``multiple_of`` in absolute HR coordinates: pooling falls on the same grid as in the whole image.
+Every LR pixel belongs to one tile. A tile is computed from a window, larger by the halo and cut at the image's
+border, so that border handling inside the degrader sees real borders and the halo alone sees false ones. Window
+origins are multiples of ``multiple_of`` in absolute HR coordinates: pooling falls on the same grid as in the whole
+image.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a tile, in LR px: the core [start, stop) is written, the window [window_start, window_stop) is read."""
+    """One axis of a tile, LR px: the core [start, stop) is written, the window [window_start, window_stop) read."""
 
     start: int
     stop: int
@@ -35,7 +36,7 @@ class Tile:
 
 
 def spans(length: int, tile: int, halo: int, step: int) -> Iterator[Span]:
-    """Cut an axis of ``length`` LR px: cores of ``tile`` px (rounded up to ``step``), windows wider by ``halo``, on the step grid."""
+    """Cut an axis of ``length`` LR px into cores of ``tile``, rounded up to ``step``, and windows wider by ``halo``."""
     tile = -(-tile // step) * step
     for start in range(0, length, tile):
         stop = min(start + tile, length)

@@ -1,5 +1,5 @@
-"""Toy optics that stretch the contract in every direction that a method will: stochastic, varying over the image, pooled, drawn from a pool,
-composed; and sabotaged ones, which the self-test must catch. They live in a file because TorchScript needs source."""
+"""Toy optics that stretch the contract in every direction that a method will: stochastic, varying over the image,
+pooled, drawn from a pool, composed; and sabotaged ones, which the self-test must catch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ def save_double(path: Path, optics: nn.Module, scale: int, **facts: Any) -> chec
     """Wrap, save and load again."""
     facts = {"clean_halo": 0, "noise_halo": 0, "multiple_of": scale, **facts}
     spec = checkpoint.Spec(
-        degsynth_version="test", method="double", scale=scale, halo=facts["clean_halo"] + scale * facts["noise_halo"], **facts
+        degsynth_version="test",
+        method="double",
+        scale=scale,
+        halo=facts["clean_halo"] + scale * facts["noise_halo"],
+        **facts,
     )
     channels = facts.get("channels")
     degrader = Degrader(optics, scale, facts["multiple_of"], None if channels in (None, "any") else channels)
@@ -179,8 +183,8 @@ class PoolOptics(nn.Module):
 
 
 class ComposedOptics(nn.Module):
-    """One after the other. Each has its part of the code; the first one's dice, on the finer plane, are folded into channels of
-    the LR plane (pixel shuffle). The noise is the last one's."""
+    """One after the other. Each has its part of the code; the first one's dice, on the finer plane, are folded into
+    channels of the LR plane (pixel shuffle). The noise is the last one's."""
 
     def __init__(self, first: nn.Module, second: nn.Module, second_scale: int, first_code: int) -> None:
         super().__init__()
@@ -264,7 +268,9 @@ class SabotagedOptics(nn.Module):
             return 0.02 * torch.randn(lr.shape, generator=generator(int(code[0, 0])))
         if self.kind == "unseeded noise":
             return 0.02 * torch.randn_like(lr)
-        if self.kind == "dice shared by threads":  # TorchScript makes this generator a constant (see `ops.noise.generator`)
+        if (
+            self.kind == "dice shared by threads"
+        ):  # TorchScript makes this generator a constant (see `ops.noise.generator`)
             shared = torch.Generator()
             shared.manual_seed(int(code[0, 0]))
             return 0.02 * torch.randn([1, 3, 64, 64], generator=shared).mean([2, 3], keepdim=True).expand_as(lr)

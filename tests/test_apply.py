@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -58,13 +57,15 @@ def test_the_tree_that_it_writes(model: Checkpoint, hr: Path, tmp_path: Path) ->
     assert (summary.done, summary.failed) == (10, 0)
     names = {p.relative_to(hr).as_posix() for p in hr.rglob("*.png")}
     for side in ("hr", "lr"):
-        assert {p.relative_to(tmp_path / "out" / side).as_posix() for p in (tmp_path / "out" / side).rglob("*.png")} == names
+        assert {
+            p.relative_to(tmp_path / "out" / side).as_posix() for p in (tmp_path / "out" / side).rglob("*.png")
+        } == names
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"hr", "lr", "manifest.jsonl", "dataset.json"}
     for row in Manifest(tmp_path / "out").read():
         high, low = images.read(tmp_path / "out" / str(row.hr)), images.read(tmp_path / "out" / str(row.lr))
         assert (high.height, high.width) == (2 * low.height, 2 * low.width) == row.hr_size
         assert row.lr_sha256 == contents(tmp_path / "out")[str(row.lr)]
-        kept = os.path.samefile(tmp_path / "out" / str(row.hr), hr / row.source)
+        kept = (tmp_path / "out" / str(row.hr)).samefile(hr / row.source)
         assert kept == (row.hr_kept == "hard") == (not row.cropped)
         assert row.noise == "learned"
     described = json.loads((tmp_path / "out/dataset.json").read_text())
@@ -80,7 +81,9 @@ def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, t
         assert np.array_equal(images.read(tmp_path / "out" / str(row.lr)).pixels, expected)
 
 
-@pytest.mark.parametrize("options", [Options(workers=1), Options(workers=5), Options(tile=16), Options(tile=37, workers=3)])
+@pytest.mark.parametrize(
+    "options", [Options(workers=1), Options(workers=5), Options(tile=16), Options(tile=37, workers=3)]
+)
 def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     """Workers, tiles, the absolute path and a limit change nothing; another seed does."""
     noise = Noise(awgn=(2.0, 6.0))
@@ -98,7 +101,7 @@ def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp
 
 
 def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]) -> None:
-    """The difference of two runs is noise of the σ asked for: kernel and grain are the same. On 16 bit, to see it well."""
+    """The difference of two runs is noise of the σ asked for: kernel and grain are the same. 16 bit, to see it well."""
     model = stochastic(tmp_path / "m.pt", 2)
     for number, shot in enumerate(photographs):
         save_png(tmp_path / f"HR/{number}.png", 0.6 * shot[:, :240, :240] + 0.2, np.uint16)
@@ -136,7 +139,9 @@ def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:
     (folder / "dup.jpg").write_bytes(cv2.imencode(".jpg", np.full((64, 64, 3), 90, np.uint8))[1].tobytes())
     save_png(folder / "tiny.png", shot[:, :3, :3])
     save_png(folder / "sub/inner.png", shot)
-    alpha = images.Image(images.quantise(shot, np.dtype(np.uint8)), np.tile(2 * np.arange(128, dtype=np.uint8), (128, 1)))
+    alpha = images.Image(
+        images.quantise(shot, np.dtype(np.uint8)), np.tile(2 * np.arange(128, dtype=np.uint8), (128, 1))
+    )
     (folder / "alpha.png").write_bytes(images.encode(alpha, ".png"))
     deep = images.Image(images.quantise(shot[:1], np.dtype(np.uint16)))
     (folder / "scan.TIF").write_bytes(images.encode(deep, ".tif"))

@@ -108,9 +108,7 @@ def test_a_module_that_differs_once_saved_is_refused(tmp_path: Path) -> None:
 def test_a_halo_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
     from degsynth.degrader import Degrader
 
-    spec = checkpoint.Spec(
-        degsynth_version="t", method="d", scale=2, clean_halo=5, noise_halo=1, halo=6, multiple_of=2
-    )
+    spec = checkpoint.Spec(degsynth_version="t", method="d", scale=2, clean_halo=5, noise_halo=1, halo=6, multiple_of=2)
     with pytest.raises(CheckpointError, match="halo"):
         checkpoint.save(Degrader(VariantOptics(2, 12), 2), spec, tmp_path / "m.pt")
 

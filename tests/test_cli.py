@@ -48,7 +48,9 @@ def folders(pair_folders: Folders) -> tuple[Path, Path]:
 def test_the_whole_line(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None:
     hr, lr = folders
     run, file, out = tmp_path / "runs/cam", tmp_path / "cam.pt", tmp_path / "set"
-    code, stdout, stderr = cli("fit", "--method", "linear", "--hr", hr, "--lr", lr, "--out", run, "--set", "kernel_size=12")
+    code, stdout, stderr = cli(
+        "fit", "--method", "linear", "--hr", hr, "--lr", lr, "--out", run, "--set", "kernel_size=12"
+    )
     assert (code, stdout) == (0, "")
     assert "bicubic" in stderr
     assert cli("export", run, "-o", file)[0] == 0
@@ -77,7 +79,20 @@ def test_the_whole_line(cli: Run, folders: tuple[Path, Path], tmp_path: Path) ->
 
 def test_a_run_is_repeated_from_its_config(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None:
     hr, lr = folders
-    options = ("--method", "linear", "--hr", hr, "--lr", lr, "--set", "kernel_size=10", "--set", "gain=apply", "--seed", "3")
+    options = (
+        "--method",
+        "linear",
+        "--hr",
+        hr,
+        "--lr",
+        lr,
+        "--set",
+        "kernel_size=10",
+        "--set",
+        "gain=apply",
+        "--seed",
+        "3",
+    )
     assert cli("fit", *options, "--out", tmp_path / "a")[0] == 0
     assert cli("fit", "--config", tmp_path / "a/config.toml", "--out", tmp_path / "b")[0] == 0
     assert (tmp_path / "a/config.toml").read_text() == (tmp_path / "b/config.toml").read_text()
@@ -163,7 +178,19 @@ def test_bad_input_is_one_line_exit_2_nothing_written(name: str, bad_world: Path
 def test_bad_pairs_are_named_and_can_be_skipped(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None:
     hr, lr = folders
     (lr / "shot2.png").write_bytes(b"")
-    arguments = ("fit", "--method", "linear", "--hr", hr, "--lr", lr, "--out", tmp_path / "run", "--set", "kernel_size=8")
+    arguments = (
+        "fit",
+        "--method",
+        "linear",
+        "--hr",
+        hr,
+        "--lr",
+        lr,
+        "--out",
+        tmp_path / "run",
+        "--set",
+        "kernel_size=8",
+    )
     code, _, stderr = cli(*arguments)
     assert code == 2
     assert "1 of 4 pairs cannot be used: shot2 (unreadable" in stderr

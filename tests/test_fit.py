@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import tomllib
 import torch
 from torch import Tensor
 
@@ -61,7 +61,8 @@ def test_the_held_out_pair_does_not_enter(folders: dict[str, str], tmp_path: Pat
 
 def test_another_seed_holds_out_another_pair(folders: dict[str, str], tmp_path: Path) -> None:
     held = {
-        fit.run(fit.FitOptions(**folders, seed=seed), SMALL, tmp_path / str(seed))["pairs"]["held_out"][0] for seed in range(6)
+        fit.run(fit.FitOptions(**folders, seed=seed), SMALL, tmp_path / str(seed))["pairs"]["held_out"][0]
+        for seed in range(6)
     }
     assert len(held) > 1
 

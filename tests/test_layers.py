@@ -42,7 +42,9 @@ FOREIGN = {
 
 def room(path: Path) -> str:
     relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py").replace("__init__", "") if len(relative.parts) == 1 else relative.parts[0]
+    return (
+        relative.parts[0].removesuffix(".py").replace("__init__", "") if len(relative.parts) == 1 else relative.parts[0]
+    )
 
 
 def imports(path: Path) -> set[str]:

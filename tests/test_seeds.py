@@ -7,7 +7,7 @@ from degsynth.seeds import derive
 
 
 def test_first_63_bits_of_sha256() -> None:
-    digest = hashlib.sha256('[7, "a/b.png", 0, 1, "kernel"]'.encode()).hexdigest()
+    digest = hashlib.sha256(b'[7, "a/b.png", 0, 1, "kernel"]').hexdigest()
     assert derive(7, "a/b.png", 0, 1, "kernel") == int(digest[:16], 16) // 2
 
 

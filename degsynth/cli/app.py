@@ -19,7 +19,7 @@ from degsynth.errors import DegsynthError
 
 app = typer.Typer(
     name="degsynth",
-    help="Learn a camera's real degradation from HR-LR images, export it as one file, apply it to folders of HR images.",
+    help="Learn a camera's real degradation from HR-LR images, export it as one file, apply it to HR images.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -38,7 +38,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -27,7 +27,9 @@ def command(
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: whole images.")] = None,
-    link: Annotated[str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files get into OUT/hr.")] = "hard",
+    link: Annotated[
+        str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files get into OUT/hr.")
+    ] = "hard",
     workers: Annotated[int | None, typer.Option(help="Threads per stage; unset: the number of cores.")] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
@@ -60,7 +62,7 @@ def command(
         noise=Noise(noise != "none", options.interval(awgn, "--awgn")),
         data_range=levels,
         tile=tile,
-        link=link,
+        link=cast(Literal["hard", "symlink", "copy"], link),
         workers=workers or os.cpu_count() or 1,
         device=device,
         existing="resume" if resume else "overwrite" if overwrite else "refuse",

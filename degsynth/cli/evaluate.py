@@ -44,19 +44,38 @@ def command(
     loaded = checkpoint.load(checkpoint.resolve(model), device)
     with console.Progress() as progress:
         opened = pairs.open_for_model(
-            hr, lr, loaded.spec.scale, loaded.spec.channels, choose_range(levels, loaded.spec.data_range), progress, progress.warn
+            hr,
+            lr,
+            loaded.spec.scale,
+            loaded.spec.channels,
+            choose_range(levels, loaded.spec.data_range),
+            progress,
+            progress.warn,
         )
         result = evaluate(
-            loaded, opened, border, Noise(noise == "learned"), seed, device, lambda n: progress("scoring", n, len(opened))
+            loaded,
+            opened,
+            border,
+            Noise(noise == "learned"),
+            seed,
+            device,
+            lambda n: progress("scoring", n, len(opened)),
         )
     if json:
         head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
         typer.echo(jsonlib.dumps({**head, "border": border, **result}, ensure_ascii=False))
         return
     rows = [
-        [image["name"], f"{image['model']['psnr_y']:.2f}", f"{image['bicubic']['psnr_y']:.2f}", f"{image['model']['ssim_y']:.4f}"]
+        [
+            image["name"],
+            f"{image['model']['psnr_y']:.2f}",
+            f"{image['bicubic']['psnr_y']:.2f}",
+            f"{image['model']['ssim_y']:.4f}",
+        ]
         for image in result["images"]
     ]
-    console.table("per image", ["", f"{loaded.spec.method} PSNR Y", "bicubic PSNR Y", f"{loaded.spec.method} SSIM Y"], rows)
+    console.table(
+        "per image", ["", f"{loaded.spec.method} PSNR Y", "bicubic PSNR Y", f"{loaded.spec.method} SSIM Y"], rows
+    )
     means = {loaded.spec.method: result["mean"]["model"], "bicubic": result["mean"]["bicubic"]}
     console.scores(f"mean of {len(rows)} images, {border} LR px left out at each border", means)

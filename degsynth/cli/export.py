@@ -26,4 +26,6 @@ def command(
     source = checkpoint.load(checkpoint.resolve(run))
     results = selftest.require(source)
     checkpoint.copy(source, output, overwrite)
-    console.note(f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(results)} of {len(results)} known answers given")
+    console.note(
+        f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(results)} of {len(results)} known answers given"
+    )

@@ -9,7 +9,9 @@ import typer
 NAME = "methods"
 
 
-def command(name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this one.")] = None) -> None:
+def command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this one.")] = None,
+) -> None:
     """List the methods, or the options and presets of one.
 
     Example: degsynth methods linear

@@ -13,7 +13,7 @@ NAME = "selftest"
 
 
 def command(model: options.Model, json: options.Json = False) -> None:
-    """Hold a model to the known answers: flat stays flat, phase, tiles, seeds, rounding, …
+    """Hold a model to the known answers: flat stays flat, phase, tiles, seeds, rounding, ….
 
     Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
     """
@@ -27,7 +27,9 @@ def command(model: options.Model, json: options.Json = False) -> None:
         typer.echo(jsonlib.dumps(document, ensure_ascii=False))
     else:
         for result in results:
-            console.note(f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.measured}  [{result.rule}]")
+            console.note(
+                f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.measured}  [{result.rule}]"
+            )
         console.note(f"{model}: {len(results) - len(failed)} of {len(results)} known answers given")
     if failed:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """Image files as arrays and tensors, with their type, gray, colour and alpha kept.
 
-PNG, JPEG, WebP and BMP go through OpenCV, TIFF through tifffile. In memory an image is RGB, height × width × channels, of
-the file's own type (8 bit, 16 bit, float32). The path never reaches OpenCV, so any Unicode name works.
+PNG, JPEG, WebP and BMP go through OpenCV, TIFF through tifffile. In memory an image is RGB, height × width ×
+channels, of the file's own type (8 bit, 16 bit, float32). The path never reaches OpenCV, so any Unicode name works.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Image:
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
-    """Image files below ``folder`` and the other files, as sorted POSIX paths relative to it; hidden ones are passed over.
+    """Image files below ``folder``, and the other files: sorted POSIX paths relative to it, hidden ones passed over.
 
     ``folder`` may be one image file. Raises DataError where it is missing or holds no image.
     """
@@ -74,7 +74,8 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
         return [folder.name], []
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder or image")
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or not path.is_file():
@@ -112,7 +113,7 @@ def _decode_codec(content: bytes, path: Path) -> Image:
         pixels, kinds, blobs = None, (), ()
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
-    gray = pixels.ndim == 2 or content[:4] == b"\x89PNG" and content[25] == 4  # OpenCV turns gray + alpha into BGRA
+    gray = pixels.ndim == 2 or (content[:4] == b"\x89PNG" and content[25] == 4)  # OpenCV turns gray + alpha into BGRA
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
     pixels = pixels[..., :1] if gray else pixels[..., 2::-1]
@@ -140,7 +141,7 @@ def _exif_orientation(exif: bytes) -> int:
 
 
 def _upright(array: Array, orientation: int) -> Array:
-    """Undo an EXIF orientation: 5–8 are transposed, then rows and columns are flipped where the camera stored them so."""
+    """Undo an EXIF orientation: 5–8 are transposed, then rows and columns are flipped where they were stored so."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     flip_rows = orientation in (3, 4, 7, 8)
@@ -166,11 +167,13 @@ def _decode_tiff(content: bytes, path: Path) -> Image:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})") from None
     if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR):
-        raise DataError(f"{path}: a TIFF of photometric {photometric.name}; save it as gray or RGB")
+        raise DataError(
+            f"{path}: a TIFF of photometric {getattr(photometric, 'name', photometric)}; save it as gray or RGB"
+        )
     if pixels.dtype == np.float64:
         pixels = pixels.astype(np.float32)
     if samples == 1:
-        pixels = pixels.reshape(pixels.shape[-2:] + (1,))
+        pixels = pixels.reshape((*pixels.shape[-2:], 1))
     elif planar == tifffile.PLANARCONFIG.SEPARATE:
         pixels = np.moveaxis(pixels, 0, -1)
     alpha = None
@@ -189,7 +192,7 @@ def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -
 
 
 def resolve_range(dtype: np.dtype[Any], data_range: Range | None) -> Range:
-    """Black and white in the file's own units: as given for 16-bit and float files, else those of the type (float: 0, 1)."""
+    """Black and white in a file's own units: as given for 16-bit and float files, else the type's (float: 0, 1)."""
     if dtype == np.uint8:
         return 0.0, 255.0
     if data_range is not None:

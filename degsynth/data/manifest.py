@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from degsynth.config import Strict
 from degsynth.errors import DataError
@@ -73,7 +73,9 @@ class Manifest:
             except (ValueError, ValidationError):
                 if number == len(lines):  # no newline behind it: the writer died in the middle
                     break
-                raise DataError(f"{self.path}, line {number}: not a manifest row; restore it or use --overwrite") from None
+                raise DataError(
+                    f"{self.path}, line {number}: not a manifest row; restore it or use --overwrite"
+                ) from None
         return rows
 
     def append(self, row: Row) -> None:

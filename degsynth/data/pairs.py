@@ -60,7 +60,8 @@ def _by_stem(folder: Path) -> dict[str, str]:
 def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
     """Pairs with equal stems (sub-folders included) in order of name, and the files of either side without a partner.
 
-    Where no stem is in both folders, or they are one folder, endings like ``x4``, ``_HR`` and ``_LR4`` are left out of the comparison.
+    Where no stem is in both folders, or they are one folder, endings like ``x4``, ``_HR`` and ``_LR4`` are left out
+    of the comparison.
     """
     hr, lr = _by_stem(hr_folder), _by_stem(lr_folder)
     if hr_folder.resolve() == lr_folder.resolve() or not hr.keys() & lr.keys():
@@ -87,10 +88,11 @@ def scale_of(hr: images.Image, lr: images.Image) -> int | None:
 def measure_shift(hr: Tensor, lr: Tensor, scale: int) -> tuple[tuple[float, float], float]:
     """Global shift (y, x) of lr (1, h, w) against hr (1, s·h, s·w), both luma, in LR px, and the correlation left.
 
-    Coarse by phase correlation, fine by Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is linear in
-    (g, g·δt) with the gradients of the moved base, so each round is one small least-squares problem. The gain is free, and
-    blur has no direction, so neither contrast nor sharpness biases t. Both sides are band-passed: coarse bands first, to
-    catch large shifts; and without the low frequencies, on which a shift looks like a change of level.
+    Coarse by phase correlation, fine by Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is
+    linear in (g, g·δt) with the gradients of the moved base, so each round is one small least-squares problem. The
+    gain is free, and blur has no direction, so neither contrast nor sharpness biases t. Both sides are band-passed:
+    coarse bands first, to catch large shifts; and without the low frequencies, on which a shift looks like a change
+    of level.
     """
     base, view = (_middle(image[0].numpy()) for image in (bicubic(hr[None], scale)[0], lr))
     height, width = view.shape
@@ -108,7 +110,9 @@ def _middle(image: NDArray[np.float32]) -> NDArray[np.float64]:
     return image[top : top + MEASURED_LR_PX, left : left + MEASURED_LR_PX].astype(np.float64)
 
 
-def _refine(base: NDArray[np.float64], view: NDArray[np.float64], start: tuple[int, int]) -> tuple[tuple[float, float], float]:
+def _refine(
+    base: NDArray[np.float64], view: NDArray[np.float64], start: tuple[int, int]
+) -> tuple[tuple[float, float], float]:
     shift = np.array(start, np.float64)
     limit = min(view.shape) / 4
     correlation = -1.0
@@ -116,7 +120,9 @@ def _refine(base: NDArray[np.float64], view: NDArray[np.float64], start: tuple[i
         smooth_base, smooth_view = (_band(image, sigma) for image in (base, view))
         spline = scipy.ndimage.spline_filter(smooth_base, order=3, mode="nearest")
         for _ in range(12):
-            rim = int(np.ceil(np.abs(shift).max() + 3 * sigma)) + 1  # what comes into the frame there has no counterpart
+            rim = (
+                int(np.ceil(np.abs(shift).max() + 3 * sigma)) + 1
+            )  # what comes into the frame there has no counterpart
             inner = (slice(rim, view.shape[0] - rim), slice(rim, view.shape[1] - rim))
             if np.abs(shift).max() > limit or min(view.shape) <= 2 * rim + 4:
                 return (float(shift[0]), float(shift[1])), -1.0
@@ -133,7 +139,9 @@ def _refine(base: NDArray[np.float64], view: NDArray[np.float64], start: tuple[i
 
 
 def _band(image: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    filtered: NDArray[np.float64] = scipy.ndimage.gaussian_filter(image, sigma) - scipy.ndimage.gaussian_filter(image, 3 * sigma)
+    filtered: NDArray[np.float64] = scipy.ndimage.gaussian_filter(image, sigma) - scipy.ndimage.gaussian_filter(
+        image, 3 * sigma
+    )
     return filtered
 
 
@@ -262,7 +270,13 @@ def _inspect(pair: Pair) -> tuple[Pair, int | None, int, str, Fault | None]:
         return pair, own, hr.channels, kind, Fault(pair.name, "mixed colour", detail)
     for side, image in (("HR", hr), ("LR", lr)):
         if image.pixels.min() == image.pixels.max():
-            return pair, own, hr.channels, kind, Fault(pair.name, "constant", f"{side} is {image.pixels.flat[0]} all over")
+            return (
+                pair,
+                own,
+                hr.channels,
+                kind,
+                Fault(pair.name, "constant", f"{side} is {image.pixels.flat[0]} all over"),
+            )
     hr_luma = luma(images.to_tensor(hr.crop(lr.height * own, lr.width * own).pixels))
     shift, correlation = measure_shift(hr_luma, luma(images.to_tensor(lr.pixels)), own)
     fault = None
@@ -353,8 +367,8 @@ def open_for_model(
     if checked.faults:
         first = checked.faults[0]
         raise DataError(
-            f"{len(checked.faults)} of {len(found)} pairs cannot be scored: {first.name} ({first.kind}: {first.detail}); "
-            f"remove them (the model's scale is {scale})"
+            f"{len(checked.faults)} of {len(found)} pairs cannot be scored: {first.name} "
+            f"({first.kind}: {first.detail}); remove them (the model's scale is {scale})"
         )
     if channels != "any" and checked.channels not in channels:
         raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {list(channels)}")

@@ -12,7 +12,7 @@ from degsynth.seeds import derive
 
 
 def batch(pairs: PairSet, seed: int, step: int, size: int, patch: int) -> dict[str, Tensor]:
-    """``size`` aligned crops: lr (size, C, patch, patch) and hr (size, C, s·patch, s·patch), from pairs drawn at random."""
+    """``size`` aligned crops of random pairs: lr (size, C, patch, patch) and hr (size, C, s·patch, s·patch)."""
     dice = np.random.default_rng(derive(seed, "", 0, step, "patches"))
     hr_crops, lr_crops = [], []
     for _ in range(size):

@@ -30,8 +30,8 @@ def effective_kernel(model: Checkpoint, seed: int = 0) -> Solution:
     """The kernel that explains `clean` best on textured images, by least squares, with the code of one seed.
 
     Exact for a linear model whose kernel fits into K ≤ 33 taps; of a model whose kernel varies over the image it is the
-    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where the
-    output does not determine a kernel.
+    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where
+    the output does not determine a kernel.
     """
     spec = model.spec
     channels = 3 if spec.channels == "any" else spec.channels[0]

@@ -12,7 +12,7 @@ from degsynth.checkpoint import Checkpoint
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
 from degsynth.ops.resample import bicubic
-from degsynth.render import Identity, Noise, render
+from degsynth.render import DEFAULT_NOISE, Identity, Noise, render
 
 FIGURES = ("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb")
 
@@ -21,7 +21,7 @@ def evaluate(
     checkpoint: Checkpoint,
     pairs: PairSet,
     border: int = BORDER,
-    noise: Noise = Noise(),
+    noise: Noise = DEFAULT_NOISE,
     seed: int = 0,
     device: str = "cpu",
     on_image: Callable[[int], None] = lambda count: None,

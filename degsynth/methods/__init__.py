@@ -1,7 +1,8 @@
 """The table of methods, and what each of them provides.
 
-A method is one file with a ``Config`` (pydantic, one docstring line under each field), ``PRESETS`` (name → values) and a
-``Method``. A new one is that file and one line here; the command line, the loop and the tests find it in the table.
+A method is one file with a ``Config`` (pydantic, one docstring line under each field), ``PRESETS`` (name → values)
+and a ``Method``. A new one is that file and one line here; the command line, the loop and the tests find it in the
+table.
 """
 
 from __future__ import annotations
@@ -58,4 +59,4 @@ def get(name: str) -> MethodModule:
     """The module of a method; ConfigError names the nearest where there is none."""
     if name not in METHODS:
         raise ConfigError(f"there is no method '{name}'; {nearest(name, list(METHODS))}")
-    return importlib.import_module(METHODS[name])  # type: ignore[return-value]
+    return importlib.import_module(METHODS[name])

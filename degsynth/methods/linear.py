@@ -1,11 +1,12 @@
 """linear: one blur kernel fitted to pairs by least squares, in closed form. Paired; our own, after Eq. 6 of adl.
 
-``lr = gain · (kernel ⋆ hr)↓s + offset``, the kernel summing to 1. The shared kernel is fitted on luma and applied to every
-channel, so colours keep their balance; ``per_channel`` fits each channel by itself. No iteration, no random numbers.
+``lr = gain · (kernel ⋆ hr)↓s + offset``, the kernel summing to 1. The shared kernel is fitted on luma and applied to
+every channel, so colours keep their balance; ``per_channel`` fits each channel by itself. No iteration, no random
+numbers.
 
-The presets differ in three things. ``paper`` is Eq. 6 as the authors' code has it: 20×20 taps, no ridge, the sum left free
-and divided out afterwards. (There it is fitted to a network's output at scale 2; on 8-bit photographs the missing ridge
-costs accuracy.) ``default`` adds a small ridge and holds the sum at 1 while solving.
+The presets differ in three things. ``paper`` is Eq. 6 as the authors' code has it: 20×20 taps, no ridge, the sum left
+free and divided out afterwards. (There it is fitted to a network's output at scale 2; on 8-bit photographs the
+missing ridge costs accuracy.) ``default`` adds a small ridge and holds the sum at 1 while solving.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Config(Strict):
     per_channel: bool = False
     """One kernel for each channel instead of one for all, fitted on luma."""
     gain: Literal["one", "apply", "drop"] = "one"
-    """Contrast change between the shots: held at 1, fitted and applied, or fitted and dropped (kernel of sum 1 kept)."""
+    """Contrast change between the shots: held at 1, fitted and applied, or fitted and dropped."""
     offset: Literal["zero", "apply", "drop"] = "zero"
     """Level change between the shots: held at 0, fitted and applied, or fitted and dropped."""
     border: int = Field(default=4, ge=0)

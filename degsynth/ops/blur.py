@@ -1,9 +1,9 @@
 """Blur and decimation at the centred phase: the one place where the geometry of degsynth is written down.
 
 LR pixel i looks at HR coordinate ``s·i + (s − 1)/2``, the centre of its s×s block. A kernel of K taps, K ≡ s (mod 2),
-centred there covers HR pixels ``s·i − p … s·i − p + K − 1`` with ``p = (K − s)/2``: the same half-width before the first
-LR pixel and after the last. So padding HR by p on all four sides and convolving with stride s gives exactly H/s × W/s
-centred LR pixels. Convolution here is cross-correlation: kernels are not flipped.
+centred there covers HR pixels ``s·i − p … s·i − p + K − 1`` with ``p = (K − s)/2``: the same half-width before the
+first LR pixel and after the last. So padding HR by p on all four sides and convolving with stride s gives exactly H/s
+× W/s centred LR pixels. Convolution here is cross-correlation: kernels are not flipped.
 """
 
 from __future__ import annotations
@@ -39,5 +39,7 @@ def blur_decimate(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
         )
     out = []
     for channel in range(channels):
-        out.append(F.conv2d(padded[:, channel : channel + 1], kernels[channel : channel + 1].unsqueeze(1), stride=scale))
+        out.append(
+            F.conv2d(padded[:, channel : channel + 1], kernels[channel : channel + 1].unsqueeze(1), stride=scale)
+        )
     return torch.cat(out, 1)

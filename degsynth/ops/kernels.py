@@ -13,7 +13,9 @@ def _offsets(size: int) -> Tensor:
     return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
 
 
-def gaussian(size: int, sigma_y: float, sigma_x: float, angle: float = 0.0, shift: tuple[float, float] = (0, 0)) -> Tensor:
+def gaussian(
+    size: int, sigma_y: float, sigma_x: float, angle: float = 0.0, shift: tuple[float, float] = (0, 0)
+) -> Tensor:
     """Anisotropic Gaussian, sampled at the taps, sum 1.
 
     ``sigma_y`` and ``sigma_x`` (HR px) are along the axes before a rotation by ``angle`` (radians, counter-clockwise as
@@ -40,8 +42,8 @@ def centroid(kernel: Tensor) -> tuple[float, float]:
 def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
     """σ (y, x) in HR px of the Gaussian that dims a wave of the given period (HR px) as much as the kernel does.
 
-    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes. None where
-    the kernel does not dim that wave at all (it sharpens).
+    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes. None
+    where the kernel does not dim that wave at all (it sharpens).
     """
     kernel = kernel.double() / kernel.double().sum()
     wave = torch.exp(2j * math.pi / period * _offsets(kernel.shape[-1]))
@@ -53,7 +55,7 @@ def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, f
 
 
 def similarity(a: Tensor, b: Tensor) -> float:
-    """Largest normalised cross-correlation of two kernels over all whole-pixel shifts (Hu & Yang 2012); 1 is the same shape.
+    """Largest normalised cross-correlation of two kernels over whole-pixel shifts (Hu & Yang 2012); 1: same shape.
 
     Sizes may differ. It is blind to shifts, so look at `centroid` as well.
     """

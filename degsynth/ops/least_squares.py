@@ -6,8 +6,8 @@ The model of one plane, K×K taps ``k``, scale ``s``, half-width ``p = (K − s)
 
 Stack the K² HR values seen by LR pixel (i, j) into a row ``u``. Least squares needs ``A = Σ uᵀu`` and ``b = Σ uᵀ lr``
 over all LR pixels whose window lies inside the image. Forming ``A`` row by row costs 2·N·K⁴ operations, 1.4·10¹² for
-36 planes of 720×720 at scale 2. It has structure, though. Write a tap as ``a = s·q + φ`` and split HR into its s² phases
-``z_φ[i] = hr[s·i + φ − p]``; then (one axis shown)::
+36 planes of 720×720 at scale 2. It has structure, though. Write a tap as ``a = s·q + φ`` and split HR into its s²
+phases ``z_φ[i] = hr[s·i + φ − p]``; then (one axis shown)::
 
     A[(q, φ), (q', φ')]  =  Σ_i z_φ[i + q] · z_φ'[i + q']
 
@@ -74,7 +74,7 @@ class NormalEquations:
         self.count = 0
 
     def add(self, hr: Tensor, lr: Tensor, border: int = 0) -> int:
-        """Add one plane, hr (s·h, s·w) and lr (h, w) in [0, 1]; at least ``border`` LR pixels are left out at each edge.
+        """Add one plane, hr (s·h, s·w) and lr (h, w) in [0, 1]; ``border`` or more LR px are left out at each edge.
 
         Returns how many LR pixels were used: 0 where the image is smaller than the kernel.
         """
@@ -128,7 +128,8 @@ class NormalEquations:
 
         # From (q, φ) to the taps a = s·q + φ, row by row; those beyond the kernel (K no multiple of s) are dropped.
         def to_taps(t: Tensor, at: int) -> Tensor:
-            t = t.unflatten(at + 2, (self.scale, self.scale)).movedim(at + 2, at + 1)  # (.., Qy, φy, Qx, φx, ..)
+            phases = (*t.shape[: at + 2], self.scale, self.scale, *t.shape[at + 3 :])
+            t = t.reshape(phases).movedim(at + 2, at + 1)  # (.., Qy, φy, Qx, φx, ..)
             t = t.flatten(at + 2, at + 3).flatten(at, at + 1)  # (.., s·Q, s·Q, ..)
             t = t.narrow(at, 0, self.kernel_size).narrow(at + 1, 0, self.kernel_size)
             return t.flatten(at, at + 1)
@@ -198,7 +199,7 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     if not math.isfinite(gain) or abs(gain) < 1e-3:
         raise ValueError(f"the fitted kernel sums to {gain:.3g}: HR and LR are unrelated")
     unknowns = solution[: taps + 1]
-    # Taps have the covariance σ²·A⁻¹ (σ: residual), and the centroid is oᵀ·taps with o the taps' distances from the centre.
+    # The taps have the covariance σ²·A⁻¹ (σ: residual); the centroid is oᵀ·taps, o their offsets from the centre.
     at = torch.arange(equations.kernel_size, dtype=torch.float64) - (equations.kernel_size - 1) / 2
     distances = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
     spread = (distances * torch.linalg.solve(normal[:-1, :-1], distances)).sum(0).clamp(min=0.0).sqrt() / abs(gain)

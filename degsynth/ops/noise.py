@@ -1,7 +1,7 @@
 """Dice that know where they fall: random planes of which any window can be had without the rest.
 
-The LR plane is cut into blocks of 256×256. Block (r, c) comes from a CPU generator seeded by a hash of (seed, r, c), so a
-window holds the same numbers whatever tile, batch, worker or device asks for it.
+The LR plane is cut into blocks of 256×256. Block (r, c) comes from a CPU generator seeded by a hash of (seed, r, c),
+so a window holds the same numbers whatever tile, batch, worker or device asks for it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from torch import Tensor
 def generator(seed: int) -> torch.Generator:
     """A CPU generator of its own, in TorchScript as well.
 
-    TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads then draw from
-    each other's stream. A device that depends on an argument keeps it from being folded; both spellings are the CPU.
+    TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads then draw
+    from each other's stream. A device that depends on an argument keeps it from being folded; both spellings are the
+    CPU.
     """
     made = torch.Generator(device="cpu" if seed % 2 == 0 else "cpu:0")
     made.manual_seed(seed)

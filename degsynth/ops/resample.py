@@ -19,7 +19,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def bicubic(hr: Tensor, scale: int) -> Tensor:
-    """The field's usual LR: antialiased bicubic (a = −0.5) of hr (B, C, s·h, s·w), clamped; the image itself at scale 1."""
+    """The usual LR: antialiased bicubic (a = −0.5) of hr (B, C, s·h, s·w), clamped; the image itself at scale 1."""
     if scale == 1:
         return hr
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)

@@ -61,7 +61,9 @@ def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     picture = np.kron(np.arange(1, 7, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8))
     _, content = cv2.imencode(".jpg", cv2.merge([picture] * 3))
     exif = io.BytesIO()
-    exif.write(b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + bytes(4))
+    exif.write(
+        b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + bytes(4)
+    )
     block = b"Exif\x00\x00" + exif.getvalue()
     jpeg = content.tobytes()[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + content.tobytes()[2:]
     (tmp_path / "photo.jpg").write_bytes(jpeg)

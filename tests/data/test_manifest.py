@@ -10,7 +10,10 @@ from degsynth.errors import DataError
 
 def test_rows_come_back(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
-    rows = [Row(source="b.png", status="ok", lr="lr/b.png", lr_size=(3, 4)), Row(source="a.png", status="failed", error="x")]
+    rows = [
+        Row(source="b.png", status="ok", lr="lr/b.png", lr_size=(3, 4)),
+        Row(source="a.png", status="failed", error="x"),
+    ]
     for row in rows:
         manifest.append(row)
     assert manifest.read() == rows

@@ -31,7 +31,9 @@ def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
             (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / side / name).touch()
     found, alone = pairs.match(tmp_path / "HR", tmp_path / "LR")
-    assert [(p.hr.name, p.lr.name) for p in found] == [(Path(h).name, Path(low).name) for h, low in zip(hr, lr, strict=True)]
+    assert [(p.hr.name, p.lr.name) for p in found] == [
+        (Path(h).name, Path(low).name) for h, low in zip(hr, lr, strict=True)
+    ]
     assert alone == []
 
 
@@ -159,7 +161,9 @@ def pair_set(tmp_path: Path, photographs: list[Tensor]) -> pairs.PairSet:
     for number, shot in enumerate(photographs * 3):
         hr = shot[:, :121, :90]
         save_png(tmp_path / f"HR/{number:02}.png", hr)
-        save_png(tmp_path / f"LR/{number:02}.png", blur_decimate(hr[None, :, :120], gaussian(4, 1, 1)[None].float(), 2)[0])
+        save_png(
+            tmp_path / f"LR/{number:02}.png", blur_decimate(hr[None, :, :120], gaussian(4, 1, 1)[None].float(), 2)[0]
+        )
     checked = pairs.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0])
     return pairs.PairSet(checked.pairs, checked.scale, checked.channels)
 

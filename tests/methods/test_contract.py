@@ -58,7 +58,9 @@ def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_gray_pairs(name: str, dtype: str, pair_folders: Folders, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
+def test_gray_pairs(
+    name: str, dtype: str, pair_folders: Folders, tmp_path: Path, photographs: list[torch.Tensor]
+) -> None:
     import numpy as np
 
     from degsynth.ops.blur import blur_decimate

@@ -34,7 +34,9 @@ def test_from_folders_to_the_exported_kernel(scale: int, size: int, pair_folders
     assert record["report"]["kernels"][0]["centroid_px"] == pytest.approx((0, 0), abs=0.02)
 
 
-def pairs_of(photographs: list[Tensor], kernels: Tensor, gain: float = 1.0, offset: float = 0.0) -> list[tuple[Tensor, Tensor]]:
+def pairs_of(
+    photographs: list[Tensor], kernels: Tensor, gain: float = 1.0, offset: float = 0.0
+) -> list[tuple[Tensor, Tensor]]:
     return [(hr, gain * blur_decimate(hr[None], kernels.float(), 2)[0] + offset) for hr in photographs]
 
 
@@ -48,10 +50,10 @@ def test_per_channel_kernels(photographs: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize(("choice", "applied"), [("apply", (0.9, 0.04)), ("drop", (1.0, 0.0))])
-def test_gain_and_offset_applied_or_dropped(choice: str, applied: tuple[float, float], photographs: list[Tensor]) -> None:
-    config = Config.model_validate(
-        {"kernel_size": 8, "ridge": 1e-8, "gain": choice, "offset": choice}
-    )
+def test_gain_and_offset_applied_or_dropped(
+    choice: str, applied: tuple[float, float], photographs: list[Tensor]
+) -> None:
+    config = Config.model_validate({"kernel_size": 8, "ridge": 1e-8, "gain": choice, "offset": choice})
     method = Method(config, 2, 3)
     method.prepare(pairs_of(photographs, gaussian(8, 1, 1)[None], gain=0.9, offset=0.04))
     assert method.solutions[0].gain == pytest.approx(0.9, abs=1e-3)
@@ -76,7 +78,9 @@ def test_preset_paper_is_equation_6(photographs: list[Tensor]) -> None:
     truth = gaussian(20, 1.0, 1.5, 0.3)
     method = Method(Config.model_validate(PRESETS["paper"]), 2, 3)
     assert method.kernel_size == 20
-    method.prepare([(hr.double(), lr) for hr, lr in ((h, blur_decimate(h[None].double(), truth[None], 2)[0]) for h in photographs)])
+    method.prepare(
+        [(hr.double(), lr) for hr, lr in ((h, blur_decimate(h[None].double(), truth[None], 2)[0]) for h in photographs)]
+    )
     assert float((method.solutions[0].kernel - truth).abs().max()) < 1e-6
 
 
@@ -96,7 +100,7 @@ def test_too_little_to_go_by(photographs: list[Tensor]) -> None:
 
 
 def test_registered_pairs_give_a_centred_kernel(tmp_path: Path, photographs: list[Tensor]) -> None:
-    """Each pair is shifted by its own amount: unregistered, the kernel smears and moves; registered, it is the true one."""
+    """Each pair is shifted by its own amount: unregistered, the kernel smears; registered, it is the true one."""
     truth = gaussian(16, 1.0, 1.0)
     for number, shot in enumerate(photographs * 2):
         shift = (0.6 + 0.2 * number, -0.3 * number)

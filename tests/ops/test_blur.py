@@ -59,7 +59,11 @@ def test_a_ramp_keeps_its_phase(scale: int) -> None:
     size = 8 if scale % 2 == 0 else 9
     ramp = torch.arange(40 * scale, dtype=torch.float32).expand(1, 1, 12 * scale, -1) / 200
     wanted = (scale * torch.arange(40) + (scale - 1) / 2) / 200
-    for lr in (blur_decimate(ramp, gaussian(size, 1.0, 1.5)[None].float(), scale), bicubic(ramp, scale), area(ramp, scale)):
+    for lr in (
+        blur_decimate(ramp, gaussian(size, 1.0, 1.5)[None].float(), scale),
+        bicubic(ramp, scale),
+        area(ramp, scale),
+    ):
         assert torch.allclose(lr[0, 0, 6, 6:-6], wanted[6:-6], atol=1e-5)
 
 

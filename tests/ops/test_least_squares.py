@@ -28,7 +28,9 @@ def gathered(hr: Tensor, lr: Tensor, size: int, scale: int, border: int) -> tupl
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 4), st.integers(0, 3), st.integers(8, 14), st.integers(8, 14), st.integers(0, 2), st.integers(0, 99))
+@given(
+    st.integers(1, 4), st.integers(0, 3), st.integers(8, 14), st.integers(8, 14), st.integers(0, 2), st.integers(0, 99)
+)
 def test_sums_equal_those_of_rows(scale: int, half: int, height: int, width: int, border: int, seed: int) -> None:
     size = scale + 2 * half
     generator = torch.Generator().manual_seed(seed)

@@ -22,7 +22,11 @@ def test_it_is_white_standard_normal() -> None:
     n = flat.numel()
     assert abs(float(flat.mean())) < 5 / n**0.5
     assert abs(float(flat.var()) - 1) < 5 * (2 / n) ** 0.5
-    for a, b in ((WHOLE[..., :-1], WHOLE[..., 1:]), (WHOLE[:, :, :-256], WHOLE[:, :, 256:]), (WHOLE[:, 0], WHOLE[:, 1])):
+    for a, b in (
+        (WHOLE[..., :-1], WHOLE[..., 1:]),
+        (WHOLE[:, :, :-256], WHOLE[:, :, 256:]),
+        (WHOLE[:, 0], WHOLE[:, 1]),
+    ):
         assert abs(float((a * b).mean())) < 5 / a.numel() ** 0.5
 
 
