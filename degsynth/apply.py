@@ -19,6 +19,7 @@ import platform
 import queue
 import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
 from degsynth.data.layouts import assign_stems
 from degsynth.data.manifest import Manifest, Row
-from degsynth.errors import ConfigError, DataError, DegsynthError
+from degsynth.errors import ConfigError, DataError, DegsynthError, OutputError
 from degsynth.ops.resample import area
 from degsynth.render import DEFAULT_NOISE, Identity, Noise, Rendered, check_channels, render
 
@@ -182,9 +183,7 @@ class _Applier:
         return kept, name, None
 
     def _partial(self, name: str) -> Path:
-        path = self.out / PARTIAL / name.replace("/", "__")
-        path.unlink(missing_ok=True)
-        return path
+        return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
 
     def _place(self, content: bytes, name: str) -> None:
         partial = self._partial(name)
@@ -328,7 +327,6 @@ def run(
     finished = {row.source for row in rows}
     names = names[: options.limit]
     todo = [name for name in names if name not in finished]
-    torch.set_num_threads(1)  # parallel over images, not inside operations
     applier = _Applier(checkpoint, hr, out, options)
     manifest = Manifest(out)
 
@@ -342,13 +340,20 @@ def run(
                 return
             yield _Item(name, stems[name])
 
-    for row in _pipeline(applier, feed(), options):
-        manifest.append(row)
-        rows.append(row)
-        on_row(row, len(todo))
-    if not interrupted:
-        manifest.write(rows)
-        shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # parallel over images, not inside operations
+    try:
+        for row in _pipeline(applier, feed(), options):
+            manifest.append(row)
+            rows.append(row)
+            on_row(row, len(todo))
+        if not interrupted:
+            manifest.write(rows)
+            shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    except OSError as error:
+        raise OutputError(f"{manifest.path}: {error.strerror or error}; mend that, then go on with --resume") from None
+    finally:
+        torch.set_num_threads(threads)
     failed = sum(row.status == "failed" for row in rows)
     return Summary(len(rows) - failed, failed, len(finished), ignored, interrupted)
 

@@ -137,6 +137,8 @@ def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
         with torch.inference_mode():
             for seed in (0, 1):
                 expected, found = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
+                if not bool(torch.isfinite(expected).all()):
+                    raise CheckpointError(f"{path}: the fitted module gives values that are not finite")
                 error = float((expected - found).abs().max())
                 if not error <= VERIFY_TOLERANCE:  # NaN must fail, too
                     raise CheckpointError(f"{path}: the exported file differs from the fitted module by {error:.2g}")

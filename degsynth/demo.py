@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from degsynth import apply, checkpoint, selftest
-from degsynth.data import images, pairs
+from degsynth.data import images
+from degsynth.data.pair_check import open_for_model
+from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.paired import evaluate
@@ -116,7 +118,7 @@ def run(
         model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=(1.0, 3.0)))
     )
     on_note(f"applied to {summary.done} photographs with AWGN of σ 1 to 3")
-    test = pairs.open_for_model(out / "test/HR", out / "test/LR_x2", SCALE, "any", None, on_progress)
+    test = open_for_model(out / "test/HR", out / "test/LR_x2", SCALE, "any", None, on_progress)
     scores = evaluate(model, test)
     _draw(out / "demo.png", model, test, scores["mean"])
     (out / "demo.json").write_text(
@@ -125,7 +127,7 @@ def run(
     return Result(METHOD, list(TEST), scores["mean"], out / "demo.png", out / "trainset", out / "camera.pt")
 
 
-def _draw(path: Path, model: checkpoint.Checkpoint, test: pairs.PairSet, means: dict[str, dict[str, float]]) -> None:
+def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:
     rows = []
     for index, (hr, lr) in enumerate(test):
         name = test.pairs[index].name

@@ -21,6 +21,12 @@ class CheckpointError(DegsynthError):
     """A file that is no checkpoint, or one of a newer format, or one that failed its verification."""
 
 
+class OutputError(DegsynthError):
+    """The disk refuses in the middle of a run, which can go on once it is mended."""
+
+    exit_code = 1
+
+
 class FitError(DegsynthError):
     """A fit that has no finite answer."""
 

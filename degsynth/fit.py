@@ -21,9 +21,10 @@ import torch
 import degsynth
 from degsynth import checkpoint, methods, report
 from degsynth.config import Strict, build, to_toml
+from degsynth.data import pair_check
 from degsynth.data import pairs as pairing
 from degsynth.data.images import resolve_range
-from degsynth.errors import ConfigError, DataError, FitError
+from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
@@ -78,7 +79,7 @@ def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[Any, Strict
     return module, build(module.Config, {**module.PRESETS[options.preset], **values}, f"method {options.method}")
 
 
-def find_data_range(check: pairing.PairCheck, pairs: pairing.PairSet, asked: Any) -> tuple[float, float] | None:
+def find_data_range(check: pair_check.PairCheck, pairs: pairing.PairSet, asked: Any) -> tuple[float, float] | None:
     """Black and white: as asked; for 16-bit files the least of 10, 12, 14, 16 bits that holds every value."""
     if asked == "dtype" or check.dtype == "uint8":
         return None
@@ -95,18 +96,18 @@ def find_data_range(check: pairing.PairCheck, pairs: pairing.PairSet, asked: Any
     return None
 
 
-def _checked_pairs(options: FitOptions, events: Events) -> tuple[pairing.PairSet, pairing.PairCheck]:
+def _checked_pairs(options: FitOptions, events: Events) -> tuple[pairing.PairSet, pair_check.PairCheck]:
     found, alone = pairing.match(Path(options.hr), Path(options.lr))
     if alone:
         events.on_warning(f"{len(alone)} files have no partner and are left out: {_some(alone)}")
     register = options.register_pairs == "shift"
-    checked = pairing.check(
+    checked = pair_check.check(
         found, options.scale, register, lambda count: events.on_progress("checking pairs", count, len(found))
     )
     if checked.faults:
         details = _some([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
         if options.bad_pairs == "stop" or not checked.pairs:
-            shifted = any(fault.detail.startswith("LR is shifted") for fault in checked.faults)
+            shifted = any(fault.kind == "misaligned" for fault in checked.faults)
             way = "--register shift corrects shifts, " if shifted else ""
             raise DataError(
                 f"{len(checked.faults)} of {len(found)} pairs cannot be used: {details}; "
@@ -132,6 +133,7 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     pairs, checked = _checked_pairs(options, events)
     method = module.Method(config, pairs.scale, pairs.channels)
     train, held = pairs.held_out_split(options.seed)
+    border = _border(held)
     if pairs.data_range is not None:
         events.on_note(f"data range {pairs.data_range[0]:g}:{pairs.data_range[1]:g} ({checked.dtype} files)")
     events.on_note(f"scale {pairs.scale}; {len(train)} pairs to fit, {len(held)} held out")
@@ -148,11 +150,9 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     checkpoint.save(degrader, spec, folder.checkpoint)
     model = checkpoint.load(folder.checkpoint)
     scores = evaluate(
-        model, held, border=_border(held), on_image=lambda count: events.on_progress("scoring", count, len(held))
+        model, held, border=border, on_image=lambda count: events.on_progress("scoring", count, len(held))
     )
     means = scores["mean"]
-    if not math.isfinite(means["model"]["l1_rgb"]):
-        raise FitError(f"method {options.method}: the fitted model gives values that are not finite")
     folder.log({"step": 0, "held_out_psnr_y": means["model"]["psnr_y"], "bicubic_psnr_y": means["bicubic"]["psnr_y"]})
     checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
     _preview(folder.previews / "held_out.png", model, held, means)
@@ -257,9 +257,11 @@ def _spec(
 
 
 def _border(held: pairing.PairSet) -> int:
-    """The usual border, or less where held-out images are small."""
+    """The usual border, or less where held-out images are small; DataError where they are too small to score."""
     smallest = min(min(lr.height, lr.width) for _, lr in (held.decoded(pair) for pair in held.pairs))
-    return max(0, min(BORDER, (smallest - SSIM_WINDOW) // 2))
+    if smallest < SSIM_WINDOW:
+        raise DataError(f"an LR image is {smallest} px high or wide; at least {SSIM_WINDOW} are needed to score a fit")
+    return min(BORDER, (smallest - SSIM_WINDOW) // 2)
 
 
 def _preview(

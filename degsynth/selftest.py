@@ -34,7 +34,7 @@ FLATNESS = 0.25 / 255
 CENTROID_PX = 0.02
 """How far the effective kernel's centroid may be from the declared phase, HR px."""
 REPEATED = 2e-6
-"""What 'the same' means for floats computed in another order: below a tenth of a 16-bit level."""
+"""What 'the same' means for floats computed in another order: an eighth of a 16-bit level."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from degsynth.apply import Options
 from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
 from degsynth.data.manifest import Manifest, Row
-from degsynth.errors import ConfigError, DataError
+from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.render import Noise
 from tests.conftest import save_png
 from tests.doubles import PoolOptics, save_double
@@ -317,10 +317,34 @@ def test_killed_and_resumed(number: int, model: Checkpoint, many: Path, tmp_path
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
 
 
-def test_torch_threads_do_not_matter(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
-    apply.run(model, hr, tmp_path / "a")
+def test_the_callers_threads_are_left_as_they_were(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    x = torch.rand(1, 3, 64, 64)
-    two = model.degrader.degrade(x, 1)
-    torch.set_num_threads(1)
-    assert torch.equal(two, model.degrader.degrade(x, 1))
+    try:
+        apply.run(model, hr, tmp_path / "out", Options(limit=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_disk_that_refuses_is_a_resumable_error(
+    model: Checkpoint, hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Manifest, row: Row) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Manifest, "append", full)
+    with pytest.raises(OutputError, match=r"No space left .* --resume"):
+        apply.run(model, hr, tmp_path / "out")
+    monkeypatch.undo()
+    assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).done == 10
+
+
+def test_names_that_look_alike_do_not_meet(model: Checkpoint, tmp_path: Path, photographs: list[Tensor]) -> None:
+    """``a/b.png`` and ``a__b.png``, at the same time."""
+    for number in range(8):
+        save_png(tmp_path / f"HR/a/{number}.png", photographs[0][:, :64, :64])
+        save_png(tmp_path / f"HR/a__{number}.png", photographs[1][:, :64, :64])
+    assert apply.run(model, tmp_path / "HR", tmp_path / "out", Options(workers=8)).done == 16
+    for row in Manifest(tmp_path / "out").read():
+        assert (tmp_path / "out" / str(row.hr)).read_bytes() == (tmp_path / "HR" / row.source).read_bytes()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from degsynth.data import pairs
+from degsynth.data import pair_check, pairs
 from degsynth.errors import DataError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import psnr, score, ssim
@@ -70,7 +70,7 @@ def test_the_true_model_scores_at_the_rounding_floor(tmp_path: Path, photographs
         save_png(tmp_path / f"LR/{number}.png", model.degrader.degrade(hr[None], 0)[0], np.uint8)
         lr = model.degrader.degrade(hr[None], 0)[0].mul(255).round().div(255)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
-    found = pairs.PairSet(pairs.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
+    found = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
     result = evaluate(model, found)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(20 * math.log10(255 * math.sqrt(12)), abs=0.2)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from degsynth import checkpoint, fit
+from degsynth.data import images
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.kernels import gaussian
 from tests.conftest import save_png
@@ -95,6 +96,35 @@ def test_one_pair_is_too_few(photographs: list[Tensor], tmp_path: Path) -> None:
     options = write_deep(tmp_path, photographs[:1], 0, 65535)
     with pytest.raises(DataError, match="1 pair is too few"):
         fit.run(fit.FitOptions(**options), SMALL, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_float_images_need_a_range(photographs: list[Tensor], tmp_path: Path) -> None:
+    """Floats up to 255 are no mistake that could be guessed right every time: ask."""
+    from degsynth.ops.blur import blur_decimate
+
+    for number, shot in enumerate(photographs):
+        hr = shot[:1, :120, :120]
+        lr = blur_decimate(hr[None], gaussian(8, 1.0, 1.2)[None].float(), 2)[0]
+        for side, image in (("HR", hr), ("LR", lr)):
+            path = tmp_path / side / f"{number}.tif"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(images.encode(images.Image(255 * image.permute(1, 2, 0).numpy()), ".tif"))
+    options = {"method": "linear", "hr": str(tmp_path / "HR"), "lr": str(tmp_path / "LR")}
+    with pytest.raises(DataError, match="--data-range"):
+        fit.run(fit.FitOptions(**options), SMALL, tmp_path / "run")
+    record = fit.run(fit.FitOptions(**options, data_range=(0, 255)), SMALL, tmp_path / "run")
+    assert record["dtype"] == "float32"
+    assert record["report"]["kernels"][0]["centroid_px"] == pytest.approx((0, 0), abs=0.01)
+
+
+def test_lr_too_small_to_score(photographs: list[Tensor], tmp_path: Path) -> None:
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", shot[:, 100:120, 100:200])
+        save_png(tmp_path / f"LR/{number}.png", shot[:, 100:120:2, 100:200:2])
+    options = fit.FitOptions(method="linear", hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"))
+    with pytest.raises(DataError, match="10 px high or wide"):
+        fit.run(options, SMALL, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

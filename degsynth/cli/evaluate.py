@@ -29,8 +29,8 @@ def command(
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
     from degsynth import checkpoint
-    from degsynth.data import pairs
     from degsynth.data.images import choose_range
+    from degsynth.data.pair_check import open_for_model
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
     from degsynth.render import Noise
@@ -43,7 +43,7 @@ def command(
     device = options.pick_device(device)
     loaded = checkpoint.load(checkpoint.resolve(model), device)
     with console.Progress() as progress:
-        opened = pairs.open_for_model(
+        opened = open_for_model(
             hr,
             lr,
             loaded.spec.scale,

@@ -4,7 +4,7 @@
 every channel, so colours keep their balance; ``per_channel`` fits each channel by itself. No iteration, no random
 numbers.
 
-The presets differ in three things. ``paper`` is Eq. 6 as the authors' code has it: 20×20 taps, no ridge, the sum left
+The presets differ in two things. ``paper`` is Eq. 6 as the authors' code has it: 20×20 taps, no ridge, the sum left
 free and divided out afterwards. (There it is fitted to a network's output at scale 2; on 8-bit photographs the
 missing ridge costs accuracy.) ``default`` adds a small ridge and holds the sum at 1 while solving.
 """
