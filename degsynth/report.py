@@ -26,7 +26,7 @@ class Panel:
 
 def _kernel_title(title: str, kernel: Tensor) -> str:
     sigma = [f"{s:.2f}" if s is not None else "–" for s in gaussian_sigma(kernel)]
-    y, x = centroid(kernel)
+    y, x = (round(value, 2) + 0.0 for value in centroid(kernel))  # + 0.0 turns −0 into 0
     return f"{title}\nσ {sigma[0]}, {sigma[1]} px; centre {y:+.2f}, {x:+.2f}"
 
 
@@ -57,16 +57,19 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
 
 
 def comparison(
-    name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, side: int = 96
+    name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, whose: str = "real", side: int = 96
 ) -> list[Panel]:
-    """The middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images (C, H, W)."""
+    """The middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images (C, H, W).
+
+    ``whose`` LR is called real; ``side`` is the side of the part shown, LR px.
+    """
     return [
         Panel(f"HR ({name})", crop(hr, side, scale)),
-        Panel("real LR", crop(real, side)),
+        Panel(f"{whose} LR", crop(real, side)),
         Panel("synthesised LR", crop(made, side)),
         Panel("bicubic LR", crop(usual, side)),
-        Panel("synthesised − real, ×5", crop(made - real, side), error=True),
-        Panel("bicubic − real, ×5", crop(usual - real, side), error=True),
+        Panel(f"synthesised − {whose}, ×5", crop(made - real, side), error=True),
+        Panel(f"bicubic − {whose}, ×5", crop(usual - real, side), error=True),
     ]
 
 
