@@ -11,19 +11,21 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
+from degsynth.config import Strict
 from degsynth.degrader import Degrader
-from degsynth.errors import CheckpointError
+from degsynth.errors import CheckpointError, FitError
+from degsynth.files import write_atomic
 
 FORMAT_VERSION = 1
 SPEC_NAME = "degsynth.json"
@@ -31,10 +33,8 @@ VERIFY_TOLERANCE = 1e-6
 """How far a reloaded checkpoint may be from the eager module on the CPU; bit-equal is what is seen."""
 
 
-class HardwareFactor(BaseModel):
+class HardwareFactor(Strict):
     """The run-time knob of abl."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     default: float
     """What `draw` writes into the code unless told otherwise."""
@@ -42,10 +42,8 @@ class HardwareFactor(BaseModel):
     """The factor at which the model was fitted."""
 
 
-class Spec(BaseModel):
+class Spec(Strict):
     """What a checkpoint says of itself: ``degsynth.json`` in its extra files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     format_version: int = FORMAT_VERSION
     """Version of this record and of the module's contract."""
@@ -71,28 +69,37 @@ class Spec(BaseModel):
     """Whether different seeds give different images."""
     has_noise: bool = False
     """Whether `noise` is anything but zeros."""
-    gain: list[float] = [1.0]
+    gain: tuple[float, ...] = (1.0,)
     """Contrast change that the model applies on purpose, one for all channels or one each."""
-    offset: list[float] = [0.0]
+    offset: tuple[float, ...] = (0.0,)
     """Level change that it applies on purpose, in [0, 1] levels, likewise."""
-    phase: tuple[float, float] = (0.0, 0.0)
-    """Where the effective kernel's centroid sits, (y, x) in HR px from the centred phase; not 0 for shifted pairs."""
+    phase: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    """Where the effective kernel's centroid sits, (y, x) in HR px from the centred phase, one for all channels or one
+    each; not 0 where the pairs were shifted."""
     hardware_factor: HardwareFactor | None = None
     """The knob, where the model has one."""
     data_range: tuple[float, float] | None = None
     """Black and white of the images that it was fitted to, in their own units; None: the range of their type."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     """The resolved configuration of the fit."""
     held_out: dict[str, Any] | None = None
     """Metrics on pairs that the fit never saw."""
     data_fingerprint: str | None = None
-    """SHA-256 over the names and bytes of the training images."""
+    """SHA-256 over the names and bytes of all pairs, the held-out ones among them."""
     licence: str = "unknown: that of the training images applies"
     """Under what terms it may be used."""
 
     def level(self, value: float, channel: int) -> float:
         """What a flat ``value`` becomes in ``channel``."""
         return value * self.gain[channel % len(self.gain)] + self.offset[channel % len(self.offset)]
+
+    def channel_counts(self) -> list[int]:
+        """Channel counts to try it with."""
+        return [1, 3, 4] if self.channels == "any" else self.channels
+
+    def usual_channels(self) -> int:
+        """RGB where it takes that, else the most channels that it takes."""
+        return 3 if 3 in self.channel_counts() else max(self.channel_counts())
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def _quiet_jit() -> Iterator[None]:
 
 def probe_image(spec: Spec, batch: int = 2) -> Tensor:
     """A seeded noise image that the checkpoint takes: not square, and no multiple of anything but the scale."""
-    channels = 3 if spec.channels == "any" else spec.channels[0]
+    channels = spec.usual_channels()
     generator = torch.Generator().manual_seed(20)
     return torch.rand(batch, channels, 37 * spec.scale, 29 * spec.scale, generator=generator)
 
@@ -138,7 +145,7 @@ def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
             for seed in (0, 1):
                 expected, found = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
                 if not bool(torch.isfinite(expected).all()):
-                    raise CheckpointError(f"{path}: the fitted module gives values that are not finite")
+                    raise FitError(f"{path}: the fitted module gives values that are not finite")
                 error = float((expected - found).abs().max())
                 if not error <= VERIFY_TOLERANCE:  # NaN must fail, too
                     raise CheckpointError(f"{path}: the exported file differs from the fitted module by {error:.2g}")
@@ -156,6 +163,8 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
+    if device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would eat the lower bits of 16-bit images
     extra = {SPEC_NAME: ""}
     try:
         with _quiet_jit():
@@ -167,6 +176,10 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         raise CheckpointError(
             f"{path} is no degsynth checkpoint (not TorchScript: {reason}); take a file written by 'degsynth export'"
         ) from None
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch itself does not compare the checksums
+        damaged = archive.testzip()
+    if damaged:
+        raise CheckpointError(f"{path} is damaged ({damaged} does not match its checksum); copy or export it anew")
     if not extra[SPEC_NAME]:
         raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
     spec = parse_spec(extra[SPEC_NAME], path)
@@ -195,22 +208,22 @@ def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
     """Copy a checkpoint's file, in one move; CheckpointError where ``path`` exists or cannot be written."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / checkpoint.path.name}")
+    if path.suffix != ".pt":
+        raise CheckpointError(f"{path}: give a name that ends in .pt")
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists; give another name, or --overwrite")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        shutil.copyfile(checkpoint.path, partial)
-        partial.replace(path)
+        write_atomic(path, checkpoint.path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write(degrader: nn.Module, spec: Spec, path: Path) -> None:
     """Script a module (a loaded one is scripted already) and write it with its spec, unverified."""
+    buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
     with _quiet_jit():
-        torch.jit.save(torch.jit.script(degrader), str(path), _extra_files={SPEC_NAME: spec.model_dump_json()})
+        torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
+    path.write_bytes(buffer.getvalue())
 
 
 def shipped() -> dict[str, Path]:
@@ -226,8 +239,8 @@ def resolve(model: str) -> Path:
     if path.is_dir():
         if not (path / "config.toml").is_file():
             raise CheckpointError(f"{path} is a folder without config.toml: neither a run nor a checkpoint")
-        if not (path / "checkpoint.pt").is_file():
-            raise CheckpointError(f"the run {path} has no checkpoint.pt: its fit did not end")
+        if not (path / "fit.json").is_file():
+            raise CheckpointError(f"the run {path} has no fit.json: its fit did not end; fit it anew")
         return path / "checkpoint.pt"
     if path.is_file():
         return path

@@ -23,15 +23,13 @@ from degsynth.data import images
 from degsynth.data.pair_check import open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
-from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.paired import evaluate
-from degsynth.fit import Events, FitOptions
+from degsynth.fit import Events, FitOptions, measured_kernel, preview_rows
 from degsynth.fit import run as run_fit
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
-from degsynth.ops.resample import bicubic
-from degsynth.render import Identity, Noise, render
-from degsynth.report import Panel, comparison, sheet
+from degsynth.render import Noise
+from degsynth.report import Panel, sheet
 from degsynth.seeds import derive
 
 SCALE = 2
@@ -128,16 +126,9 @@ def run(
 
 
 def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:
-    rows = []
-    for index, (hr, lr) in enumerate(test):
-        name = test.pairs[index].name
-        with torch.inference_mode():
-            made = render(model, hr, Identity(0, name), Noise()).lr
-        rows.append(comparison(name, hr, lr, made, bicubic(hr[None], SCALE)[0], SCALE, "camera"))
     places = {"left edge": 0.0, "middle": 0.5, "right edge": 1.0}
     kernels = [Panel(f"camera, {place}", camera_kernel(across)) for place, across in places.items()]
-    with torch.inference_mode():
-        rows.append([*kernels, Panel(f"fitted ({METHOD})", effective_kernel(model).kernel)])
+    rows = [*preview_rows(model, test, "camera"), [*kernels, Panel(f"fitted ({METHOD})", measured_kernel(model))]]
     heading = (
         f"luma PSNR against the simulated camera's LR: {METHOD} {means['model']['psnr_y']:.2f} dB, "
         f"bicubic {means['bicubic']['psnr_y']:.2f} dB"

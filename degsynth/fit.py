@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import platform
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 import degsynth
 from degsynth import checkpoint, methods, report
@@ -24,12 +27,13 @@ from degsynth.config import Strict, build, to_toml
 from degsynth.data import pair_check
 from degsynth.data import pairs as pairing
 from degsynth.data.images import resolve_range
-from degsynth.errors import ConfigError, DataError
+from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
+from degsynth.files import write_atomic
 from degsynth.ops.resample import bicubic
-from degsynth.render import Identity, Noise, render
+from degsynth.render import DEFAULT_NOISE, Identity, render
 
 CACHE_MB = 2048
 SHIFT_WARNING_HR_PX = 0.1
@@ -46,7 +50,7 @@ class FitOptions(Strict):
     """Folder of LR images."""
     preset: str = "default"
     """Where the method's options start from."""
-    scale: int | None = None
+    scale: int | None = Field(default=None, ge=1)
     """HR size / LR size; unset: inferred from the pairs."""
     seed: int = 0
     """Decides which pairs are held out, and every random number of training."""
@@ -56,7 +60,7 @@ class FitOptions(Strict):
     """``shift``: correct each pair's global sub-pixel shift before fitting."""
     bad_pairs: Literal["stop", "skip"] = "stop"
     """What to do about pairs that the check faults."""
-    cache_mb: int = CACHE_MB
+    cache_mb: int = Field(default=CACHE_MB, ge=0)
     """Memory for decoded images."""
 
 
@@ -124,12 +128,16 @@ def _some(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + more
 
 
-def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Events = Events()) -> dict[str, Any]:
+def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Events | None = None) -> dict[str, Any]:
     """Fit, verify, score on held-out pairs, write the run directory ``out``; returns what ``fit.json`` holds."""
+    events = events or Events()
     seconds, clock = {}, _Stopwatch()
     module, config = resolve(options, values)
     if out.exists():
         raise ConfigError(f"--out {out} exists; give a new folder, or remove it")
+    for side in (options.hr, options.lr):
+        if out.resolve().is_relative_to(Path(side).resolve()):
+            raise ConfigError(f"--out {out} lies inside {side}, where its pictures would be taken for images; move it")
     pairs, checked = _checked_pairs(options, events)
     method = module.Method(config, pairs.scale, pairs.channels)
     train, held = pairs.held_out_split(options.seed)
@@ -142,61 +150,76 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     method.prepare(train)
     seconds["fit"] = clock.lap()
 
-    folder = _RunFolder(out, options, config, pairs)
-    fingerprint = pairs.fingerprint()
-    spec = _spec(options, method, pairs, folder.method_table, fingerprint)
-    # The scores go into the file whose scores they are: it is verified once without them, scored, and written again.
-    degrader = method.degrader()
-    checkpoint.save(degrader, spec, folder.checkpoint)
-    model = checkpoint.load(folder.checkpoint)
-    scores = evaluate(
-        model, held, border=border, on_image=lambda count: events.on_progress("scoring", count, len(held))
-    )
-    means = scores["mean"]
-    folder.log({"step": 0, "held_out_psnr_y": means["model"]["psnr_y"], "bicubic_psnr_y": means["bicubic"]["psnr_y"]})
-    checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
-    _preview(folder.previews / "held_out.png", model, held, means)
-    if math.hypot(*spec.phase) > SHIFT_WARNING_HR_PX:
-        events.on_warning(_shift_warning(spec, pairs, options.register_pairs == "shift"))
-    seconds["score_and_save"] = clock.lap()
-    return folder.finish(
-        {
-            "method": options.method,
-            "preset": options.preset,
-            "scale": pairs.scale,
-            "channels": pairs.channels,
-            "dtype": checked.dtype,
-            "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
-            "pairs": {
-                "fitted": [pair.name for pair in train.pairs],
-                "held_out": [pair.name for pair in held.pairs],
-                "left_out": [asdict(fault) for fault in checked.faults],
-                "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
-                "median_shift_lr_px": checked.median_shift(),
-            },
-            "report": method.report(),
-            "held_out": scores,
-            "seconds": seconds,
-            "data_fingerprint": fingerprint,
-            "environment": {
-                "degsynth": degsynth.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "system": platform.platform(),
-                "threads": torch.get_num_threads(),
-            },
-        }
-    )
+    folder = _RunFolder(out)
+    try:
+        folder.describe(options, config, pairs)
+        fingerprint = pairs.fingerprint()
+        spec = _spec(options, method, pairs, config.model_dump(mode="json"), fingerprint)
+        degrader = method.degrader()
+        # A checkpoint carries its own scores: it is written and scored elsewhere first.
+        with tempfile.TemporaryDirectory() as elsewhere:
+            checkpoint.save(degrader, spec, Path(elsewhere) / "unscored.pt")
+            model = checkpoint.load(Path(elsewhere) / "unscored.pt")
+        scores = evaluate(
+            model, held, border=border, on_image=lambda count: events.on_progress("scoring", count, len(held))
+        )
+        means = scores["mean"]
+        folder.log({"step": 0, **{f"held_out_psnr_y_{name}": figures["psnr_y"] for name, figures in means.items()}})
+        figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in means.items())
+        rows = preview_rows(model, held.subset(range(min(3, len(held)))))
+        rows[0].append(report.Panel("effective kernel", measured_kernel(model)))
+        heading = f"held-out pairs, luma PSNR against the real LR: {figures}"
+        report.sheet(folder.previews / "held_out.png", rows, heading)
+        checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
+        seconds["score_and_save"] = clock.lap()
+        record = folder.finish(
+            {
+                "method": options.method,
+                "preset": options.preset,
+                "scale": pairs.scale,
+                "channels": pairs.channels,
+                "dtype": checked.dtype,
+                "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
+                "pairs": {
+                    "fitted": [pair.name for pair in train.pairs],
+                    "held_out": [pair.name for pair in held.pairs],
+                    "left_out": [asdict(fault) for fault in checked.faults],
+                    "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
+                    "median_shift_lr_px": checked.median_shift(),
+                },
+                "report": method.report(),
+                "warnings": method.warnings(),
+                "held_out": scores,
+                "seconds": seconds,
+                "data_fingerprint": fingerprint,
+                "environment": {
+                    "degsynth": degsynth.__version__,
+                    "torch": torch.__version__,
+                    "python": platform.python_version(),
+                    "system": platform.platform(),
+                    "threads": torch.get_num_threads(),
+                },
+            }
+        )
+    except BaseException as error:  # nothing half-written: the folder is ours, made a moment ago
+        shutil.rmtree(out, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise OutputError(f"--out {out}: {error.strerror or error}") from None
+        raise
+    for text in (*method.warnings(), *_shift_warning(pairs, options.register_pairs == "shift")):
+        events.on_warning(text)
+    return record
 
 
-def _shift_warning(spec: checkpoint.Spec, pairs: pairing.PairSet, registered: bool) -> str:
+def _shift_warning(pairs: pairing.PairSet, registered: bool) -> list[str]:
     shifts = [pair.shift for pair in pairs.pairs if pair.shift is not None]
-    y, x = (spec.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
-    return (
-        f"the kernel's centroid lies ({spec.phase[0]:+.2f}, {spec.phase[1]:+.2f}) HR px (y, x) off the centred phase; "
-        f"the pairs themselves are shifted by ({y:+.2f}, {x:+.2f}) HR px on average, which "
-        + ("was taken out" if registered else "--register shift takes out")
-    )
+    y, x = (pairs.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
+    if registered or math.hypot(y, x) < SHIFT_WARNING_HR_PX:
+        return []
+    return [
+        f"the pairs are shifted against each other by ({y:+.2f}, {x:+.2f}) HR px (y, x) on average, and so will be "
+        "what the model makes; --register shift takes that out"
+    ]
 
 
 class _Stopwatch:
@@ -212,22 +235,26 @@ class _Stopwatch:
 class _RunFolder:
     """The run directory: ``config.toml``, ``log.jsonl``, ``previews/``, ``checkpoint.pt``, ``fit.json``."""
 
-    def __init__(self, out: Path, options: FitOptions, config: Strict, pairs: pairing.PairSet) -> None:
+    def __init__(self, out: Path) -> None:
         self.out, self.checkpoint, self.previews = out, out / "checkpoint.pt", out / "previews"
         try:
             self.previews.mkdir(parents=True)
         except OSError as error:
             raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
-        # Paths are kept absolute: a run is repeated by `fit --config RUN/config.toml` from anywhere.
+
+    def describe(self, options: FitOptions, config: Strict, pairs: pairing.PairSet) -> None:
+        """Write ``config.toml``; paths are made absolute, so that `fit --config` repeats the run from anywhere."""
         found = {
             "scale": pairs.scale,
             "data_range": pairs.data_range or "dtype",
             "hr": str(Path(options.hr).resolve()),
             "lr": str(Path(options.lr).resolve()),
         }
-        self.method_table = config.model_dump(mode="json")
-        tables = {"fit": options.model_copy(update=found).model_dump(mode="json"), "method": self.method_table}
-        (out / "config.toml").write_text(to_toml(tables), encoding="utf-8")
+        tables = {
+            "fit": options.model_copy(update=found).model_dump(mode="json"),
+            "method": config.model_dump(mode="json"),
+        }
+        (self.out / "config.toml").write_text(to_toml(tables), encoding="utf-8")
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to ``log.jsonl``."""
@@ -236,7 +263,7 @@ class _RunFolder:
 
     def finish(self, record: dict[str, Any]) -> dict[str, Any]:
         """Write ``fit.json``, the mark of a fit that ended."""
-        (self.out / "fit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_atomic(self.out / "fit.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         return record
 
 
@@ -264,19 +291,18 @@ def _border(held: pairing.PairSet) -> int:
     return min(BORDER, (smallest - SSIM_WINDOW) // 2)
 
 
-def _preview(
-    path: Path, model: checkpoint.Checkpoint, held: pairing.PairSet, means: dict[str, dict[str, float]]
-) -> None:
-    """Held-out pairs: HR, real LR, synthesised LR and the error, beside bicubic and the effective kernel."""
+def preview_rows(model: checkpoint.Checkpoint, pairs: pairing.PairSet, whose: str = "real") -> list[list[report.Panel]]:
+    """A row of pictures for each pair: HR, real LR, synthesised LR, bicubic LR, and the errors of both."""
     rows = []
-    for index in range(min(3, len(held))):
-        hr, lr = held.tensors(index)
-        name = held.pairs[index].name
-        with torch.inference_mode():
-            made = render(model, hr, Identity(0, name), Noise()).lr
-        usual = bicubic(hr[None], held.scale)[0]
-        rows.append(report.comparison(name, hr, lr, made, usual, held.scale))
     with torch.inference_mode():
-        rows[0].append(report.Panel("effective kernel", effective_kernel(model).kernel))
-    figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in means.items())
-    report.sheet(path, rows, f"held-out pairs, luma PSNR against the real LR: {figures}")
+        for index, (hr, lr) in enumerate(pairs):
+            name = pairs.pairs[index].name
+            made = render(model, hr, Identity(0, name), DEFAULT_NOISE).lr
+            rows.append(report.comparison(name, hr, lr, made, bicubic(hr[None], pairs.scale)[0], pairs.scale, whose))
+    return rows
+
+
+def measured_kernel(model: checkpoint.Checkpoint) -> torch.Tensor:
+    """The effective kernel of a model's first channel, (K, K)."""
+    with torch.inference_mode():
+        return effective_kernel(model).kernel

@@ -42,8 +42,8 @@ class Noise:
     """Range of σ on the 0–255 scale, one σ an image; equal ends for a fixed one."""
 
     def __post_init__(self) -> None:
-        if self.awgn is not None and not 0 <= self.awgn[0] <= self.awgn[1]:
-            raise ConfigError(f"awgn {self.awgn[0]:g}:{self.awgn[1]:g}: give σ ≥ 0, or LO:HI with LO ≤ HI")
+        if self.awgn is not None and not 0 <= self.awgn[0] <= self.awgn[1] <= SIGMA_UNIT:
+            raise ConfigError(f"awgn {self.awgn[0]:g}:{self.awgn[1]:g}: give σ from 0 to 255, or LO:HI with LO ≤ HI")
 
 
 DEFAULT_NOISE = Noise()

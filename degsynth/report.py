@@ -38,7 +38,7 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
     columns = max(len(row) for row in rows)
     figure = Figure(figsize=(2.6 * columns, 2.95 * len(rows) + 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(heading, fontsize=10)
+    figure.suptitle(heading, fontsize=10, parse_math=False)
     axes: NDArray[Any] = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, axes, strict=True):
         for axis in line:
@@ -47,12 +47,12 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
             if panel.image.ndim == 2:
                 peak = float(panel.image.abs().max())
                 axis.imshow(panel.image.numpy(), cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest")
-                axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8)
+                axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8, parse_math=False)
                 continue
             shown = np.clip(panel.image.permute(1, 2, 0).numpy() * (5 if panel.error else 1) + 0.5 * panel.error, 0, 1)
             shown = shown[..., 0] if shown.shape[2] == 1 else shown[..., :3]
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set_title(panel.title, fontsize=8)
+            axis.set_title(panel.title, fontsize=8, parse_math=False)
     figure.savefig(path)
 
 

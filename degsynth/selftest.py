@@ -52,10 +52,6 @@ class Result:
 Check = Callable[[Checkpoint], Iterator[Result]]
 
 
-def _channels(model: Checkpoint) -> int:
-    return 3 if model.spec.channels == "any" else model.spec.channels[0]
-
-
 def _largest(a: Tensor, b: Tensor) -> float:
     """Largest difference; infinite where the shapes differ or a value is NaN."""
     if a.shape != b.shape:
@@ -66,7 +62,7 @@ def _largest(a: Tensor, b: Tensor) -> float:
 
 def flat_stays_flat(model: Checkpoint) -> Iterator[Result]:
     """A flat gray leaves as the flat gray that the spec declares, and noise does not move its mean."""
-    spec, channels = model.spec, _channels(model)
+    spec, channels = model.spec, model.spec.usual_channels()
     spread = drift = 0.0
     worst = ""
     for level in LEVELS:
@@ -99,23 +95,25 @@ def flat_stays_flat(model: Checkpoint) -> Iterator[Result]:
 
 def centred_phase(model: Checkpoint) -> Iterator[Result]:
     """The effective kernel, by least squares on a textured image, has its centroid where the spec says."""
-    spec = model.spec
-    measured, excess = "", -math.inf
-    for seed in range(3 if spec.stochastic else 1):
-        solution = effective_kernel(model, seed)
+    spec, channels = model.spec, model.spec.usual_channels()
+    measured, declared, excess = "", (0.0, 0.0), -math.inf
+    for seed in range(max(channels, 3 if spec.stochastic else 1)):  # another seed with each channel
+        channel = seed % channels
+        solution = effective_kernel(model, seed, channel)
         y, x = centroid(solution.kernel)
-        distance = math.hypot(y - spec.phase[0], x - spec.phase[1])
+        phase = spec.phase[channel % len(spec.phase)]
+        distance = math.hypot(y - phase[0], x - phase[1])
         error = 3 * math.hypot(*solution.centroid_error)
         if distance - error > excess or math.isnan(distance):
             excess = distance - error if not math.isnan(distance) else math.inf
-            measured = f"{distance:.4f} ± {error:.4f} HR px (at {y:+.3f}, {x:+.3f}"
-    declared = f"; declared {spec.phase[0]:+.3f}, {spec.phase[1]:+.3f})"
-    yield Result("kernel at the declared phase", excess <= CENTROID_PX, measured + declared, f"≤ {CENTROID_PX} HR px")
+            measured, declared = f"{distance:.4f} ± {error:.4f} HR px (at {y:+.3f}, {x:+.3f}; ", phase
+    measured += f"declared {declared[0]:+.3f}, {declared[1]:+.3f})"
+    yield Result("kernel at the declared phase", excess <= CENTROID_PX, measured, f"≤ {CENTROID_PX} HR px")
 
 
 def tiles_equal_whole(model: Checkpoint) -> Iterator[Result]:
     """Tiles of any size give what the whole image gives; so does any window of the dice."""
-    spec, channels = model.spec, _channels(model)
+    spec, channels = model.spec, model.spec.usual_channels()
     identity, noise = Identity(5, "tiles"), Noise()
     whole_field = model.degrader.field(11, 0, 0, 300, 290, channels)
     apart = 0.0
@@ -137,7 +135,9 @@ def tiles_equal_whole(model: Checkpoint) -> Iterator[Result]:
 
 def batch_of_two(model: Checkpoint) -> Iterator[Result]:
     """A batch of two is two batches of one."""
-    hr = torch.stack([texture(_channels(model), 40 * model.spec.scale, 33 * model.spec.scale, seed=s) for s in (1, 2)])
+    hr = torch.stack(
+        [texture(model.spec.usual_channels(), 40 * model.spec.scale, 33 * model.spec.scale, seed=s) for s in (1, 2)]
+    )
     both = model.degrader.degrade(hr, 7)
     apart = max(_largest(both[i : i + 1], model.degrader.degrade(hr[i : i + 1], 7 + i)) for i in (0, 1))
     yield Result("a batch of two is two of one", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
@@ -146,7 +146,7 @@ def batch_of_two(model: Checkpoint) -> Iterator[Result]:
 def seeds_decide(model: Checkpoint) -> Iterator[Result]:
     """Same seed, same output; another seed or page differs if, and only if, the model is stochastic."""
     spec = model.spec
-    hr = texture(_channels(model), 48 * spec.scale, 48 * spec.scale)
+    hr = texture(model.spec.usual_channels(), 48 * spec.scale, 48 * spec.scale)
     first = model.degrader.degrade(hr[None], 1)
     apart = max(_largest(model.degrader.degrade(hr[None], 1), first) for _ in range(2))
     yield Result("same seed, same output", apart == 0.0, f"{apart:.2g}", "equal")
@@ -170,7 +170,7 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
 def threads_do_not_meet(model: Checkpoint) -> Iterator[Result]:
     """Many threads, each with its own seed, get what one thread gets: `apply` runs that way."""
     spec = model.spec
-    hr = texture(_channels(model), 48 * spec.scale, 48 * spec.scale)[None]
+    hr = texture(model.spec.usual_channels(), 48 * spec.scale, 48 * spec.scale)[None]
     alone = [model.degrader.degrade(hr, seed) for seed in range(8)]
 
     def repeat(seed: int) -> float:
@@ -201,21 +201,22 @@ def reload_agrees(model: Checkpoint) -> Iterator[Result]:
 
 
 def sizes_and_borders(model: Checkpoint) -> Iterator[Result]:
-    """Any size from one LR pixel up gives ⌊size / scale⌋, finite and in [0, 1]."""
-    scale, channels = model.spec.scale, _channels(model)
+    """Any size from one LR pixel up, with any channel count it takes, gives ⌊size / scale⌋, finite and in [0, 1]."""
+    scale = model.spec.scale
     bad = []
-    for height, width in ((1, 1), (1, 9), (7, 2), (19, 23)):
-        for rest in {0, scale - 1}:
-            hr = texture(channels, height * scale + rest, width * scale + rest)
-            lr = model.degrader.degrade(hr[None], 0)
-            if lr.shape != (1, channels, height, width) or not bool(((lr >= 0) & (lr <= 1)).all()):
-                bad.append(f"{hr.shape[2]}×{hr.shape[1]} → {tuple(lr.shape)}")
+    for channels in model.spec.channel_counts():
+        for height, width in ((1, 1), (1, 9), (7, 2), (19, 23)):
+            for rest in {0, scale - 1}:
+                hr = texture(channels, height * scale + rest, width * scale + rest)
+                lr = model.degrader.degrade(hr[None], 0)
+                if lr.shape != (1, channels, height, width) or not bool(((lr >= 0) & (lr <= 1)).all()):
+                    bad.append(f"{channels} channels of {hr.shape[2]}×{hr.shape[1]} → {tuple(lr.shape)}")
     yield Result("odd and tiny sizes", not bad, ", ".join(bad) or "all", "⌊size / scale⌋, in [0, 1]")
 
 
 def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
     """Rounding to nearest at the write, and 16-bit files keep their levels."""
-    spec, channels = model.spec, _channels(model)
+    spec, channels = model.spec, model.spec.usual_channels()
     for dtype, levels in ((np.uint8, (51, 102, 128, 181)), (np.uint16, (13107, 26237, 32768, 46531))):
         worst = 0.0
         peak = float(np.iinfo(dtype).max)
@@ -224,7 +225,7 @@ def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
             lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
             found = quantise(lr, np.dtype(dtype)).astype(float)
             for channel in range(channels):
-                wanted = spec.level(level / peak, channel) * peak
+                wanted = min(max(spec.level(level / peak, channel), 0.0), 1.0) * peak
                 worst = max(worst, float(np.abs(found[..., channel] - wanted).max()))
         # Rounding costs half a level; the model itself may move it by the bound on the mean level.
         bound = 0.5 + MEAN_LEVEL * peak
@@ -235,14 +236,15 @@ def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
         pixels = np.full((24 * spec.scale, 24 * spec.scale, channels), level, np.uint16)
         lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
         means.append(float(quantise(lr, np.dtype(np.uint16)).astype(float).mean()))
-    wanted = 64 * float(np.mean(spec.gain))
+    ends = [np.clip([spec.level(v / 65535, c) for c in range(channels)], 0, 1).mean() for v in (26237, 26237 + 64)]
+    wanted = 65535 * float(ends[1] - ends[0])
     apart = means[1] - means[0]
     yield Result("fine 16-bit steps", abs(apart - wanted) <= 2, f"{apart:.2f} levels", f"{wanted:.1f} ± 2 levels")
 
 
 def awgn_has_its_sigma(model: Checkpoint) -> Iterator[Result]:
     """AWGN of σ 5 adds a standard deviation of 5/255 and no mean."""
-    hr = torch.full((_channels(model), 200 * model.spec.scale, 200 * model.spec.scale), 0.5)
+    hr = torch.full((model.spec.usual_channels(), 200 * model.spec.scale, 200 * model.spec.scale), 0.5)
     identity, asked = Identity(0, "awgn"), 5.0
     without = render(model, hr, identity, Noise(learned=False)).lr
     added = 255 * (render(model, hr, identity, Noise(learned=False, awgn=(asked, asked))).lr - without).double()

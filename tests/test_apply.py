@@ -259,6 +259,95 @@ def test_an_existing_data_set(model: Checkpoint, hr: Path, tmp_path: Path) -> No
     assert (hr / "shot 1.png").is_file()
 
 
+def test_what_is_not_ours_is_not_deleted(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """A foreign dataset.json, a file of the user's among ours, and a linked folder are all left alone."""
+    foreign = tmp_path / "foreign"
+    (foreign / "hr").mkdir(parents=True)
+    (foreign / "dataset.json").write_text('{"name": "my own"}')
+    (foreign / "hr/only_copy.raw").write_text("precious")
+    with pytest.raises(ConfigError, match="not written by degsynth"):
+        apply.run(model, hr, foreign, Options(existing="overwrite"))
+    assert (foreign / "hr/only_copy.raw").read_text() == "precious"
+    out = tmp_path / "out"
+    apply.run(model, hr, out)
+    (out / "lr/notes.txt").write_text("mine")
+    before = contents(out)
+    with pytest.raises(ConfigError, match=r"1 files that its manifest does not name, e\.g\. lr/notes\.txt"):
+        apply.run(model, hr, out, Options(existing="overwrite"))
+    assert contents(out) == before
+    shutil.rmtree(out / "lr")
+    (out / "lr").symlink_to(hr)
+    for existing in ("resume", "overwrite"):
+        with pytest.raises(ConfigError, match="lr is a link"):
+            apply.run(model, hr, out, Options(existing=existing))  # type: ignore[arg-type]
+
+
+def test_resume_after_the_folder_grew(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """A newcomer with the stem of a finished image gets another name; the finished one keeps its own."""
+    save_png(tmp_path / "grown/a.tif", images.read(hr / "shot 1.png").pixels)
+    (tmp_path / "grown/a.tif").write_bytes(images.encode(images.read(hr / "shot 1.png"), ".tif"))
+    apply.run(model, tmp_path / "grown", tmp_path / "out")
+    before = contents(tmp_path / "out")["lr/a.tif"]
+    shutil.copy(hr / "shot 2.png", tmp_path / "grown/a.png")
+    assert apply.run(model, tmp_path / "grown", tmp_path / "out", Options(existing="resume")).done == 2
+    rows = {row.source: row for row in Manifest(tmp_path / "out").read()}
+    assert (rows["a.tif"].lr, rows["a.png"].lr) == ("lr/a.tif", "lr/a_png.png")
+    assert contents(tmp_path / "out")["lr/a.tif"] == before
+
+
+def test_resume_redoes_what_is_damaged_or_another_image(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    apply.run(model, hr, out)
+    (out / "lr/shot 1.png").write_bytes(b"")
+    save_png(tmp_path / "new.png", torch.rand(3, 80, 60))
+    (tmp_path / "new.png").replace(hr / "shot 2.png")
+    (hr / "shot 5.png").unlink()  # HR sources may go: the data set has them
+    assert apply.run(model, hr, out, Options(existing="resume")).resumed == 8
+    for row in Manifest(out).read():
+        assert contents(out)[str(row.lr)] == row.lr_sha256
+        if row.source == "shot 2.png":
+            assert row.source_size == (80, 60)
+            assert (out / str(row.hr)).read_bytes() == (hr / "shot 2.png").read_bytes()
+    assert (out / "lr/shot 5.png").is_file()
+
+
+def test_one_run_at_a_time(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def intrude(row: Row, total: int) -> None:
+        try:
+            apply.run(model, hr, tmp_path / "out", Options(existing="resume"))
+        except ConfigError as error:
+            refused.append(str(error))
+
+    assert apply.run(model, hr, tmp_path / "out", Options(limit=2), intrude).done == 2
+    assert len(refused) == 2
+    assert "another run" in refused[0]
+
+
+def test_values_beyond_white_are_not_clipped_in_silence(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """A model fitted to 12-bit files, an image of 16 bit: a failed row that says how to go on."""
+    model = linear_double(tmp_path / "m.pt", 2)
+    twelve = replace(model, spec=model.spec.model_copy(update={"data_range": (0.0, 4095.0)}))
+    save_png(tmp_path / "HR/deep.png", photographs[0][:, :64, :64], np.uint16)
+    rows: list[Row] = []
+    apply.run(twelve, tmp_path / "HR", tmp_path / "a", on_row=lambda row, n: rows.append(row))
+    assert "beyond white at 4095" in str(rows[0].error)
+    assert "--data-range" in str(rows[0].error)
+    assert apply.run(twelve, tmp_path / "HR", tmp_path / "b", Options(data_range="dtype")).done == 1
+
+
+def test_an_error_of_the_listener_is_its_own(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """`| head` closes stdout: that is no trouble of the manifest, and no thread goes on behind it."""
+
+    def closed(row: Row, total: int) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        apply.run(model, hr, tmp_path / "out", on_row=closed)
+    assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).done == 10
+
+
 def test_a_failure_mended_is_done_on_resume(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     good = (hr / "shot 1.png").read_bytes()
     (hr / "shot 1.png").write_bytes(b"")
@@ -300,6 +389,24 @@ def test_asked_to_stop(model: Checkpoint, many: Path, tmp_path: Path) -> None:
     apply.run(model, many, tmp_path / "out", Options(existing="resume"))
     apply.run(model, many, tmp_path / "straight")
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+
+
+def test_a_second_signal_ends_at_once(model: Checkpoint, many: Path, tmp_path: Path) -> None:
+    process = start(model, many, tmp_path / "out")
+    wait_for_rows(tmp_path / "out", 3)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+
+
+def test_a_reader_that_leaves(model: Checkpoint, many: Path, tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m degsynth apply "{model.path}" "{many}" "{tmp_path}/out" --json | head -1'
+    result = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert len(result.stdout.splitlines()) == 1
+    assert "Traceback" not in result.stderr
+    assert "Broken" not in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

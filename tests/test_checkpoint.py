@@ -56,7 +56,7 @@ def test_spec_travels_with_the_file(tmp_path: Path) -> None:
         record = json.loads(archive.read(name))
     assert record["format_version"] == checkpoint.FORMAT_VERSION
     assert (record["scale"], record["clean_halo"], record["noise_halo"], record["halo"]) == (2, 5, 0, 5)
-    assert record["phase"][0] == pytest.approx(0.25, abs=0.01)
+    assert record["phase"][0][0] == pytest.approx(0.25, abs=0.01)
     assert checkpoint.Spec.model_validate(record) == model.spec
 
 
@@ -95,6 +95,18 @@ def test_what_is_no_checkpoint_is_named(name: str, message: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    model = linear_double(tmp_path / "m.pt", 2)
+    content = bytearray(model.path.read_bytes())
+    with zipfile.ZipFile(model.path) as archive:
+        record = max(archive.infolist(), key=lambda entry: entry.file_size if "/data/" in entry.filename else 0)
+    at = record.header_offset + 30 + len(record.filename) + len(record.extra) + 200
+    content[at] ^= 16
+    (tmp_path / "damaged.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"damaged\.pt"):
+        checkpoint.load(tmp_path / "damaged.pt")
+
+
 def test_a_module_that_differs_once_saved_is_refused(tmp_path: Path) -> None:
     """Randomness outside the dice cannot be verified, so it is not saved; nothing is left behind."""
     from tests.doubles import SabotagedOptics
@@ -120,7 +132,7 @@ def test_resolve(tmp_path: Path) -> None:
     (tmp_path / "run/config.toml").touch()
     with pytest.raises(CheckpointError, match="did not end"):
         checkpoint.resolve(str(tmp_path / "run"))
-    (tmp_path / "run/checkpoint.pt").touch()
+    (tmp_path / "run/fit.json").touch()
     assert checkpoint.resolve(str(tmp_path / "run")) == tmp_path / "run/checkpoint.pt"
     with pytest.raises(CheckpointError, match="no such file or run"):
         checkpoint.resolve("nonsense")

@@ -43,7 +43,7 @@ def test_against_scikit_image(images: tuple[torch.Tensor, torch.Tensor]) -> None
 
 
 def test_equal_images(images: tuple[torch.Tensor, torch.Tensor]) -> None:
-    assert psnr(images[1], images[1]) == math.inf
+    assert psnr(images[1], images[1]) == 100.0
     assert ssim(images[1], images[1]) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -67,7 +67,6 @@ def test_the_true_model_scores_at_the_rounding_floor(tmp_path: Path, photographs
     for number, shot in enumerate(photographs):
         hr = 0.8 * shot[:, :240, :240] + 0.1
         save_png(tmp_path / f"HR/{number}.png", hr, np.uint16)
-        save_png(tmp_path / f"LR/{number}.png", model.degrader.degrade(hr[None], 0)[0], np.uint8)
         lr = model.degrader.degrade(hr[None], 0)[0].mul(255).round().div(255)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
     found = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from degsynth import checkpoint, fit
 from degsynth.data import images
-from degsynth.errors import ConfigError, DataError
+from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.ops.kernels import gaussian
 from tests.conftest import save_png
 
@@ -90,6 +90,46 @@ def test_data_range(asked: object, found: object, photographs: list[Tensor], tmp
     spec = checkpoint.load(tmp_path / "run/checkpoint.pt").spec
     assert spec.data_range == found
     assert record["data_range"] == list(found or (0.0, 65535.0))  # type: ignore[call-overload]
+
+
+def test_the_same_fit_is_the_same_file(folders: dict[str, str], tmp_path: Path) -> None:
+    for run in ("a", "b"):
+        fit.run(fit.FitOptions(**folders), SMALL, tmp_path / run)
+    assert (tmp_path / "a/checkpoint.pt").read_bytes() == (tmp_path / "b/checkpoint.pt").read_bytes()
+
+
+def test_names_with_dollars_are_drawn_and_nothing_is_left_of_a_failed_fit(
+    folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in ("hr", "lr"):
+        for path in list(Path(folders[side]).iterdir()):
+            path.rename(path.with_name(f"a$x_$^{path.name}"))
+    fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run")
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("degsynth.report.sheet", refuse)
+    with pytest.raises(OutputError, match="No space left"):
+        fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "full")
+    assert not (tmp_path / "full").exists()
+
+
+def test_another_level_is_pointed_out(folders: dict[str, str], tmp_path: Path) -> None:
+    for path in Path(folders["lr"]).iterdir():
+        cv2.imwrite(str(path), (0.5 * cv2.imread(str(path))).round().astype(np.uint8))
+    warnings: list[str] = []
+    fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run", fit.Events(on_warning=warnings.append))
+    assert any("gain 0.50" in text and "--set gain=apply" in text for text in warnings)
+    fit.run(
+        fit.FitOptions(**folders), {**SMALL, "gain": "apply"}, tmp_path / "b", fit.Events(on_warning=warnings.append)
+    )
+    assert len(warnings) == 1
+
+
+def test_a_run_among_the_images_is_refused(folders: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="lies inside"):
+        fit.run(fit.FitOptions(**folders), SMALL, Path(folders["hr"]) / "run")
 
 
 def test_one_pair_is_too_few(photographs: list[Tensor], tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import pytest
 import degsynth
 
 PACKAGE = Path(degsynth.__file__).parent
-GROUND = {"errors", "config", "seeds", ""}  # "" is degsynth/__init__.py: the version
+GROUND = {"errors", "config", "seeds", "files", ""}  # "" is degsynth/__init__.py: the version
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "seeds": set(),
+    "files": set(),
+    "pipeline": set(),
     "ops": {"ops"},
     "nets": {"ops", "nets"},
     "losses": {"ops", "losses"},
@@ -26,7 +28,7 @@ ALLOWED = {
     "render": {"ops", "tiling", "checkpoint"},
     "evaluation": {"ops", "data", "checkpoint", "render", "evaluation"},
     "selftest": {"ops", "data", "checkpoint", "render", "evaluation"},
-    "apply": {"ops", "data", "checkpoint", "render"},
+    "apply": {"ops", "data", "checkpoint", "render", "pipeline"},
     "report": {"ops", "evaluation"},
     "fit": {"ops", "methods", "data", "checkpoint", "render", "evaluation", "report"},
     "demo": {"ops", "data", "checkpoint", "render", "evaluation", "report", "fit", "apply", "selftest"},

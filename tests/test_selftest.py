@@ -30,7 +30,12 @@ SIZES = {1: 13, 2: 12, 3: 13, 4: 16}
 def linear_double(path: Path, scale: int, shift: tuple[float, float] = (0.0, 0.0), gain: float = 1.0) -> Checkpoint:
     kernel = gaussian(SIZES[scale], 1.1, 1.7, 0.5, shift)
     optics = linear.LinearOptics(kernel[None], torch.tensor([gain]), torch.tensor([0.01]), scale)
-    facts = {"clean_halo": half_width(SIZES[scale], scale), "gain": [gain], "offset": [0.01], "phase": centroid(kernel)}
+    facts = {
+        "clean_halo": half_width(SIZES[scale], scale),
+        "gain": [gain],
+        "offset": [0.01],
+        "phase": [centroid(kernel)],
+    }
     return save_double(path, optics, scale, **facts)
 
 
@@ -117,7 +122,7 @@ def save_unverified(path: Path, optics: torch.nn.Module, noisy: bool) -> Checkpo
         multiple_of=2,
         stochastic=noisy,
         has_noise=noisy,
-        phase=centroid(gaussian(12, 1.1, 1.7, 0.5)),
+        phase=[centroid(gaussian(12, 1.1, 1.7, 0.5))],
     )
     checkpoint.write(Degrader(optics, 2).eval(), spec, path)
     return checkpoint.load(path)
@@ -127,6 +132,24 @@ def test_the_untouched_model_passes(sound: Checkpoint, tmp_path: Path) -> None:
     """The sabotage wrapper itself breaks nothing."""
     inner = linear.LinearOptics(gaussian(12, 1.1, 1.7, 0.5)[None], torch.ones(1), torch.zeros(1), 2)
     selftest.require(save_unverified(tmp_path / "model.pt", SabotagedOptics(inner, "nothing"), noisy=False))
+
+
+def test_every_channel_is_looked_at(tmp_path: Path) -> None:
+    """The third channel's kernel is half a pixel off what is declared for all."""
+    kernels = torch.stack([gaussian(12, 1.1, 1.7, 0.5, (0.5, 0.5) if channel == 2 else (0, 0)) for channel in range(3)])
+    optics = linear.LinearOptics(kernels, torch.ones(3), torch.zeros(3), 2)
+    wrong = save_double(tmp_path / "a.pt", optics, 2, clean_halo=5, channels=[3])
+    assert [r.name for r in selftest.run(wrong) if not r.passed] == ["kernel at the declared phase"]
+    declared = [centroid(kernel) for kernel in kernels]
+    selftest.require(save_double(tmp_path / "b.pt", optics, 2, clean_halo=5, channels=[3], phase=declared))
+
+
+@pytest.mark.parametrize(("gain", "size"), [(1.5, 12), (0.5, 12), (1.0, 62)])
+def test_strong_gain_and_wide_kernels_are_legitimate(gain: float, size: int, tmp_path: Path) -> None:
+    kernel = gaussian(size, size / 8, size / 7)
+    optics = linear.LinearOptics(kernel[None], torch.tensor([gain]), torch.tensor([-0.1]), 2)
+    model = save_double(tmp_path / "m.pt", optics, 2, clean_halo=half_width(size, 2), gain=[gain], offset=[-0.1])
+    assert not [result for result in selftest.run(model) if not result.passed]
 
 
 def test_a_check_that_raises_has_failed(sound: Checkpoint) -> None:

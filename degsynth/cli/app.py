@@ -46,6 +46,7 @@ def _common(
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
     raise SystemExit(128 + number)
 
 
@@ -58,6 +59,3 @@ def main() -> None:
     except DegsynthError as error:
         print(f"degsynth: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader of our stdout has gone: not our failure
-        sys.stderr.close()
-        sys.exit(0)

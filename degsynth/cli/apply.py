@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -30,7 +29,7 @@ def command(
     link: Annotated[
         str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files get into OUT/hr.")
     ] = "hard",
-    workers: Annotated[int | None, typer.Option(help="Threads per stage; unset: the number of cores.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads per stage; unset: one per core.")] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that degsynth wrote.")] = False,
@@ -63,7 +62,7 @@ def command(
         data_range=levels,
         tile=tile,
         link=cast(Literal["hard", "symlink", "copy"], link),
-        workers=workers or os.cpu_count() or 1,
+        workers=options.usable_cores() if workers is None else workers,
         device=device,
         existing="resume" if resume else "overwrite" if overwrite else "refuse",
         limit=limit,

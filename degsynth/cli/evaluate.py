@@ -63,7 +63,7 @@ def command(
         )
     if json:
         head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
-        typer.echo(jsonlib.dumps({**head, "border": border, **result}, ensure_ascii=False))
+        typer.echo(jsonlib.dumps({**head, **result}, ensure_ascii=False))
         return
     rows = [
         [

@@ -13,7 +13,7 @@ NAME = "export"
 
 
 def command(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory (or a checkpoint, to verify and copy).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint file to write.", show_default=False)],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:

@@ -40,8 +40,8 @@ def command(
 
     tables = configuration.read_toml(config) if config else {}
     for name in tables:
-        if name not in ("fit", "method"):
-            raise ConfigError(f"configuration {config} has a table [{name}]; known: [fit], [method]")
+        if name not in ("fit", "method") or not isinstance(tables[name], dict):
+            raise ConfigError(f"configuration {config} has '{name}'; known are the tables [fit] and [method]")
     given = {
         "method": method,
         "hr": None if hr is None else str(hr),

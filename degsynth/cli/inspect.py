@@ -26,6 +26,6 @@ def command(model: options.Model, json: options.Json = False) -> None:
     scores = record.pop("held_out")
     rows = [[name, jsonlib.dumps(value, ensure_ascii=False)] for name, value in record.items()]
     for name, value in rows:
-        console.note(f"{name:18} {value}")
+        typer.echo(f"{name:18} {value}")
     if scores:
         console.scores("held-out pairs of its fit", {record["method"]: scores["model"], "bicubic": scores["bicubic"]})

@@ -26,7 +26,8 @@ def command(
     module = methods.get(name)
     typer.echo((module.__doc__ or "").strip() + "\n")
     for field, info in module.Config.model_fields.items():
-        typer.echo(f"--set {field}={info.default}\n    {info.description}")
+        default = "unset" if info.default is None else info.default
+        typer.echo(f"--set {field}=...   (default: {default})\n    {info.description}")
     for preset, values in module.PRESETS.items():
         changes = ", ".join(f"{key}={value}" for key, value in values.items()) or "the values above"
         typer.echo(f"preset {preset}: {changes}")

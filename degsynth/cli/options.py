@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from typing import Annotated, Literal
 
 import typer
@@ -26,9 +29,12 @@ def interval(text: str | None, option: str) -> tuple[float, float] | None:
         return None
     low, _, high = text.partition(":")
     try:
-        return float(low), float(high or low)
+        found = float(low), float(high or low)
     except ValueError:
-        raise ConfigError(f"{option} {text}: give a number, or a range LO:HI") from None
+        found = math.nan, math.nan
+    if not all(map(math.isfinite, found)):
+        raise ConfigError(f"{option} {text}: give a number, or a range LO:HI")
+    return found
 
 
 def data_range(text: str | None) -> tuple[float, float] | Literal["dtype"] | None:
@@ -49,8 +55,13 @@ def pick_device(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.split(":")[0] not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(f"--device {name}: give auto, cpu, cuda or cuda:N")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
     return name
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which a batch system may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

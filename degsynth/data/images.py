@@ -7,6 +7,7 @@ channels, of the file's own type (8 bit, 16 bit, float32). The path never reache
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +27,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
 """File names that end so are taken for images (any case)."""
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it has to say of a bad file is in our error
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # likewise
 
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -66,7 +69,10 @@ class Image:
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
-    """Image files below ``folder``, and the other files: sorted POSIX paths relative to it, hidden ones passed over.
+    """Image files below ``folder``, and what else is there: sorted POSIX paths relative to it, hidden ones passed over.
+
+    What else is there are files with other endings, names that cannot be printed, and linked folders, which are not
+    followed.
 
     ``folder`` may be one image file. Raises DataError where it is missing or holds no image.
     """
@@ -78,9 +84,11 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     others: list[str] = []
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+        if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
             continue
-        (images if path.suffix.lower() in SUFFIXES else others).append(relative.as_posix())
+        name = relative.as_posix()
+        usable = path.suffix.lower() in SUFFIXES and not path.is_dir() and name.isprintable()
+        (images if usable else others).append(name if name.isprintable() else ascii(name))
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise DataError(f"{folder} holds no image ({len(others)} other files; images are {kinds})")
@@ -103,6 +111,8 @@ def decode(content: bytes, path: Path) -> Image:
     image = _decode_tiff(content, path) if path.suffix.lower() in TIFF_SUFFIXES else _decode_codec(content, path)
     if image.pixels.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(f"{path}: pixels of type {image.pixels.dtype}; 8 and 16 bit and float32 can be used")
+    if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
+        raise DataError(f"{path}: holds values that are not finite numbers")
     return image
 
 
@@ -189,6 +199,16 @@ def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -
     if asked == "dtype":
         return None
     return asked if asked is not None else fitted
+
+
+def check_range(pixels: Array, data_range: Range | None) -> None:
+    """DataError where an image reaches beyond the white of the range that its model was fitted to."""
+    black, white = resolve_range(pixels.dtype, data_range)
+    if float(pixels.max()) > white:
+        raise DataError(
+            f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black); "
+            "say what is black and white with --data-range, or dtype for all of the type's range"
+        )
 
 
 def resolve_range(dtype: np.dtype[Any], data_range: Range | None) -> Range:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from degsynth.config import Strict
 from degsynth.errors import DataError
+from degsynth.files import write_atomic
 
 FILE_NAME = "manifest.jsonl"
 
@@ -19,6 +20,8 @@ class Row(Strict):
 
     source: str
     """POSIX path relative to the HR root: the key of its seeds."""
+    source_bytes: int | None = None
+    """Size of that file: another size is another image."""
     status: Literal["ok", "failed"]
     error: str | None = None
     """Why it failed."""
@@ -43,7 +46,7 @@ class Row(Strict):
     channels: int | None = None
     dtype: str | None = None
     seed: int | None = None
-    """``degrade(hr, seed)`` of the checkpoint gives this LR before AWGN and rounding."""
+    """``degrade(hr, seed)`` of the checkpoint repeats this LR, unless its noise was left out or AWGN added."""
     kernel_id: int | None = None
     """Index in the pool, where the model is one."""
     hardware_factor: float | None = None
@@ -64,7 +67,7 @@ class Manifest:
     def read(self) -> list[Row]:
         """All rows; a last line that a crash cut short is dropped. DataError where the file is something else."""
         rows = []
-        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
         for number, line in enumerate(lines, 1):
             if not line:
                 continue
@@ -86,6 +89,4 @@ class Manifest:
     def write(self, rows: list[Row]) -> None:
         """Replace the file by these rows, in order of source, in one move."""
         ordered = sorted(rows, key=lambda row: (row.source, row.page, row.draw))
-        partial = self.path.with_name(f".{FILE_NAME}.partial")
-        partial.write_text("".join(r.model_dump_json(exclude_none=True) + "\n" for r in ordered), encoding="utf-8")
-        partial.replace(self.path)
+        write_atomic(self.path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in ordered))

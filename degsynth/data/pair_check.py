@@ -133,6 +133,8 @@ def _inspect(pair: Pair) -> _Finding:
 
     if scale is None:
         return faulty("mis-sized", f"HR is {hr.width}×{hr.height}, no whole multiple of LR, {lr.width}×{lr.height}")
+    if hr.pixels.dtype != lr.pixels.dtype:
+        return faulty("mixed type", f"HR is {hr.pixels.dtype}, LR {lr.pixels.dtype}")
     if hr.channels != lr.channels:
         return faulty("mixed colour", f"HR has {hr.channels} channels, LR {lr.channels}")
     for side, image in (("HR", hr), ("LR", lr)):
@@ -186,8 +188,9 @@ def check(
             found.append(finding)
             on_pair(len(found))
     scales = collections.Counter(finding.scale for finding in found if finding.scale is not None)
-    agreed = scale or (scales.most_common(1)[0][0] if scales else None)
-    kinds = collections.Counter((f.channels, f.dtype) for f in found if f.fault is None and f.scale == agreed)
+    agreed = scale if scale is not None else (scales.most_common(1)[0][0] if scales else None)
+    sound = [f for f in found if f.scale == agreed and (f.fault is None or f.fault.kind == "misaligned")]
+    kinds = collections.Counter((f.channels, f.dtype) for f in sound)
     channels, dtype = kinds.most_common(1)[0][0] if kinds else (0, "")
     good: list[Pair] = []
     faults: list[Fault] = []
@@ -240,4 +243,12 @@ def open_for_model(
         )
     if channels != "any" and checked.channels not in channels:
         raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {list(channels)}")
-    return PairSet(checked.pairs, scale, checked.channels, data_range)
+    opened = PairSet(checked.pairs, scale, checked.channels, data_range)
+    if checked.dtype != "uint8":
+        for pair in checked.pairs:
+            for path, image in zip((pair.hr, pair.lr), opened.decoded(pair), strict=True):
+                try:
+                    images.check_range(image.pixels, data_range)
+                except DataError as error:
+                    raise DataError(f"{path}: {error}") from None
+    return opened

@@ -24,6 +24,10 @@ SUFFIX = re.compile(r"(?i)(?:[._-]?(?:HR|GT|LR)(?:[._-]?x?\d)?|x\d)$")
 """What data sets hang on a stem to tell the two sides apart: 0001x4, Canon_001_HR, Canon_001_LR4, img_LR_x2."""
 
 
+SPLINE_REACH_LR_PX = 2
+"""How far from the frame's edge interpolation notices that there is one."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two files of one scene."""
@@ -139,6 +143,7 @@ class PairSet:
 
         Registration moves the HR side: its spectrum reaches s times further than what LR can hold, so interpolating it
         (quintic spline) leaves no trace in LR, while interpolating LR would add its own blur to the one to be learnt.
+        Where that brings pixels into the frame that were never photographed, both sides are cropped.
         """
         pair = self.pairs[index]
         hr_image, lr_image = self.decoded(pair)
@@ -147,7 +152,10 @@ class PairSet:
         if self.register and pair.shift is not None and pair.shift != (0.0, 0.0):
             move = [-self.scale * pair.shift[0], -self.scale * pair.shift[1]]
             moved = [scipy.ndimage.shift(plane.numpy(), move, order=5, mode="nearest") for plane in hr]
-            hr = torch.from_numpy(np.stack(moved)).clamp(0.0, 1.0)
+            rim = int(np.ceil(np.abs(pair.shift).max())) + SPLINE_REACH_LR_PX
+            inner = slice(rim, -rim), slice(rim, -rim)
+            outer = slice(self.scale * rim, -self.scale * rim), slice(self.scale * rim, -self.scale * rim)
+            hr, lr = torch.from_numpy(np.stack(moved)).clamp(0.0, 1.0)[:, *outer], lr[:, *inner]
         return hr, lr
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:

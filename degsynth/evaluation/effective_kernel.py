@@ -10,8 +10,10 @@ from torch import Tensor
 from degsynth.checkpoint import Checkpoint
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
 
+LARGEST_KERNEL = 63
+"""Side of the largest kernel that is measured whole, HR px."""
 MEASURED_TAPS = 33
-"""Side of the window in which the kernel is measured, HR px, at most."""
+"""Side of the window in which the kernel of a model that reads further is measured, HR px."""
 MEASURED_IMAGES = 16
 
 
@@ -26,25 +28,26 @@ def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
     return (0.5 + 0.25 * total[0]).clamp(0.1, 0.9)
 
 
-def effective_kernel(model: Checkpoint, seed: int = 0) -> Solution:
-    """The kernel that explains `clean` best on textured images, by least squares, with the code of one seed.
+def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solution:
+    """The kernel that explains one channel of `clean` best on textured images, with the code of one seed.
 
-    Exact for a linear model whose kernel fits into K ≤ 33 taps; of a model whose kernel varies over the image it is the
-    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where
-    the output does not determine a kernel.
+    By least squares: exact for a linear model with a kernel of up to 63 taps; what reads further is measured in a
+    window of 33. Of a model whose kernel varies over the image it is the mean, and images are added until its centroid
+    is known to ± 0.003 HR px, or there are 16. Raises ValueError where the output does not determine a kernel.
     """
     spec = model.spec
-    channels = 3 if spec.channels == "any" else spec.channels[0]
-    taps = min(2 * spec.clean_halo + spec.scale, MEASURED_TAPS)
-    taps -= (taps - spec.scale) % 2
+    channels = spec.usual_channels()
+    taps = 2 * spec.clean_halo + spec.scale
+    if taps > LARGEST_KERNEL:
+        taps = MEASURED_TAPS - (MEASURED_TAPS - spec.scale) % 2
     border = math.ceil(spec.clean_halo / spec.scale)
-    size = 96 + 2 * border
+    size = max(96, 2 * math.ceil(taps / spec.scale)) + 2 * border
     equations = NormalEquations(taps, spec.scale)
     code = model.degrader.draw(seed)
     for number in range(1, MEASURED_IMAGES + 1):
         hr = texture(channels, size * spec.scale, size * spec.scale, seed=number)
         field = model.degrader.field(seed + number, 0, 0, size, size, channels)
-        equations.add(hr[0], model.degrader.clean(hr[None], code, field)[0, 0], border)
+        equations.add(hr[channel], model.degrader.clean(hr[None], code, field)[0, channel], border)
         if number & (number - 1) == 0:  # solving costs more than adding: look after 1, 2, 4, 8, 16 images
             solution = solve(equations, 0.0, fit_gain=True, fit_offset=True)
             if max(solution.centroid_error) < 0.003:

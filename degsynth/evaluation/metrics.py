@@ -14,12 +14,13 @@ from degsynth.ops.resample import luma
 BORDER = 8
 """LR px left out at each edge."""
 SSIM_WINDOW = 11
+HIGHEST_PSNR = 100.0
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two images in [0, 1]; infinite where they are equal."""
+    """Peak signal-to-noise ratio in dB of two images in [0, 1]; 100 dB at most, so that equal images have a mean."""
     error = float(torch.mean((image.double() - truth.double()) ** 2))
-    return -10.0 * math.log10(error) if error > 0 else math.inf
+    return min(-10.0 * math.log10(error), HIGHEST_PSNR) if error > 0 else HIGHEST_PSNR
 
 
 def ssim(image: Tensor, truth: Tensor) -> float:

@@ -26,12 +26,14 @@ def evaluate(
     device: str = "cpu",
     on_image: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Figures per image and their means, for the model and for bicubic: ``{"images": [...], "mean": {...}}``."""
+    """Figures per image and their means, for the model and for bicubic: images, mean, and the border left out."""
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
         for index, (hr, lr) in enumerate(pairs):
             name = pairs.pairs[index].name
-            synthesised = render(checkpoint, hr, Identity(seed, name), noise, device=device).lr
+            synthesised = render(
+                checkpoint, hr, Identity(seed, name + pairs.pairs[index].hr.suffix), noise, device=device
+            ).lr
             usual = bicubic(hr[None], pairs.scale)[0]
             model, baseline = score(synthesised, lr, border), score(usual, lr, border)
             rows.append({"name": name, "model": model, "bicubic": baseline})
@@ -40,4 +42,4 @@ def evaluate(
         which: {figure: float(np.mean([row[which][figure] for row in rows])) for figure in FIGURES}
         for which in ("model", "bicubic")
     }
-    return {"images": rows, "mean": mean}
+    return {"images": rows, "mean": mean, "border": border}

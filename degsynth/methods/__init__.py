@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from degsynth.config import Strict, nearest
 from degsynth.degrader import Degrader
@@ -24,18 +23,13 @@ METHODS = {
 
 
 class Method(Protocol):
-    """All that the loop in `degsynth.fit` knows of a method. Made as ``Method(config, scale, channels)``."""
+    """All that `degsynth.fit` knows of a method. Made as ``Method(config, scale, channels)``."""
 
     paired: bool
     """Whether it needs aligned HR-LR pairs."""
-    optimizers: dict[str, Optimizer]
-    """Empty where the answer is closed form: then there are no training steps."""
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Estimation without gradients, from whole images hr (C, s·h, s·w) and lr (C, h, w) in [0, 1]."""
-
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """One round of the method's own optimisers; returns the losses."""
 
     def degrader(self) -> Degrader:
         """What has been learnt, ready to be exported."""
@@ -45,6 +39,9 @@ class Method(Protocol):
 
     def report(self) -> dict[str, Any]:
         """What a user wants to know of the fit (kernel width, conditioning, …), for ``fit.json``."""
+
+    def warnings(self) -> list[str]:
+        """What a user should not overlook, each a line that tells the way out."""
 
 
 class MethodModule(Protocol):

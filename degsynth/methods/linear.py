@@ -11,21 +11,28 @@ missing ridge costs accuracy.) ``default`` adds a small ridge and holds the sum 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
-from degsynth.ops.least_squares import NormalEquations, Solution, solve
+from degsynth.ops.least_squares import MID_GRAY, NormalEquations, Solution, solve
 from degsynth.ops.resample import luma
+
+CENTROID_WARNING_PX = 0.1
+"""From here on a user is told, HR px."""
+GAIN_WARNING = 0.03
+"""Likewise; registered and colour-matched pairs are within 0.01."""
+LEVEL_WARNING = 2.5 / 255
+"""Likewise, at mid-gray."""
 
 
 class Config(Strict):
@@ -33,8 +40,8 @@ class Config(Strict):
 
     kernel_size: int | None = Field(default=None, ge=1, le=63)
     """Taps per side, even at even scales, odd at odd ones; unset: 20 or 21."""
-    ridge: float = Field(default=1e-3, ge=0.0)
-    """Weight of Σ kernel², relative to the mean power that a tap sees; keeps 8-bit noise out of the taps."""
+    ridge: float = Field(default=1e-3, ge=0.0, allow_inf_nan=False)
+    """Weight of Σ kernel², relative to the variance of HR; keeps 8-bit noise out of the taps."""
     per_channel: bool = False
     """One kernel for each channel instead of one for all, fitted on luma."""
     gain: Literal["one", "apply", "drop"] = "one"
@@ -92,13 +99,14 @@ class Method:
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.scale, self.channels = config, scale, channels
-        self.optimizers: dict[str, Optimizer] = {}
         self.kernel_size = config.kernel_size or (20 if scale % 2 == 0 else 21)
         try:
             self.half_width = half_width(self.kernel_size, scale)
         except ValueError as error:
             raise ConfigError(f"method linear: kernel_size: {error}") from None
         self.solutions: list[Solution] = []
+        self.free: list[Solution] = []
+        """As `solutions`, gain and offset fitted whatever the configuration says."""
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Gather the normal equations over all images and solve them, once."""
@@ -120,12 +128,9 @@ class Method:
                 solve(sums, self.config.ridge, self.config.gain != "one", self.config.offset != "zero")
                 for sums in equations
             ]
+            self.free = [solve(sums, self.config.ridge, fit_gain=True, fit_offset=True) for sums in equations]
         except ValueError as error:
             raise FitError(f"linear: {error}; raise --set ridge= or give images with more texture") from None
-
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Never called: `optimizers` is empty."""
-        raise FitError("linear is closed form and has no training steps")
 
     def _levels(self) -> tuple[list[float], list[float]]:
         gain = [s.gain if self.config.gain == "apply" else 1.0 for s in self.solutions]
@@ -149,7 +154,7 @@ class Method:
             "multiple_of": self.scale,
             "gain": gain,
             "offset": offset,
-            "phase": centroid(self.solutions[0].kernel),
+            "phase": [centroid(s.kernel) for s in self.solutions],
         }
 
     def report(self) -> dict[str, Any]:
@@ -172,3 +177,22 @@ class Method:
                 }
             )
         return {"kernel_size": self.kernel_size, "kernels": rows}
+
+    def warnings(self) -> list[str]:
+        """A change of level that the configuration does not allow for, or else a lopsided kernel."""
+        found = []
+        level_held = self.config.gain == "one" and self.config.offset == "zero"
+        for solution, free in zip(self.solutions, self.free, strict=True):
+            y, x = centroid(solution.kernel)
+            change = MID_GRAY * (free.gain - 1.0) + free.offset
+            if level_held and (abs(free.gain - 1.0) > GAIN_WARNING or abs(change) > LEVEL_WARNING):
+                found.append(
+                    f"LR has another level than HR: gain {free.gain:.3f}, offset {free.offset:+.3f}; "
+                    "--set gain=apply --set offset=apply reproduces that, =drop takes it out of the kernel only"
+                )
+            elif math.hypot(y, x) > CENTROID_WARNING_PX:
+                found.append(
+                    f"the kernel's centroid lies ({y:+.2f}, {x:+.2f}) HR px (y, x) off the centred phase; where the "
+                    "pairs are not shifted, the blur itself is lopsided"
+                )
+        return found

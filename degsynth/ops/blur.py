@@ -32,7 +32,7 @@ def blur_decimate(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     pad = half_width(kernels.shape[-1], scale)
     padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
     if kernels.shape[0] == 1:
-        # Channels as batch: one single-channel filter, which CPU convolutions do bit-equally at any size and offset.
+        # Channels as batch: one single-channel filter, which the CPU does bit-equally for any window of an image.
         planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
         return F.conv2d(planes, kernels.unsqueeze(1), stride=scale).reshape(
             batch, channels, height // scale, width // scale

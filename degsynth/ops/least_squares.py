@@ -29,7 +29,7 @@ from torch import Tensor
 from degsynth.ops.blur import half_width
 
 MID_GRAY = 0.5
-"""Levels are taken about this value, so that the ridge weighs contrast and not brightness."""
+"""Levels are taken about this value: smaller numbers in the sums, and so smaller errors of rounding."""
 
 
 def _windows(z: Tensor, rows: int, columns: int) -> Tensor:
@@ -148,13 +148,13 @@ class Solution:
     condition: float
     """Condition number of the ridged normal matrix of the taps."""
     residual_rms: float
-    """Root mean square of what the model leaves, in [0, 1] levels."""
+    """Standard deviation of what the model leaves, in [0, 1] levels, the degrees of freedom of the taps taken off."""
     centroid_error: tuple[float, float]
     """Standard error of the kernel's centroid (y, x), HR px, if the residual were white."""
 
 
 def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_offset: bool = False) -> Solution:
-    """Minimise ``Σ (lr − gain·kernel⋆hr − offset)² + ridge · mean(diag A) · Σ kernel²``.
+    """Minimise ``Σ (lr − gain·kernel⋆hr − offset)² + ridge · N · variance(hr) · Σ taps²``, taps being gain·kernel.
 
     Without ``fit_gain`` the taps are constrained to sum 1, without ``fit_offset`` the offset to 0, both exactly
     (Lagrange multipliers), not by rescaling afterwards. Raises ValueError where the images do not determine a kernel.
@@ -163,7 +163,9 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     normal = equations.gram.clone()
     if equations.count == 0 or not bool(torch.isfinite(normal).all()):
         raise ValueError("no usable pixel")
-    weight = ridge * float(normal.diagonal()[:-1].mean())
+    # Mean variance of a tap over the images, times their number: unlike the mean power it knows no brightness.
+    variance = equations.gram.diagonal()[:-1] - equations.gram[:-1, -1] ** 2 / equations.count
+    weight = ridge * float(variance.clamp(min=0.0).mean())
     normal.diagonal()[:-1] += weight
     eigenvalues = torch.linalg.eigvalsh(normal[:-1, :-1])
     smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
@@ -204,7 +206,7 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     distances = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
     spread = (distances * torch.linalg.solve(normal[:-1, :-1], distances)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
     residual = equations.energy - 2 * float(unknowns @ equations.moment) + float(unknowns @ equations.gram @ unknowns)
-    residual_rms = math.sqrt(max(residual, 0.0) / equations.count)
+    residual_rms = math.sqrt(max(residual, 0.0) / max(equations.count - taps, 1))
     return Solution(
         kernel=(scaled / gain).view(equations.kernel_size, equations.kernel_size),
         gain=gain,

@@ -14,8 +14,8 @@ def generator(seed: int) -> torch.Generator:
     """A CPU generator of its own, in TorchScript as well.
 
     TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads then draw
-    from each other's stream. A device that depends on an argument keeps it from being folded; both spellings are the
-    CPU.
+    from each other's stream. A device that depends on an argument keeps it from being folded, unless the argument is
+    itself a constant; both spellings are the CPU.
     """
     made = torch.Generator(device="cpu" if seed % 2 == 0 else "cpu:0")
     made.manual_seed(seed)

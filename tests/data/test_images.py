@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import cv2
@@ -71,6 +72,27 @@ def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     upright = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert np.array_equal(image.pixels, upright[..., ::-1])
     assert image.rotated == (orientation != 1)
+
+
+def test_names_and_links_that_cannot_be_followed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").touch()
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.png").touch()
+    (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / os.fsdecode(b"in/bad\xff.png")).touch()
+    found, others = images.find(tmp_path / "in")
+    assert found == ["a.png", "gone.png"]  # the second will be a failed row that says so
+    assert others == [r"'bad\udcff.png'", "linked"]
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    values = np.zeros((8, 8, 1), np.float32)
+    values[3, 3] = np.nan
+    (tmp_path / "nan.tif").write_bytes(images.encode(images.Image(values), ".tif"))
+    with pytest.raises(DataError, match="not finite"):
+        images.read(tmp_path / "nan.tif")
 
 
 def broken(path: Path) -> dict[str, bytes]:

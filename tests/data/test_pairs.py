@@ -141,6 +141,25 @@ def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> Non
     assert "scale 2, not 3" in next(f.detail for f in checked.faults if f.name == "good0")
 
 
+def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """All pairs shifted by more than what would stop a fit: the very case that registration exists for."""
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", shot[:, 8:248, :240])
+        save_png(
+            tmp_path / f"LR/{number}.png",
+            blur_decimate(shot[None, :, :240, 4:244], gaussian(8, 1, 1)[None].float(), 2)[0],
+        )
+    found, _ = pairs.match(tmp_path / "HR", tmp_path / "LR")
+    assert [fault.kind for fault in pair_check.check(found).faults] == ["misaligned"] * 4
+    checked = pair_check.check(found, register=True)
+    assert (len(checked.pairs), checked.faults) == (4, [])
+    for hr, lr in pairs.PairSet(checked.pairs, 2, 3, register=True):
+        assert hr.shape[1:] == (2 * lr.shape[1], 2 * lr.shape[2])
+        again = blur_decimate(hr[None], gaussian(8, 1, 1)[None].float(), 2)[0]
+        # What was never photographed is cropped away, so the rim agrees as well as the middle.
+        assert float((again - lr)[:, 2:-2, 2:-2].abs().max()) < 0.05
+
+
 def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]) -> None:
     shift = (0.3, -0.45)
     for number, shot in enumerate(photographs):

@@ -44,6 +44,17 @@ def test_sums_equal_those_of_rows(scale: int, half: int, height: int, width: int
     assert torch.allclose(equations.moment, moment, atol=1e-10)
 
 
+@pytest.mark.parametrize("brightness", [1.0, 0.1, 0.02])
+def test_the_ridge_knows_no_brightness(brightness: float, photographs: list[Tensor]) -> None:
+    """Dark images (12 bit in 16, night scenes) are regularised as bright ones are."""
+    truth = gaussian(12, 0.9, 1.3, 0.4)
+    equations = NormalEquations(12, 2)
+    for shot in photographs:
+        hr = brightness * luma(shot)[0]
+        equations.add(hr, blur_decimate(hr[None, None], truth[None].float(), 2)[0, 0])
+    assert similarity(solve(equations, 1e-3).kernel, truth) > 0.999
+
+
 def test_an_image_smaller_than_the_kernel_adds_nothing() -> None:
     equations = NormalEquations(21, 1)
     assert equations.add(torch.rand(20, 40), torch.rand(20, 40)) == 0
