@@ -25,6 +25,8 @@ MISALIGNED_LR_PX = 1.0
 """A pair whose global shift is larger is not used as it is; real pairs are within 0.25 LR px."""
 UNRELATED = 0.5
 """A pair whose sides correlate less after alignment shows two different scenes; real pairs reach 0.95."""
+SURELY_ALIGNED = 0.9
+"""Above this correlation no other shift is tried."""
 MEASURED_LR_PX = 400
 """Side of the part of a pair on which its shift is measured."""
 COLOURS = {1: "gray", 3: "RGB"}
@@ -39,20 +41,22 @@ def scale_of(hr: images.Image, lr: images.Image) -> int | None:
 def measure_shift(hr: Tensor, lr: Tensor, scale: int) -> tuple[tuple[float, float], float]:
     """Global shift (y, x) of lr (1, h, w) against hr (1, s·h, s·w), both luma, in LR px, and the correlation left.
 
-    Coarse by phase correlation, fine by Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is
+    By Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is
     linear in (g, g·δt) with the gradients of the moved base, so each round is one small least-squares problem. The
     gain is free, and blur has no direction, so neither contrast nor sharpness biases t. Both sides are band-passed:
     coarse bands first, to catch large shifts; and without the low frequencies, on which a shift looks like a change
-    of level.
+    of level. It starts from no shift, and where that ends badly once more from the peak of the phase correlation.
     """
     base, view = (_middle(image[0].numpy()) for image in (bicubic(hr[None], scale)[0], lr))
     height, width = view.shape
     if min(height, width) < 16:
         return (0.0, 0.0), _correlation(base, view)
+    near = _refine(base, view, (0, 0))
+    if near[1] > SURELY_ALIGNED:  # as good pairs are
+        return near
     window = cv2.createHanningWindow((width, height), cv2.CV_64F)
-    (x, y), _ = cv2.phaseCorrelate(view, base, window)
-    candidates = [_refine(base, view, start) for start in {(round(y), round(x)), (0, 0)}]
-    return max(candidates, key=lambda found: found[1])
+    (x, y), _ = cv2.phaseCorrelate(view.copy(), base.copy(), window)  # it windows its arguments in place
+    return max(near, _refine(base, view, (round(y), round(x))), key=lambda found: found[1])
 
 
 def _middle(image: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -78,8 +82,9 @@ def _refine(
                 return (float(shift[0]), float(shift[1])), -1.0
             moved = scipy.ndimage.shift(spline, -shift, order=3, mode="nearest", prefilter=False)
             slope_y, slope_x = np.gradient(moved)
-            columns = np.stack([moved[inner], slope_y[inner], slope_x[inner]], -1).reshape(-1, 3)
-            gain, *slopes = np.linalg.lstsq(columns, smooth_view[inner].ravel(), rcond=None)[0]
+            columns = np.stack([moved[inner].ravel(), slope_y[inner].ravel(), slope_x[inner].ravel()])
+            normal = columns @ columns.T + 1e-12 * np.eye(3)  # flat pictures must not make it singular
+            gain, *slopes = np.linalg.solve(normal, columns @ smooth_view[inner].ravel())
             step = np.array(slopes) / gain if abs(gain) > 1e-3 else np.zeros(2)
             shift = shift + np.clip(step, -2.0, 2.0)
             if np.abs(step).max() < 1e-3:
