@@ -71,7 +71,7 @@ def _refine(
     shift = np.array(start, np.float64)
     limit = min(view.shape) / 4
     correlation = -1.0
-    for sigma in (3.0, 1.0):
+    for sigma, close_enough in ((3.0, 0.05), (1.0, 1e-3)):
         smooth_base, smooth_view = (_band(image, sigma) for image in (base, view))
         spline = scipy.ndimage.spline_filter(smooth_base, order=3, mode="nearest")
         for _ in range(12):
@@ -87,7 +87,7 @@ def _refine(
             gain, *slopes = np.linalg.solve(normal, columns @ smooth_view[inner].ravel())
             step = np.array(slopes) / gain if abs(gain) > 1e-3 else np.zeros(2)
             shift = shift + np.clip(step, -2.0, 2.0)
-            if np.abs(step).max() < 1e-3:
+            if np.abs(step).max() < close_enough:
                 break
         correlation = _correlation(moved[inner], smooth_view[inner])
     return (float(shift[0]), float(shift[1])), correlation
