@@ -28,4 +28,6 @@ def command(
         f"{len(result.test_images)} photographs that the fit never saw, against the simulated camera's LR",
         {result.method: result.means["model"], "bicubic": result.means["bicubic"]},
     )
-    console.note(f"picture: {result.picture}   training set: {result.dataset}   checkpoint: {result.checkpoint}")
+    console.note(f"picture:      {result.picture}")
+    console.note(f"training set: {result.dataset}")
+    console.note(f"checkpoint:   {result.checkpoint}")

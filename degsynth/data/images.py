@@ -26,9 +26,13 @@ TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
 """File names that end so are taken for images (any case)."""
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it has to say of a bad file is in our error
+# What OpenCV and tifffile have to say of a bad file is in our error.
+if hasattr(cv2, "setLogLevel"):  # OpenCV 4
+    cv2.setLogLevel(0)
+else:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # likewise
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 Array = NDArray[Any]
 Range = tuple[float, float]
