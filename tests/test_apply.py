@@ -348,6 +348,11 @@ def test_an_error_of_the_listener_is_its_own(model: Checkpoint, hr: Path, tmp_pa
     assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).done == 10
 
 
+def test_killed_in_its_first_moment(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    (tmp_path / "out/.partial").mkdir(parents=True)
+    assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).done == 10
+
+
 def test_a_failure_mended_is_done_on_resume(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     good = (hr / "shot 1.png").read_bytes()
     (hr / "shot 1.png").write_bytes(b"")

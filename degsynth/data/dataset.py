@@ -33,7 +33,8 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
     for name in ("hr", "lr"):
         if (out / name).is_symlink():
             raise ConfigError(f"OUT {out}: its {name} is a link, and would be written through; remove it")
-    filled = out.is_dir() and any(out.iterdir())
+    # A run killed in its first moment leaves `.partial` alone, which is nobody's.
+    filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     ours = _made_by(out) is not None
     if filled and existing == "refuse":
         way = "use --resume to go on, --overwrite to begin anew, or another folder" if ours else "give another folder"
