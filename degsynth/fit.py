@@ -285,7 +285,7 @@ def _spec(
 
 def _border(held: pairing.PairSet) -> int:
     """The usual border, or less where held-out images are small; DataError where they are too small to score."""
-    smallest = min(min(lr.height, lr.width) for _, lr in (held.decoded(pair) for pair in held.pairs))
+    smallest = min(min(lr.shape[1:]) for _, lr in held)  # as they are scored: registration crops
     if smallest < SSIM_WINDOW:
         raise DataError(f"an LR image is {smallest} px high or wide; at least {SSIM_WINDOW} are needed to score a fit")
     return min(BORDER, (smallest - SSIM_WINDOW) // 2)

@@ -311,6 +311,20 @@ def test_resume_redoes_what_is_damaged_or_another_image(model: Checkpoint, hr: P
     assert (out / "lr/shot 5.png").is_file()
 
 
+def test_resume_leaves_no_orphan_where_names_change(model: Checkpoint, tmp_path: Path) -> None:
+    """A JPEG that was linked is replaced by one that must be cropped: its HR is a PNG now, and the old link goes."""
+    for side, size in (("first", 64), ("later", 65)):
+        picture = np.full((size, 64, 3), 90, np.uint8)
+        (tmp_path / f"{side}.jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    (tmp_path / "HR").mkdir()
+    shutil.copy(tmp_path / "first.jpg", tmp_path / "HR/a.jpg")
+    apply.run(model, tmp_path / "HR", tmp_path / "out")
+    (tmp_path / "later.jpg").replace(tmp_path / "HR/a.jpg")
+    assert apply.run(model, tmp_path / "HR", tmp_path / "out", Options(existing="resume")).resumed == 0
+    assert [p.name for p in (tmp_path / "out/hr").iterdir()] == ["a.png"]
+    assert [p.name for p in (tmp_path / "out/lr").iterdir()] == ["a.png"]
+
+
 def test_one_run_at_a_time(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     refused: list[str] = []
 

@@ -89,7 +89,7 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
 
 
 def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
-    """Check that a data set was made as it would be made now, note a new environment, return its finished rows."""
+    """Check that a data set was made as it would be now, take outdated outputs away, return the finished rows."""
     before = _made_by(out) or {}
     for name, value in description["made_by"].items():
         if before["made_by"].get(name) != value:
@@ -101,7 +101,16 @@ def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
     if description["environment"] not in [before["environment"], *later]:
         before["resumed_in"] = [*later, description["environment"]]
         write_atomic(out / DATASET_NAME, json.dumps(before, indent=2) + "\n")
-    return [row for row in Manifest(out).read() if row.status == "ok" and _still_true(out, root, row)]
+    finished = []
+    for row in Manifest(out).read():
+        if row.status != "ok":
+            continue
+        if _still_true(out, root, row):
+            finished.append(row)
+        else:  # what takes its place may have other names
+            for name in (row.hr, row.lr):
+                (out / str(name)).unlink(missing_ok=True)
+    return finished
 
 
 def _still_true(out: Path, root: Path, row: Row) -> bool:

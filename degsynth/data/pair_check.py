@@ -41,11 +41,11 @@ def scale_of(hr: images.Image, lr: images.Image) -> int | None:
 def measure_shift(hr: Tensor, lr: Tensor, scale: int) -> tuple[tuple[float, float], float]:
     """Global shift (y, x) of lr (1, h, w) against hr (1, s·h, s·w), both luma, in LR px, and the correlation left.
 
-    By Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is
-    linear in (g, g·δt) with the gradients of the moved base, so each round is one small least-squares problem. The
-    gain is free, and blur has no direction, so neither contrast nor sharpness biases t. Both sides are band-passed:
-    coarse bands first, to catch large shifts; and without the low frequencies, on which a shift looks like a change
-    of level. It starts from no shift, and where that ends badly once more from the peak of the phase correlation.
+    By Gauss-Newton on ``lr ≈ g · base(· + t)``, base being the bicubic LR; it is linear in (g, g·δt) with the gradients
+    of the moved base, so each round is one small least-squares problem. The gain is free, and blur has no direction,
+    so neither contrast nor sharpness biases t. Both sides are band-passed: coarse bands first, to catch large shifts;
+    and without the low frequencies, on which a shift looks like a change of level. It starts from no shift, and where
+    that ends badly once more from the peak of the phase correlation.
     """
     base, view = (_middle(image[0].numpy()) for image in (bicubic(hr[None], scale)[0], lr))
     height, width = view.shape

@@ -1,7 +1,7 @@
 """The table of methods, and what each of them provides.
 
 A method is one file with a ``Config`` (pydantic, one docstring line under each field), ``PRESETS`` (name → values)
-and a ``Method``. A new one is that file and one line here; the command line, the loop and the tests find it in the
+and a ``Method``. A new one is that file and one line here; the command line, the fit and the tests find it in the
 table.
 """
 
