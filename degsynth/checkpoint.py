@@ -240,7 +240,10 @@ def resolve(model: str) -> Path:
         if not (path / "config.toml").is_file():
             raise CheckpointError(f"{path} is a folder without config.toml: neither a run nor a checkpoint")
         if not (path / "fit.json").is_file():
-            raise CheckpointError(f"the run {path} has no fit.json: its fit did not end; fit it anew")
+            raise CheckpointError(
+                f"the run {path} has no fit.json: its fit did not end; go on with it "
+                f"(degsynth fit --resume --out {path}), or export a snapshot"
+            )
         return path / "checkpoint.pt"
     if path.is_file():
         return path

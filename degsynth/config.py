@@ -7,9 +7,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degsynth.errors import ConfigError
 
@@ -18,6 +18,30 @@ class Strict(BaseModel):
     """A frozen record whose unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Training(Strict):
+    """What the loop needs to know of a method that learns by steps; such a method's ``Config`` begins with it."""
+
+    steps: int = Field(default=6000, ge=1)
+    """Batches to learn from."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after so many minutes where the steps take longer; the learning rate falls with whichever is nearer its end.
+    Such a fit cannot be repeated exactly."""
+    batch: int = Field(default=8, ge=1)
+    """Patches in a batch."""
+    patch: int | None = Field(default=None, ge=8)
+    """Side of a patch, HR px; unset: what suits the method and scale."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Adam's, at its highest."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How it goes on from there."""
+    warmup: int = Field(default=100, ge=0)
+    """Steps over which it rises."""
+    average: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the running mean of the weights, which is what is scored and exported; 0: the weights themselves."""
+    flips: bool = False
+    """Mirror patches at random, left-right and up-down. What is learnt is then symmetric, whatever the lens does."""
 
 
 T = TypeVar("T", bound=BaseModel)

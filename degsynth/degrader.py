@@ -13,6 +13,10 @@ The verbs of an optics module, all TorchScript::
     noise(lr, code, field) -> residual            zeros where there is none
     set_hardware_factor(f)                        the default that draw() writes into the code; raises where there is
     none
+
+Optics that blur by place (`placed`) find two columns more at the end of the code, the height and width of the LR
+plane, and two planes more at the end of the field, the y and x of every LR pixel's centre. `ops.position` turns them
+into positions relative to the middle of the image.
 """
 
 from __future__ import annotations
@@ -24,36 +28,51 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degsynth.ops.noise import block_field
+from degsynth.ops.position import pixel_centres
 
 
 class Degrader(nn.Module):
     """HR images in, LR images out: (B, C, H, W) float32 in [0, 1] → (B, C, H/scale, W/scale)."""
 
-    def __init__(self, optics: Any, scale: int, multiple_of: int = 0, channels: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        optics: Any,
+        scale: int,
+        multiple_of: int = 0,
+        channels: list[int] | None = None,
+        placed: bool = False,
+    ) -> None:
         """Wrap ``optics``.
 
         ``multiple_of`` (HR px, default the scale) is what the optics need sizes and tile origins to be multiples of,
-        e.g. scale × pooling stride; ``channels`` the channel counts they take (default: any).
+        e.g. scale × pooling stride; ``channels`` the channel counts they take (default: any); ``placed``: they want
+        to know where in the image a pixel lies.
         """
         super().__init__()
         self.optics: Any = optics
         self.scale = scale
         self.multiple_of = multiple_of if multiple_of > 0 else scale
+        self.placed = placed
         self.takes_any = not channels
         self.channels = list(channels or [1, 3])
         if self.multiple_of % scale != 0:
             raise ValueError(f"multiple_of (={self.multiple_of}) must be a multiple of the scale (={scale})")
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:
-        """What one image has one of (kernel, pool index, hardware factor): (1, G)."""
+    def draw(self, seed: int, height: int = 0, width: int = 0) -> Tensor:
+        """What one image has one of (kernel, pool index, hardware factor, size): (1, G).
+
+        ``height`` and ``width`` are those of the LR plane; only placed optics use them. 0: unknown, and the whole
+        image is then taken for its middle.
+        """
         code: Tensor = self.optics.draw(seed)
-        return code
+        return torch.cat([code, torch.tensor([[float(height), float(width)]])], 1) if self.placed else code
 
     @torch.jit.export
     def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
-        """Dice of the window (y, x, height, width) of the LR plane: (1, F, height, width)."""
-        return block_field(seed, y, x, height, width, self.optics.dice(channels))
+        """Dice (and places) of the window (y, x, height, width) of the LR plane: (1, F, height, width)."""
+        dice = block_field(seed, y, x, height, width, self.optics.dice(channels))
+        return torch.cat([dice, pixel_centres(y, x, height, width)], 1) if self.placed else dice
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
@@ -91,7 +110,7 @@ class Degrader(nn.Module):
         codes: list[Tensor] = []
         fields: list[Tensor] = []
         for item in range(hr.shape[0]):
-            codes.append(self.draw(seed + item))
+            codes.append(self.draw(seed + item, height, width))
             fields.append(self.field(seed + item, 0, 0, height, width, hr.shape[1]))
         return self.forward(hr, torch.cat(codes).to(hr.device), torch.cat(fields).to(hr.device)).clamp(0.0, 1.0)
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth import apply, checkpoint, selftest
+from degsynth import apply, checkpoint, previews, selftest
 from degsynth.data import images
-from degsynth.data.pair_check import open_for_model
+from degsynth.data.opening import open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
 from degsynth.evaluation.paired import evaluate
-from degsynth.fit import Events, FitOptions, measured_kernel, preview_rows
+from degsynth.fit import Events, FitOptions
 from degsynth.fit import run as run_fit
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
@@ -128,7 +128,10 @@ def run(
 def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:
     places = {"left edge": 0.0, "middle": 0.5, "right edge": 1.0}
     kernels = [Panel(f"camera, {place}", camera_kernel(across)) for place, across in places.items()]
-    rows = [*preview_rows(model, test, "camera"), [*kernels, Panel(f"fitted ({METHOD})", measured_kernel(model))]]
+    rows = [
+        *previews.rows(previews.by_checkpoint(model), test, len(test), "camera"),
+        [*kernels, Panel(f"fitted ({METHOD})", previews.measured_kernel(model))],
+    ]
     heading = (
         f"luma PSNR against the simulated camera's LR: {METHOD} {means['model']['psnr_y']:.2f} dB, "
         f"bicubic {means['bicubic']['psnr_y']:.2f} dB"

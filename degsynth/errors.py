@@ -31,3 +31,9 @@ class FitError(DegsynthError):
     """A fit that has no finite answer."""
 
     exit_code = 1
+
+
+class FitStoppedError(DegsynthError):
+    """A fit was asked to stop, and left a snapshot."""
+
+    exit_code = 130

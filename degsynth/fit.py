@@ -1,18 +1,19 @@
 """The one fit: pairs on the disk in, a run directory with a verified checkpoint out.
 
-Everything that can be wrong with the input is found before the run directory is made. What the method is, the loop does
-not know: it hands it images and takes a degrader (`degsynth.methods.Method`).
+Everything that can be wrong with the input is found before the run directory is made. What the method is, the fit does
+not know: it hands it images, runs `degsynth.loop` where it learns by steps, and takes a degrader
+(`degsynth.methods.Method`).
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import platform
-import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,21 +23,27 @@ import torch
 from pydantic import Field
 
 import degsynth
-from degsynth import checkpoint, methods, report
-from degsynth.config import Strict, build, to_toml
-from degsynth.data import pair_check
-from degsynth.data import pairs as pairing
+from degsynth import checkpoint, loop, methods, previews, report
+from degsynth.config import Strict, build
 from degsynth.data.images import resolve_range
+from degsynth.data.opening import open_for_fit
+from degsynth.data.pairs import PairSet
+from degsynth.data.patches import Patches
+from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, DataError, OutputError
-from degsynth.evaluation.effective_kernel import effective_kernel
+from degsynth.evaluation.held_out import HeldOut
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
-from degsynth.files import write_atomic
 from degsynth.ops.resample import bicubic
-from degsynth.render import DEFAULT_NOISE, Identity, render
+from degsynth.run_folder import RunFolder
+from degsynth.seeds import derive
 
 CACHE_MB = 2048
 SHIFT_WARNING_HR_PX = 0.1
+LINEAR_PAIRS = 64
+"""So many pairs determine one kernel; more would not change it."""
+MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
+"""Options that a resumed fit may be given anew."""
 
 
 class FitOptions(Strict):
@@ -62,6 +69,8 @@ class FitOptions(Strict):
     """What to do about pairs that the check faults."""
     cache_mb: int = Field(default=CACHE_MB, ge=0)
     """Memory for decoded images."""
+    device: str = "cpu"
+    """Where methods that learn by steps do so: cpu or cuda[:N]."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,12 @@ class Events:
     on_note: Callable[[str], None] = lambda text: None
     """Something found or decided that a user should know."""
     on_warning: Callable[[str], None] = lambda text: None
+    on_figures: Callable[[str], None] = lambda text: None
+    """How training goes: losses and held-out scores, now and then."""
+    deferred_stop: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: contextlib.nullcontext(
+        lambda: False
+    )
+    """Inside this context a wish to stop can wait for the end of a step; what it yields tells whether there is one."""
 
 
 def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[Any, Strict]:
@@ -83,63 +98,39 @@ def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[Any, Strict
     return module, build(module.Config, {**module.PRESETS[options.preset], **values}, f"method {options.method}")
 
 
-def find_data_range(check: pair_check.PairCheck, pairs: pairing.PairSet, asked: Any) -> tuple[float, float] | None:
-    """Black and white: as asked; for 16-bit files the least of 10, 12, 14, 16 bits that holds every value."""
-    if asked == "dtype" or check.dtype == "uint8":
-        return None
-    if asked is not None:
-        black, white = asked
-        if not black < white:
-            raise ConfigError(f"data range {black:g}:{white:g}: black must be below white")
-        return float(black), float(white)
-    largest = max(float(image.pixels.max()) for pair in pairs.pairs for image in pairs.decoded(pair))
-    if check.dtype == "uint16":
-        return 0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1))
-    if largest > 1.0:
-        raise DataError(f"float images reach {largest:g}; say what is black and white with --data-range BLACK:WHITE")
-    return None
+def run(
+    options: FitOptions, values: Mapping[str, Any], out: Path, events: Events | None = None, resume: bool = False
+) -> dict[str, Any]:
+    """Fit, verify, score on held-out pairs, write the run directory ``out``; returns what ``fit.json`` holds.
 
-
-def _checked_pairs(options: FitOptions, events: Events) -> tuple[pairing.PairSet, pair_check.PairCheck]:
-    found, alone = pairing.match(Path(options.hr), Path(options.lr))
-    if alone:
-        events.on_warning(f"{len(alone)} files have no partner and are left out: {_some(alone)}")
-    register = options.register_pairs == "shift"
-    checked = pair_check.check(
-        found, options.scale, register, lambda count: events.on_progress("checking pairs", count, len(found))
-    )
-    if checked.faults:
-        details = _some([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
-        if options.bad_pairs == "stop" or not checked.pairs:
-            shifted = any(fault.kind == "misaligned" for fault in checked.faults)
-            way = "--register shift corrects shifts, " if shifted else ""
-            raise DataError(
-                f"{len(checked.faults)} of {len(found)} pairs cannot be used: {details}; "
-                f"{way}--bad-pairs skip leaves them out"
-            )
-        events.on_warning(f"{len(checked.faults)} of {len(found)} pairs are left out: {details}")
-    pairs = pairing.PairSet(checked.pairs, checked.scale, checked.channels, None, register, options.cache_mb * 2**20)
-    pairs.data_range = find_data_range(checked, pairs, options.data_range)
-    return pairs, checked
-
-
-def _some(names: Sequence[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
-def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Events | None = None) -> dict[str, Any]:
-    """Fit, verify, score on held-out pairs, write the run directory ``out``; returns what ``fit.json`` holds."""
+    ``resume``: go on from the newest snapshot in ``out`` with the options that it was begun with; only the budget and
+    the device may differ.
+    """
     events = events or Events()
     seconds, clock = {}, _Stopwatch()
     module, config = resolve(options, values)
-    if out.exists():
-        raise ConfigError(f"--out {out} exists; give a new folder, or remove it")
+    folder = RunFolder(out)
+    if out.exists() and not resume:
+        raise ConfigError(f"--out {out} exists; give a new folder, or remove it, or --resume it")
     for side in (options.hr, options.lr):
         if out.resolve().is_relative_to(Path(side).resolve()):
             raise ConfigError(f"--out {out} lies inside {side}, where its pictures would be taken for images; move it")
-    pairs, checked = _checked_pairs(options, events)
-    method = module.Method(config, pairs.scale, pairs.channels)
+    pairs, checked = open_for_fit(
+        Path(options.hr),
+        Path(options.lr),
+        options.scale,
+        options.data_range,
+        options.register_pairs == "shift",
+        options.bad_pairs == "skip",
+        options.cache_mb * 2**20,
+        events.on_progress,
+        events.on_warning,
+    )
+    tables = _tables(options, config, pairs)
+    snapshot = _resumed(folder, tables) if resume else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
+        method = module.Method(config, pairs.scale, pairs.channels)
     train, held = pairs.held_out_split(options.seed)
     border = _border(held)
     if pairs.data_range is not None:
@@ -148,61 +139,80 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     seconds["check"] = clock.lap()
 
     method.prepare(train)
-    seconds["fit"] = clock.lap()
+    seconds["prepare"] = clock.lap()
 
-    folder = _RunFolder(out)
     try:
-        folder.describe(options, config, pairs)
+        if snapshot is None:
+            folder.make()
+        folder.describe(tables)
         fingerprint = pairs.fingerprint()
         spec = _spec(options, method, pairs, config.model_dump(mode="json"), fingerprint)
+        beside: dict[str, checkpoint.Checkpoint] = {}
+        trained: dict[str, Any] = {}
+        if isinstance(method, methods.Learned):
+            beside["linear"] = _linear(train)
+            trained = _learn(method, options, spec, train, held, border, beside, folder, snapshot, events)
+            seconds["train"] = trained["seconds"]
+            clock.lap()
         degrader = method.degrader()
-        # A checkpoint carries its own scores: it is written and scored elsewhere first.
-        with tempfile.TemporaryDirectory() as elsewhere:
-            checkpoint.save(degrader, spec, Path(elsewhere) / "unscored.pt")
-            model = checkpoint.load(Path(elsewhere) / "unscored.pt")
+        # A checkpoint carries its own phase and scores: it is written, measured and scored elsewhere first.
+        model = _unscored(degrader, spec)
+        spec = _with_phase(spec, method, model)
         scores = evaluate(
-            model, held, border=border, on_image=lambda count: events.on_progress("scoring", count, len(held))
+            model,
+            held,
+            border=border,
+            beside=beside,
+            on_image=lambda count: events.on_progress("scoring", count, len(held)),
         )
         means = scores["mean"]
-        folder.log({"step": 0, **{f"held_out_psnr_y_{name}": figures["psnr_y"] for name, figures in means.items()}})
+        folder.log(
+            {
+                "step": trained.get("best_step", 0),
+                "exported": {f"held_out_psnr_y_{name}": figures["psnr_y"] for name, figures in means.items()},
+            }
+        )
         figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in means.items())
-        rows = preview_rows(model, held.subset(range(min(3, len(held)))))
-        rows[0].append(report.Panel("effective kernel", measured_kernel(model)))
+        rows = previews.rows(previews.by_checkpoint(model), held, 3)
+        rows[0].append(report.Panel("effective kernel", previews.measured_kernel(model)))
+        rows += report.anatomy(model.degrader, held.tensors(0)[0])
         heading = f"held-out pairs, luma PSNR against the real LR: {figures}"
         report.sheet(folder.previews / "held_out.png", rows, heading)
         checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
         seconds["score_and_save"] = clock.lap()
-        record = folder.finish(
-            {
-                "method": options.method,
-                "preset": options.preset,
-                "scale": pairs.scale,
-                "channels": pairs.channels,
-                "dtype": checked.dtype,
-                "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
-                "pairs": {
-                    "fitted": [pair.name for pair in train.pairs],
-                    "held_out": [pair.name for pair in held.pairs],
-                    "left_out": [asdict(fault) for fault in checked.faults],
-                    "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
-                    "median_shift_lr_px": checked.median_shift(),
-                },
-                "report": method.report(),
-                "warnings": method.warnings(),
-                "held_out": scores,
-                "seconds": seconds,
-                "data_fingerprint": fingerprint,
-                "environment": {
-                    "degsynth": degsynth.__version__,
-                    "torch": torch.__version__,
-                    "python": platform.python_version(),
-                    "system": platform.platform(),
-                    "threads": torch.get_num_threads(),
-                },
-            }
-        )
-    except BaseException as error:  # nothing half-written: the folder is ours, made a moment ago
-        shutil.rmtree(out, ignore_errors=True)
+        record = {
+            "method": options.method,
+            "preset": options.preset,
+            "scale": pairs.scale,
+            "channels": pairs.channels,
+            "dtype": checked.dtype,
+            "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
+            "pairs": {
+                "fitted": [pair.name for pair in train.pairs],
+                "held_out": [pair.name for pair in held.pairs],
+                "left_out": [asdict(fault) for fault in checked.faults],
+                "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
+                "median_shift_lr_px": checked.median_shift(),
+            },
+            "training": trained,
+            "phase": [list(phase) for phase in spec.phase],
+            "report": method.report(),
+            "warnings": method.warnings(),
+            "held_out": scores,
+            "seconds": seconds,
+            "data_fingerprint": fingerprint,
+            "environment": {
+                "degsynth": degsynth.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+                "system": platform.platform(),
+                "threads": torch.get_num_threads(),
+                "device": options.device,
+            },
+        }
+        folder.finish(record)
+    except BaseException as error:  # nothing half-written: the folder is ours
+        folder.abandon()
         if isinstance(error, OSError):
             raise OutputError(f"--out {out}: {error.strerror or error}") from None
         raise
@@ -211,7 +221,131 @@ def run(options: FitOptions, values: Mapping[str, Any], out: Path, events: Event
     return record
 
 
-def _shift_warning(pairs: pairing.PairSet, registered: bool) -> list[str]:
+def _learn(
+    method: methods.Learned,
+    options: FitOptions,
+    spec: checkpoint.Spec,
+    train: PairSet,
+    held: PairSet,
+    border: int,
+    beside: Mapping[str, checkpoint.Checkpoint],
+    folder: RunFolder,
+    snapshot: Mapping[str, Any] | None,
+    events: Events,
+) -> dict[str, Any]:
+    """Train, and leave the best held-out weights in the method; returns how it went."""
+    _unscored(method.degrader(), spec)  # what could not be exported need not be trained
+    for module in method.modules.values():
+        module.to(options.device)
+    state = loop.State(method)
+    facts = {"spec": spec.model_dump_json(), "channels": train.channels}
+    if snapshot is not None:
+        if checkpoint.parse_spec(snapshot["spec"], folder.out).data_fingerprint != spec.data_fingerprint:
+            raise ConfigError(f"the pairs are not those that {folder.out} was begun with; fit them anew")
+        state.restore(snapshot)
+        folder.forget_after(state.step)
+        folder.reopen()
+        events.on_note(f"going on from step {state.step} of {state.total()}")
+    config = method.config
+    patches = Patches(train, options.seed, config.batch, method.patch, method.multiple_of, config.flips, options.device)
+    held_out = HeldOut(held, border, method.multiple_of, options.device)
+    scores = {name: held_out.psnr(model.degrader.to(options.device).degrade) for name, model in beside.items()}
+    for model in beside.values():
+        model.degrader.cpu()
+    scores["bicubic"] = held_out.psnr(lambda hr, seed: bicubic(hr, train.scale))
+
+    def picture(degrader: Degrader, name: str) -> None:
+        rows = previews.rows(lambda hr, _: degrader.degrade(hr[None].to(options.device), 0)[0].cpu(), held, 2)
+        rows += report.anatomy(degrader, held.tensors(0)[0].to(options.device))
+        report.sheet(folder.previews / f"{name}.png", rows, f"{options.method}, {name.replace('_', ' ')}")
+
+    loop.train(
+        state, patches, held_out, scores, folder, facts, events.on_progress, events.on_figures, picture,
+        events.deferred_stop,
+    )  # fmt: skip
+    method.modules["optics"].load_state_dict(state.best)
+    return {
+        "steps": state.step,
+        "seconds": state.seconds,
+        "patch_hr_px": patches.patch * train.scale,
+        "best_step": state.best_step,
+        "best_held_out_psnr_y": state.best_psnr,
+    }
+
+
+def _linear(train: PairSet) -> checkpoint.Checkpoint:
+    """What one kernel can do on the same pairs: the figure that a learned method must beat."""
+    from degsynth.methods import linear
+
+    method = linear.Method(linear.Config(), train.scale, train.channels)
+    some = sorted({index * len(train) // LINEAR_PAIRS for index in range(LINEAR_PAIRS)})
+    method.prepare(train.subset(some))
+    options = FitOptions(method="linear", hr="", lr="")
+    return _unscored(method.degrader(), _spec(options, method, train, {}, None))
+
+
+def _unscored(degrader: Degrader, spec: checkpoint.Spec) -> checkpoint.Checkpoint:
+    """A degrader as the checkpoint that it will be, in memory."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        path = Path(elsewhere) / "unscored.pt"
+        checkpoint.save(degrader, spec, path)
+        return checkpoint.load(path)
+
+
+def open_snapshot(run: Path, step: int, path: Path) -> checkpoint.Checkpoint:
+    """The weights of a run's snapshot, written to ``path`` as the checkpoint that they make, without scores.
+
+    Raises ConfigError where there is no such run or snapshot.
+    """
+    folder = RunFolder(run)
+    tables = folder.description()
+    contents = folder.load_snapshot(step)
+    options = build(FitOptions, tables["fit"], str(run))
+    module, config = resolve(options, tables["method"])
+    spec = checkpoint.parse_spec(contents["spec"], run)
+    method = module.Method(config, spec.scale, contents["channels"])
+    state = loop.State(method)
+    state.restore(contents)
+    spec = _with_phase(spec, method, _unscored(state.degrader(), spec))
+    checkpoint.save(state.degrader(), spec, path)
+    return checkpoint.load(path)
+
+
+def _with_phase(spec: checkpoint.Spec, method: methods.Method, model: checkpoint.Checkpoint) -> checkpoint.Spec:
+    """The spec with the phase that was measured, where the method cannot tell it."""
+    known = method.spec()["phase"] is not None
+    return spec if known else spec.model_copy(update={"phase": previews.measured_phase(model)})
+
+
+def _tables(options: FitOptions, config: Strict, pairs: PairSet) -> dict[str, dict[str, Any]]:
+    """What ``config.toml`` holds; paths are made absolute, so that `fit --config` repeats the run from anywhere."""
+    found = {
+        "scale": pairs.scale,
+        "data_range": pairs.data_range or "dtype",
+        "hr": str(Path(options.hr).resolve()),
+        "lr": str(Path(options.lr).resolve()),
+    }
+    return {
+        "fit": options.model_copy(update=found).model_dump(mode="json"),
+        "method": config.model_dump(mode="json"),
+    }
+
+
+def _resumed(folder: RunFolder, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The newest snapshot of a run that was begun with the same options; ConfigError names one that differs."""
+    before = folder.description()
+    for table, now in tables.items():
+        for key in now.keys() | before.get(table, {}).keys():
+            was, wanted = before.get(table, {}).get(key), now.get(key)
+            if key not in MAY_CHANGE and was != wanted:
+                raise ConfigError(
+                    f"{folder.out} was begun with {key} = {was!r}, not {wanted!r}; --resume goes on with what was "
+                    "begun, only its budget and device may change"
+                )
+    return folder.load_snapshot()
+
+
+def _shift_warning(pairs: PairSet, registered: bool) -> list[str]:
     shifts = [pair.shift for pair in pairs.pairs if pair.shift is not None]
     y, x = (pairs.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
     if registered or math.hypot(y, x) < SHIFT_WARNING_HR_PX:
@@ -232,45 +366,11 @@ class _Stopwatch:
         return self._last - before
 
 
-class _RunFolder:
-    """The run directory: ``config.toml``, ``log.jsonl``, ``previews/``, ``checkpoint.pt``, ``fit.json``."""
-
-    def __init__(self, out: Path) -> None:
-        self.out, self.checkpoint, self.previews = out, out / "checkpoint.pt", out / "previews"
-        try:
-            self.previews.mkdir(parents=True)
-        except OSError as error:
-            raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
-
-    def describe(self, options: FitOptions, config: Strict, pairs: pairing.PairSet) -> None:
-        """Write ``config.toml``; paths are made absolute, so that `fit --config` repeats the run from anywhere."""
-        found = {
-            "scale": pairs.scale,
-            "data_range": pairs.data_range or "dtype",
-            "hr": str(Path(options.hr).resolve()),
-            "lr": str(Path(options.lr).resolve()),
-        }
-        tables = {
-            "fit": options.model_copy(update=found).model_dump(mode="json"),
-            "method": config.model_dump(mode="json"),
-        }
-        (self.out / "config.toml").write_text(to_toml(tables), encoding="utf-8")
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append a row to ``log.jsonl``."""
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def finish(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Write ``fit.json``, the mark of a fit that ended."""
-        write_atomic(self.out / "fit.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        return record
-
-
 def _spec(
-    options: FitOptions, method: methods.Method, pairs: pairing.PairSet, config: dict[str, Any], fingerprint: str
+    options: FitOptions, method: methods.Method, pairs: PairSet, config: dict[str, Any], fingerprint: str | None
 ) -> checkpoint.Spec:
     facts = method.spec()
+    facts["phase"] = facts["phase"] or [(0.0, 0.0)]  # until it is measured
     return checkpoint.Spec(
         degsynth_version=degsynth.__version__,
         method=options.method,
@@ -283,26 +383,9 @@ def _spec(
     )
 
 
-def _border(held: pairing.PairSet) -> int:
+def _border(held: PairSet) -> int:
     """The usual border, or less where held-out images are small; DataError where they are too small to score."""
     smallest = min(min(lr.shape[1:]) for _, lr in held)  # as they are scored: registration crops
     if smallest < SSIM_WINDOW:
         raise DataError(f"an LR image is {smallest} px high or wide; at least {SSIM_WINDOW} are needed to score a fit")
     return min(BORDER, (smallest - SSIM_WINDOW) // 2)
-
-
-def preview_rows(model: checkpoint.Checkpoint, pairs: pairing.PairSet, whose: str = "real") -> list[list[report.Panel]]:
-    """A row of pictures for each pair: HR, real LR, synthesised LR, bicubic LR, and the errors of both."""
-    rows = []
-    with torch.inference_mode():
-        for index, (hr, lr) in enumerate(pairs):
-            name = pairs.pairs[index].name
-            made = render(model, hr, Identity(0, name), DEFAULT_NOISE).lr
-            rows.append(report.comparison(name, hr, lr, made, bicubic(hr[None], pairs.scale)[0], pairs.scale, whose))
-    return rows
-
-
-def measured_kernel(model: checkpoint.Checkpoint) -> torch.Tensor:
-    """The effective kernel of a model's first channel, (K, K)."""
-    with torch.inference_mode():
-        return effective_kernel(model).kernel

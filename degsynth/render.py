@@ -87,7 +87,7 @@ def render(
     if tile is None or spec.tiling == "whole_only":
         tile = max(height, width)
     seed = identity.seed("kernel")
-    code = degrader.draw(seed).to(device)
+    code = degrader.draw(seed, height, width).to(device)
     lr = torch.empty(channels, height, width)
     for part in tiling.grid(height, width, tile, spec.scale, spec.halo, spec.multiple_of):
         y, y_end = part.rows.window_start, part.rows.window_stop

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degsynth.files import write_atomic
 from degsynth.ops.kernels import centroid, gaussian_sigma
 
 
@@ -30,7 +35,7 @@ def _kernel_title(title: str, kernel: Tensor) -> str:
     return f"{title}\nσ {sigma[0]}, {sigma[1]} px; centre {y:+.2f}, {x:+.2f}"
 
 
-def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
+def sheet(path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str) -> None:
     """Write a PNG with one row of panels for each of ``rows``; kernels on a scale of their own, zero in white."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,7 +58,7 @@ def sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str) -> None:
             shown = shown[..., 0] if shown.shape[2] == 1 else shown[..., :3]
             axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(panel.title, fontsize=8, parse_math=False)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def comparison(
@@ -79,3 +84,57 @@ def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
     top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
     bottom, right = min(height, top + size), min(width, left + size)
     return image[:, top * scale : bottom * scale, left * scale : right * scale]
+
+
+def anatomy(degrader: Any, hr: Tensor) -> list[list[Panel]]:
+    """What a degrader with basis kernels is made of, and what it does to hr (C, H, W): three rows of panels.
+
+    The basis (what weights multiply, and the base they add to), the effective kernels in the middle and in the corners,
+    and the weight maps. An empty list for methods that have none of it.
+    """
+    if not hasattr(degrader.optics, "weight_maps"):
+        return []
+    grid = degrader.multiple_of
+    hr = hr[None, :, : hr.shape[1] // grid * grid, : hr.shape[2] // grid * grid]
+    height, width = hr.shape[2] // degrader.scale, hr.shape[3] // degrader.scale
+    code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[1])
+    with torch.inference_mode():
+        weights = degrader.optics.weight_maps(hr, code, field)[0].float().cpu()
+        kernels = degrader.optics.kernels().cpu()
+    rows, columns = weights.shape[1:]
+    at = {
+        "top left": (rows // 8, columns // 8),
+        "top right": (rows // 8, columns - 1 - columns // 8),
+        "middle": (rows // 2, columns // 2),
+        "bottom left": (rows - 1 - rows // 8, columns // 8),
+        "bottom right": (rows - 1 - rows // 8, columns - 1 - columns // 8),
+    }
+    mixed = {place: kernels[0] + (weights[:, y, x, None, None] * kernels[1:]).sum(0) for place, (y, x) in at.items()}
+    number = range(1, len(weights) + 1)
+    return [
+        [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in number)],
+        [Panel(f"kernel, {place}", kernel) for place, kernel in mixed.items()],
+        [Panel("HR", hr[0]), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in number)],
+    ]
+
+
+def page(path: Path, title: str, facts: Sequence[tuple[str, str]], rows: Sequence[Sequence[Panel]]) -> None:
+    """Write one self-contained HTML file: a title, a table of facts, and a sheet of pictures."""
+    picture = io.BytesIO()
+    sheet(picture, rows, "")
+    lines = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts)
+    write_atomic(
+        path,
+        f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+th {{ text-align: left; vertical-align: top; padding-right: 2rem; font-weight: 600; white-space: nowrap }}
+td {{ overflow-wrap: anywhere }}
+img {{ max-width: 100%; margin-top: 1rem }}
+</style></head>
+<body><h1>{html.escape(title)}</h1><table>{lines}</table>
+<img alt="kernels and weight maps" src="data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}">
+</body></html>
+""",
+    )

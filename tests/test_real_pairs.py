@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from degsynth import checkpoint, selftest
-from degsynth.data import pair_check, pairs
+from degsynth.data import opening, pairs
 from degsynth.evaluation.paired import evaluate
 from degsynth.fit import FitOptions
 from degsynth.fit import run as run_fit
@@ -38,7 +38,7 @@ def test_linear_on_a_real_camera(split: tuple[Path, Path, str], tmp_path: Path) 
     assert record["pairs"]["median_shift_lr_px"] < 0.25
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     selftest.require(model)
-    found = pair_check.open_for_model(test / "HR", test / side, 2, "any", None)
+    found = opening.open_for_model(test / "HR", test / side, 2, "any", None)
     mean = evaluate(model, found)["mean"]
     assert mean["model"]["psnr_y"] > mean["bicubic"]["psnr_y"] + 4
     assert mean["model"]["ssim_y"] > mean["bicubic"]["ssim_y"]

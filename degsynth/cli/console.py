@@ -5,10 +5,12 @@ On a terminal progress is a bar; in a log file it is a line now and then.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, TracebackType
 from typing import Any
 
 LOG_INTERVAL_S = 10.0
@@ -24,7 +26,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._what = ""
+        self._what = self._figures = ""
         self._begun = self._spoken = 0.0
 
     def __enter__(self) -> Progress:
@@ -34,20 +36,55 @@ class Progress:
         """``count`` of ``total`` steps of ``what`` are done."""
         if what != self._what:
             self._close()
-            self._what, self._begun = what, time.monotonic()
-            self._spoken = self._begun
+            self._what, self._figures = what, ""
+            self._spoken = self._begun = time.monotonic()
+            self._first = count - 1
         if sys.stderr.isatty():
             if self._bar is None:
                 from tqdm import tqdm
 
-                self._bar = tqdm(total=total, desc=what, leave=False, dynamic_ncols=True)
+                self._bar = tqdm(total=total, initial=self._first, desc=what, leave=False, dynamic_ncols=True)
+            self._bar.total = total
             self._bar.update(count - self._bar.n)
             return
         now = time.monotonic()
         if now - self._spoken >= LOG_INTERVAL_S and 0 < count < total:
             self._spoken = now
-            left = (now - self._begun) / count * (total - count)
-            note(f"{what}: {count}/{total}, about {left:.0f} s left")
+            left = (now - self._begun) / (count - self._first) * (total - count)
+            note(f"{what}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
+
+    def figures(self, text: str) -> None:
+        """How it goes: from now on in every line of a log; on a terminal above the bar, which has no room for it."""
+        self._figures = text
+        if self._bar is not None:
+            self.note(f"{self._bar.n}/{self._bar.total}: {text}")
+
+    @contextlib.contextmanager
+    def deferred_stop(self) -> Iterator[Callable[[], bool]]:
+        """Within it, the first SIGINT or SIGTERM waits: what it yields tells whether one came. A second acts at once.
+
+        At its end the signal is passed on to the handler that was there before.
+        """
+        came: list[int] = []
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            came.append(number)
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+        for each in before:
+            signal.signal(each, remember)
+        try:
+            yield lambda: bool(came)
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            if came:
+                failure = sys.exc_info()[1]
+                if failure is not None:
+                    self.note(f"degsynth: {failure}")
+                signal.raise_signal(came[0])
 
     def note(self, text: str) -> None:
         """A line that does not disturb the bar."""

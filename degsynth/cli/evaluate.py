@@ -30,7 +30,7 @@ def command(
     """
     from degsynth import checkpoint
     from degsynth.data.images import choose_range
-    from degsynth.data.pair_check import open_for_model
+    from degsynth.data.opening import open_for_model
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
     from degsynth.render import Noise
@@ -59,7 +59,7 @@ def command(
             Noise(noise == "learned"),
             seed,
             device,
-            lambda n: progress("scoring", n, len(opened)),
+            on_image=lambda n: progress("scoring", n, len(opened)),
         )
     if json:
         head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}

@@ -28,16 +28,28 @@ def command(
         str | None, typer.Option(metavar="stop|skip", help="skip: leave out pairs that cannot be used.")
     ] = None,
     data_range: options.DataRange = None,
+    steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
+    device: options.Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Every random number follows from it; unset: 0.")] = None,
 ) -> None:
     """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
 
-    Example: degsynth fit --method linear --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
+    Example: degsynth fit --method dml --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
+
+    Ctrl-C leaves a snapshot: degsynth fit --resume --out runs/nikon
     """
     from degsynth import config as configuration
     from degsynth import fit
     from degsynth.errors import ConfigError
 
+    if out is None:
+        raise ConfigError("--out is missing: give the run directory to make")
+    if resume and config is None and out.exists():
+        config = out / "config.toml"
     tables = configuration.read_toml(config) if config else {}
     for name in tables:
         if name not in ("fit", "method") or not isinstance(tables[name], dict):
@@ -52,20 +64,21 @@ def command(
         "data_range": options.data_range(data_range),
         "register_pairs": register,
         "bad_pairs": bad_pairs,
+        "device": options.pick_device(device),
     }
     values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}
     for name in ("method", "hr", "lr"):
         if name not in values:
             raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
-    if out is None:
-        raise ConfigError("--out is missing: give the run directory to make")
     chosen = configuration.build(fit.FitOptions, values, "fit")
-    method_values = {**tables.get("method", {}), **configuration.parse_assignments(assignments or [])}
+    budget = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
+    method_values = {**tables.get("method", {}), **configuration.parse_assignments(assignments or []), **budget}
     with console.Progress() as progress:
-        record = fit.run(chosen, method_values, out, fit.Events(progress, progress.note, progress.warn))
-    means = record["held_out"]["mean"]
+        events = fit.Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
+        record = fit.run(chosen, method_values, out, events, resume)
+    means = dict(record["held_out"]["mean"])
     console.scores(
         f"held-out pairs ({len(record['held_out']['images'])}), scale {record['scale']}",
-        {record["method"]: means["model"], "bicubic": means["bicubic"]},
+        {record["method"]: means.pop("model"), **means},
     )
     console.note(f"{out}: run of {sum(record['seconds'].values()):.1f} s, checkpoint in {out / 'checkpoint.pt'}")

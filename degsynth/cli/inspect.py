@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -11,21 +13,69 @@ from degsynth.cli import console, options
 NAME = "inspect"
 
 
-def command(model: options.Model, json: options.Json = False) -> None:
-    """Show what a model says of itself: method, scale, phase, configuration, held-out scores.
+def command(
+    model: options.Model,
+    json: options.Json = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", "-o", metavar="P.png", help="Draw its kernels and weight maps.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="F.html", help="Write all of it as one page.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="HR", help="Photograph to draw weight maps of; unset: a texture.")
+    ] = None,
+) -> None:
+    """Show what a model says of itself: method, scale, phase, configuration, held-out scores; and draw what it is.
 
-    Example: degsynth inspect nikon.pt
+    Pictures show the effective kernel; of models that mix basis kernels also these, the kernels in the middle and in
+    the corners of an image, and the weight maps.
+
+    Example: degsynth inspect nikon.pt -o nikon.png --image photo.jpg
     """
     from degsynth import checkpoint
 
+    for path in (picture, html):
+        if path is not None:
+            options.check_output(path)
     loaded = checkpoint.load(checkpoint.resolve(model))
     record = {"path": str(loaded.path), "sha256": loaded.sha256, **loaded.spec.model_dump(mode="json")}
+    facts = [(name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in record.items() if name != "held_out"]
+    scores: dict[str, dict[str, float]] = dict(record["held_out"] or {})
+    if scores:
+        scores = {record["method"]: scores.pop("model"), **scores}
+    if picture is not None or html is not None:
+        from degsynth import report
+
+        rows = _rows(loaded, image)
+        title = f"{loaded.spec.method}, scale {loaded.spec.scale}: {loaded.path.name}"
+        if picture is not None:
+            with picture.open("wb") as file:
+                report.sheet(file, rows, title)
+        if html is not None:
+            told = [(f"held out, {n}", ", ".join(f"{k} {v:.4g}" for k, v in f.items())) for n, f in scores.items()]
+            report.page(html, title, [*facts, *told], rows)
     if json:
         typer.echo(jsonlib.dumps(record, ensure_ascii=False))
         return
-    scores = record.pop("held_out")
-    rows = [[name, jsonlib.dumps(value, ensure_ascii=False)] for name, value in record.items()]
-    for name, value in rows:
+    for name, value in facts:
         typer.echo(f"{name:18} {value}")
     if scores:
-        console.scores("held-out pairs of its fit", {record["method"]: scores["model"], "bicubic": scores["bicubic"]})
+        console.scores("held-out pairs of its fit", scores)
+
+
+def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
+    """Panels: the effective kernel, and what `report.anatomy` finds."""
+    from degsynth import previews, report
+    from degsynth.data import images
+    from degsynth.evaluation.effective_kernel import texture
+    from degsynth.render import check_channels
+
+    spec = loaded.spec
+    if image is None:
+        hr = texture(spec.usual_channels(), 96 * spec.scale, 96 * spec.scale)
+    else:
+        hr = images.to_tensor(images.read(image).pixels, spec.data_range)
+        check_channels(loaded, hr.shape[0])
+    return [
+        [report.Panel("effective kernel", previews.measured_kernel(loaded)), report.Panel("HR", hr)],
+        *report.anatomy(loaded.degrader, hr),
+    ]

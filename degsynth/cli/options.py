@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -65,3 +66,11 @@ def pick_device(name: str) -> str:
 def usable_cores() -> int:
     """Cores that this process may use, which a batch system may have made fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_output(path: Path) -> None:
+    """ConfigError where a file cannot be written there; an older file of that name is replaced."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give the file to write")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}; make it, or give another name")

@@ -6,8 +6,6 @@ import collections
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.data import images
-from degsynth.data.pairs import Pair, PairSet, match
+from degsynth.data.pairs import Pair
 from degsynth.errors import DataError
 from degsynth.ops.resample import bicubic, luma
 
@@ -224,36 +222,3 @@ def _among_others(finding: _Finding, scale: int | None, channels: int, dtype: st
     if finding.dtype != dtype:
         return Fault(name, "mixed type", f"{finding.dtype} among {dtype} pairs")
     return finding.fault
-
-
-def open_for_model(
-    hr: Path,
-    lr: Path,
-    scale: int,
-    channels: Sequence[int] | Literal["any"],
-    data_range: tuple[float, float] | None,
-    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
-    on_warning: Callable[[str], None] = lambda text: None,
-) -> PairSet:
-    """All pairs of two folders, for scoring a model of that scale and colour; DataError names those that do not fit."""
-    found, alone = match(hr, lr)
-    if alone:
-        on_warning(f"{len(alone)} files have no partner and are left out, e.g. {alone[0]}")
-    checked = check(found, scale, on_pair=lambda count: on_progress("checking pairs", count, len(found)))
-    if checked.faults:
-        first = checked.faults[0]
-        raise DataError(
-            f"{len(checked.faults)} of {len(found)} pairs cannot be scored: {first.name} "
-            f"({first.kind}: {first.detail}); remove them (the model's scale is {scale})"
-        )
-    if channels != "any" and checked.channels not in channels:
-        raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {list(channels)}")
-    opened = PairSet(checked.pairs, scale, checked.channels, data_range)
-    if checked.dtype != "uint8":
-        for pair in checked.pairs:
-            for path, image in zip((pair.hr, pair.lr), opened.decoded(pair), strict=True):
-                try:
-                    images.check_range(image.pixels, data_range)
-                except DataError as error:
-                    raise DataError(f"{path}: {error}") from None
-    return opened

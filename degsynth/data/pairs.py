@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -72,36 +73,41 @@ def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
 
 
 class _Cache:
-    """Decoded pairs, the least recently used leaving first; safe to use from several threads."""
+    """Pairs in memory, the least recently used leaving first; safe to use from several threads.
+
+    Kept are decoded files, and registered tensors, whose making costs far more than decoding.
+    """
 
     def __init__(self, budget: int) -> None:
         self.budget, self.used = budget, 0
-        self._kept: collections.OrderedDict[str, tuple[images.Image, images.Image]] = collections.OrderedDict()
+        self._kept: collections.OrderedDict[tuple[str, str], tuple[Any, int]] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, name: str) -> tuple[images.Image, images.Image] | None:
-        """A pair, if it is still there."""
+    def get(self, kind: str, name: str) -> Any:
+        """What was kept under a name, or None."""
         with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-            return self._kept.get(name)
+            if (kind, name) not in self._kept:
+                return None
+            self._kept.move_to_end((kind, name))
+            return self._kept[kind, name][0]
 
-    def put(self, name: str, pair: tuple[images.Image, images.Image]) -> None:
-        """Keep a pair, unless it alone is over the budget."""
+    def put(self, kind: str, name: str, value: Any, size: int) -> None:
+        """Keep a value of ``size`` bytes, unless it alone is over the budget."""
         with self._lock:
-            if name in self._kept or _bytes(pair) > self.budget:
+            if (kind, name) in self._kept or size > self.budget:
                 return
-            self._kept[name] = pair
-            self.used += _bytes(pair)
+            self._kept[kind, name] = value, size
+            self.used += size
             while self.used > self.budget:
-                self.used -= _bytes(self._kept.popitem(last=False)[1])
+                self.used -= self._kept.popitem(last=False)[1][1]
 
 
-def _bytes(pair: tuple[images.Image, images.Image]) -> int:
-    return sum(int(image.pixels.nbytes) for image in pair)
+def square(y: int, x: int, side: int) -> tuple[slice, slice]:
+    """Rows and columns of a square part that begins at (y, x)."""
+    return slice(y, y + side), slice(x, x + side)
 
 
 class PairSet:
@@ -119,6 +125,7 @@ class PairSet:
         self.pairs, self.scale, self.channels = list(pairs), scale, channels
         self.data_range, self.register = data_range, register
         self._cache = _Cache(cache_bytes)
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -131,11 +138,11 @@ class PairSet:
 
     def decoded(self, pair: Pair) -> tuple[images.Image, images.Image]:
         """Both files of a pair as stored, HR cropped bottom and right to scale × LR; cached."""
-        kept = self._cache.get(pair.name)
+        kept: tuple[images.Image, images.Image] | None = self._cache.get("decoded", pair.name)
         if kept is None:
             hr, lr = images.read(pair.hr), images.read(pair.lr)
             kept = hr.crop(lr.height * self.scale, lr.width * self.scale), lr
-            self._cache.put(pair.name, kept)
+            self._cache.put("decoded", pair.name, kept, sum(int(image.pixels.nbytes) for image in kept))
         return kept
 
     def tensors(self, index: int) -> tuple[Tensor, Tensor]:
@@ -146,17 +153,49 @@ class PairSet:
         Where that brings pixels into the frame that were never photographed, both sides are cropped.
         """
         pair = self.pairs[index]
+        if not self._moved(pair):
+            hr, lr = (images.to_tensor(image.pixels, self.data_range) for image in self.decoded(pair))
+            return hr, lr
+        kept: tuple[Tensor, Tensor] | None = self._cache.get("registered", pair.name)
+        if kept is None:
+            kept = self._registered(pair)
+            self._cache.put("registered", pair.name, kept, sum(int(side.nbytes) for side in kept))
+        return kept
+
+    def _moved(self, pair: Pair) -> bool:
+        return self.register and pair.shift is not None and pair.shift != (0.0, 0.0)
+
+    def _registered(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        assert pair.shift is not None
+        hr, lr = (images.to_tensor(image.pixels, self.data_range) for image in self.decoded(pair))
+        move = [-self.scale * pair.shift[0], -self.scale * pair.shift[1]]
+        moved = [scipy.ndimage.shift(plane.numpy(), move, order=5, mode="nearest") for plane in hr]
+        rim = int(np.ceil(np.abs(pair.shift).max())) + SPLINE_REACH_LR_PX
+        inner = slice(rim, -rim), slice(rim, -rim)
+        outer = slice(self.scale * rim, -self.scale * rim), slice(self.scale * rim, -self.scale * rim)
+        return torch.from_numpy(np.stack(moved)).clamp(0.0, 1.0)[:, *outer].contiguous(), lr[:, *inner].contiguous()
+
+    def size(self, index: int) -> tuple[int, int]:
+        """LR height and width of a pair as `tensors` gives it."""
+        pair = self.pairs[index]
+        if pair.name not in self._sizes:
+            shape = self.tensors(index)[1].shape
+            self._sizes[pair.name] = int(shape[1]), int(shape[2])
+        return self._sizes[pair.name]
+
+    def window(self, index: int, y: int, x: int, side: int) -> tuple[Tensor, Tensor]:
+        """A square part of `tensors`, from (y, x) and ``side`` wide in LR px; only that part is converted."""
+        outer = square(self.scale * y, self.scale * x, self.scale * side)
+        inner = square(y, x, side)
+        pair = self.pairs[index]
+        if self._moved(pair):
+            hr, lr = self.tensors(index)
+            return hr[:, *outer], lr[:, *inner]
         hr_image, lr_image = self.decoded(pair)
-        hr = images.to_tensor(hr_image.pixels, self.data_range)
-        lr = images.to_tensor(lr_image.pixels, self.data_range)
-        if self.register and pair.shift is not None and pair.shift != (0.0, 0.0):
-            move = [-self.scale * pair.shift[0], -self.scale * pair.shift[1]]
-            moved = [scipy.ndimage.shift(plane.numpy(), move, order=5, mode="nearest") for plane in hr]
-            rim = int(np.ceil(np.abs(pair.shift).max())) + SPLINE_REACH_LR_PX
-            inner = slice(rim, -rim), slice(rim, -rim)
-            outer = slice(self.scale * rim, -self.scale * rim), slice(self.scale * rim, -self.scale * rim)
-            hr, lr = torch.from_numpy(np.stack(moved)).clamp(0.0, 1.0)[:, *outer], lr[:, *inner]
-        return hr, lr
+        return (
+            images.to_tensor(hr_image.pixels[outer], self.data_range),
+            images.to_tensor(lr_image.pixels[inner], self.data_range),
+        )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All pairs, the next one being decoded while one is in use."""

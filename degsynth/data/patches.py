@@ -6,23 +6,71 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth.data.pairs import PairSet
+from degsynth.data.pairs import PairSet, square
 from degsynth.errors import DataError
 from degsynth.seeds import derive
 
+SHARE_OF_DEVICE = 0.5
+"""Of an accelerator's free memory, that training images may fill."""
 
-def batch(pairs: PairSet, seed: int, step: int, size: int, patch: int) -> dict[str, Tensor]:
-    """``size`` aligned crops of random pairs: lr (size, C, patch, patch) and hr (size, C, s·patch, s·patch)."""
-    dice = np.random.default_rng(derive(seed, "", 0, step, "patches"))
-    hr_crops, lr_crops = [], []
-    for _ in range(size):
-        index = int(dice.integers(len(pairs)))
-        hr, lr = pairs.tensors(index)
-        height, width = lr.shape[1:]
-        if min(height, width) < patch:
-            raise DataError(f"{pairs.pairs[index].lr} is {width}×{height}, smaller than the patch size {patch}")
-        y, x = int(dice.integers(height - patch + 1)), int(dice.integers(width - patch + 1))
-        lr_crops.append(lr[:, y : y + patch, x : x + patch])
-        y, x, span = y * pairs.scale, x * pairs.scale, patch * pairs.scale
-        hr_crops.append(hr[:, y : y + span, x : x + span])
-    return {"hr": torch.stack(hr_crops), "lr": torch.stack(lr_crops)}
+
+class Patches:
+    """Random aligned crops of a `PairSet`, on a device."""
+
+    def __init__(
+        self, pairs: PairSet, seed: int, size: int, patch: int, grid: int = 1, flips: bool = False, device: str = "cpu"
+    ) -> None:
+        """Prepare batches of ``size`` crops.
+
+        ``patch`` (HR px) is a multiple of the scale; where an image is smaller, patches become as large as it allows.
+        Crops begin at multiples of ``grid`` HR px, as tiles do: a network that pools then sees the grid that it will
+        see in whole images. ``flips`` mirrors each at random, left-right and up-down.
+        """
+        self.pairs, self.seed, self.size, self.flips = pairs, seed, size, flips
+        self.device = torch.device(device)
+        scale = pairs.scale
+        sizes = [pairs.size(index) for index in range(len(pairs))]
+        self.step = max(1, grid // scale)
+        smallest = min(min(size) for size in sizes)
+        self.patch = min(patch // scale, smallest // self.step * self.step)
+        if self.patch < 1:
+            raise DataError(f"an LR image is {smallest} px high or wide; at least {self.step} are needed to learn from")
+        self._resident: list[tuple[Tensor, Tensor]] | None = None
+        if self.device.type == "cuda":
+            need = sum(height * width for height, width in sizes) * (1 + scale**2) * pairs.channels * 4
+            if need <= SHARE_OF_DEVICE * torch.cuda.mem_get_info(self.device)[0]:
+                self._resident = [(hr.to(self.device), lr.to(self.device)) for hr, lr in pairs]
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Batch number ``step``.
+
+        hr (size, C, s·p, s·p) and lr (size, C, p, p) in [0, 1]; origin (size, 2), where the crops begin (y, x), and
+        frame (size, 2), the whole images' height and width, both in LR px, on the CPU.
+        """
+        dice = np.random.default_rng(derive(self.seed, "", 0, step, "patches"))
+        hr_crops: list[Tensor] = []
+        lr_crops: list[Tensor] = []
+        origins, frames = [], []
+        for _ in range(self.size):
+            index = int(dice.integers(len(self.pairs)))
+            height, width = self.pairs.size(index)
+            y = self.step * int(dice.integers((height - self.patch) // self.step + 1))
+            x = self.step * int(dice.integers((width - self.patch) // self.step + 1))
+            axes = [axis for axis in (-2, -1) if self.flips and dice.integers(2)]
+            for crop, crops in zip(self._window(index, y, x), (hr_crops, lr_crops), strict=True):
+                crops.append(crop.flip(axes) if axes else crop)
+            origins.append((y, x))
+            frames.append((height, width))
+        return {
+            "hr": torch.stack(hr_crops).to(self.device),
+            "lr": torch.stack(lr_crops).to(self.device),
+            "origin": torch.tensor(origins),
+            "frame": torch.tensor(frames),
+        }
+
+    def _window(self, index: int, y: int, x: int) -> tuple[Tensor, Tensor]:
+        if self._resident is None:
+            return self.pairs.window(index, y, x, self.patch)
+        hr, lr = self._resident[index]
+        side, scale = self.patch, self.pairs.scale
+        return hr[:, *square(scale * y, scale * x, scale * side)], lr[:, *square(y, x, side)]

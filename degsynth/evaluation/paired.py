@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,27 @@ def evaluate(
     noise: Noise = DEFAULT_NOISE,
     seed: int = 0,
     device: str = "cpu",
+    beside: Mapping[str, Checkpoint] | None = None,
     on_image: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Figures per image and their means, for the model and for bicubic: images, mean, and the border left out."""
+    """Figures per image and their means, for the model, for models ``beside`` it by name, and for bicubic.
+
+    Returns images, mean, and the border left out.
+    """
+    models = {"model": checkpoint, **(beside or {})}
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
         for index, (hr, lr) in enumerate(pairs):
             name = pairs.pairs[index].name
-            synthesised = render(
-                checkpoint, hr, Identity(seed, name + pairs.pairs[index].hr.suffix), noise, device=device
-            ).lr
-            usual = bicubic(hr[None], pairs.scale)[0]
-            model, baseline = score(synthesised, lr, border), score(usual, lr, border)
-            rows.append({"name": name, "model": model, "bicubic": baseline})
+            identity = Identity(seed, name + pairs.pairs[index].hr.suffix)
+            row: dict[str, Any] = {"name": name}
+            for which, model in models.items():
+                row[which] = score(render(model, hr, identity, noise, device=device).lr, lr, border)
+            row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)
+            rows.append(row)
             on_image(index + 1)
     mean = {
         which: {figure: float(np.mean([row[which][figure] for row in rows])) for figure in FIGURES}
-        for which in ("model", "bicubic")
+        for which in (*models, "bicubic")
     }
     return {"images": rows, "mean": mean, "border": border}

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from degsynth.config import Strict, nearest
+from degsynth.config import Strict, Training, nearest
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
 
 METHODS = {
     "linear": "degsynth.methods.linear",
+    "dml": "degsynth.methods.dml",
 }
 
 
@@ -35,13 +37,37 @@ class Method(Protocol):
         """What has been learnt, ready to be exported."""
 
     def spec(self) -> dict[str, Any]:
-        """The fields of `checkpoint.Spec` that the method decides: halos, tiling, levels, phase, …"""
+        """The fields of `checkpoint.Spec` that the method decides: halos, tiling, levels, phase, …
+
+        ``phase`` None: it follows from what was learnt and cannot be read off; `fit` measures it.
+        """
 
     def report(self) -> dict[str, Any]:
         """What a user wants to know of the fit (kernel width, conditioning, …), for ``fit.json``."""
 
     def warnings(self) -> list[str]:
         """What a user should not overlook, each a line that tells the way out."""
+
+
+@runtime_checkable
+class Learned(Method, Protocol):
+    """A method that learns by steps: what `degsynth.loop` needs of it besides."""
+
+    config: Training
+    modules: dict[str, nn.Module]
+    """All that has weights. ``optics`` is what `degrader` wraps; its running mean is what is scored and exported."""
+    optimizers: dict[str, Optimizer]
+    """Their learning rates are the highest; the loop lowers them by the schedule."""
+    patch: int
+    """Side of a training patch, HR px."""
+    multiple_of: int
+    """Patches begin at multiples of it, HR px."""
+
+    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Learn from one batch of `data.patches.Patches`; the loss's terms by name, each a single number.
+
+        Random numbers must follow from ``step``, so that a resumed fit ends where an uninterrupted one does.
+        """
 
 
 class MethodModule(Protocol):

@@ -28,18 +28,27 @@ def blur_decimate(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
 
     hr (B, C, s·h, s·w), kernels (1, K, K) for all channels or (C, K, K) one each → (B, C, h, w).
     """
-    batch, channels, height, width = hr.shape
+    if kernels.shape[0] == 1:
+        return responses(hr, kernels, scale).squeeze(2)
     pad = half_width(kernels.shape[-1], scale)
     padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
-    if kernels.shape[0] == 1:
-        # Channels as batch: one single-channel filter, which the CPU does bit-equally for any window of an image.
-        planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
-        return F.conv2d(planes, kernels.unsqueeze(1), stride=scale).reshape(
-            batch, channels, height // scale, width // scale
-        )
     out = []
-    for channel in range(channels):
+    for channel in range(hr.shape[1]):
         out.append(
             F.conv2d(padded[:, channel : channel + 1], kernels[channel : channel + 1].unsqueeze(1), stride=scale)
         )
     return torch.cat(out, 1)
+
+
+def responses(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
+    """What each of a bank of kernels sees: one strided convolution for the whole bank, replicate borders.
+
+    hr (B, C, s·h, s·w), kernels (N, K, K), all applied to every channel → (B, C, N, h, w).
+    """
+    batch, channels, height, width = hr.shape
+    pad = half_width(kernels.shape[-1], scale)
+    padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
+    planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
+    # Channels as batch: filters of one input channel, which the CPU does bit-equally for any window of an image.
+    seen = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
+    return seen.reshape(batch, channels, kernels.shape[0], height // scale, width // scale)

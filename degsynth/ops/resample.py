@@ -5,17 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of R, G, B in luma, full range."""
-
-
 def luma(image: Tensor) -> Tensor:
-    """Luma (…, 1, H, W) of a gray or RGB image (…, C, H, W); other channel counts have their mean."""
+    """Luma (…, 1, H, W) of a gray or RGB image (…, C, H, W), full range; other channel counts have their mean."""
     if image.shape[-3] == 1:
         return image
     if image.shape[-3] != 3:
         return image.mean(-3, keepdim=True)
-    return LUMA[0] * image[..., 0:1, :, :] + LUMA[1] * image[..., 1:2, :, :] + LUMA[2] * image[..., 2:3, :, :]
+    return 0.299 * image[..., 0:1, :, :] + 0.587 * image[..., 1:2, :, :] + 0.114 * image[..., 2:3, :, :]
 
 
 def bicubic(hr: Tensor, scale: int) -> Tensor:
@@ -29,3 +25,20 @@ def bicubic(hr: Tensor, scale: int) -> Tensor:
 def area(image: Tensor, scale: int) -> Tensor:
     """Mean over s×s blocks of image (B, C, s·h, s·w)."""
     return F.avg_pool2d(image, scale)
+
+
+def decimate(image: Tensor, scale: int) -> Tensor:
+    """Every s-th sample of image (B, C, s·h, s·w) at the centred phase, no filter.
+
+    At even scales that falls between pixels: it is the mean of the four around it.
+    """
+    first = (scale - 1) // 2
+    if scale % 2 == 1:
+        return image[:, :, first::scale, first::scale]
+    rows = 0.5 * (image[:, :, first::scale] + image[:, :, first + 1 :: scale])
+    return 0.5 * (rows[:, :, :, first::scale] + rows[:, :, :, first + 1 :: scale])
+
+
+def inside(image: Tensor, border: int) -> Tensor:
+    """What lies at least ``border`` px from every edge of (…, H, W): there no padding has been read."""
+    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]

@@ -1,0 +1,1 @@
+"""Plain networks, without a word on what they are for. All scriptable."""

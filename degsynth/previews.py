@@ -1,0 +1,48 @@
+"""Pictures of what a model does to pairs, and of what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from degsynth.checkpoint import Checkpoint
+from degsynth.data.pairs import PairSet
+from degsynth.evaluation.effective_kernel import effective_kernel
+from degsynth.ops.kernels import centroid
+from degsynth.ops.resample import bicubic
+from degsynth.render import DEFAULT_NOISE, Identity, render
+from degsynth.report import Panel, comparison
+
+Degrade = Callable[[Tensor, str], Tensor]
+"""What makes lr (C, h, w) of hr (C, s·h, s·w) and a name."""
+
+
+def by_checkpoint(model: Checkpoint) -> Degrade:
+    """A checkpoint's."""
+    return lambda hr, name: render(model, hr, Identity(0, name), DEFAULT_NOISE).lr
+
+
+def rows(degrade: Degrade, pairs: PairSet, count: int, whose: str = "real") -> list[list[Panel]]:
+    """Pictures of each of the first ``count`` pairs: HR, real LR, synthesised LR, bicubic LR, and both errors."""
+    found = []
+    with torch.inference_mode():
+        for index, (hr, lr) in enumerate(pairs.subset(range(min(count, len(pairs))))):
+            name = pairs.pairs[index].name
+            usual = bicubic(hr[None], pairs.scale)[0]
+            found.append(comparison(name, hr, lr, degrade(hr, name), usual, pairs.scale, whose))
+    return found
+
+
+def measured_kernel(model: Checkpoint) -> Tensor:
+    """The effective kernel of a model's first channel, (K, K)."""
+    with torch.inference_mode():
+        return effective_kernel(model).kernel
+
+
+def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:
+    """Where the effective kernel of each channel sits, (y, x) in HR px from the centred phase."""
+    with torch.inference_mode():
+        channels = range(model.spec.usual_channels())
+        return tuple(centroid(effective_kernel(model, channel, channel).kernel) for channel in channels)

@@ -1,0 +1,113 @@
+"""The run directory of a fit: what is in it, and how it is written.
+
+``config.toml`` every value · ``log.jsonl`` · ``snapshots/`` to go on from · ``previews/`` · ``fit.json`` the mark of a
+fit that ended · ``checkpoint.pt``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from degsynth.config import read_toml, to_toml
+from degsynth.errors import ConfigError
+from degsynth.files import write_atomic
+
+KEPT_SNAPSHOTS = 5
+"""The newest ones stay."""
+
+
+class RunFolder:
+    """A run directory. Nothing is written before `make`."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.checkpoint, self.previews, self.snapshots = out / "checkpoint.pt", out / "previews", out / "snapshots"
+        self._config, self._log, self._record = out / "config.toml", out / "log.jsonl", out / "fit.json"
+
+    def make(self) -> None:
+        """Make the folder; ConfigError where that cannot be done."""
+        try:
+            self.previews.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(f"--out {self.out}: cannot be made: {error.strerror}") from None
+
+    def abandon(self) -> None:
+        """After a failure: remove the folder, unless there is a snapshot from which the fit can go on."""
+        if not self.steps():
+            shutil.rmtree(self.out, ignore_errors=True)
+
+    def describe(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write ``config.toml``."""
+        write_atomic(self._config, to_toml(tables))
+
+    def description(self) -> dict[str, Any]:
+        """What `describe` wrote; ConfigError where this is no run."""
+        if not self._config.is_file():
+            raise ConfigError(f"{self.out} has no config.toml: there is no run to go on with")
+        return read_toml(self._config)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to ``log.jsonl``."""
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Take rows of later steps out of the log: they will be written again."""
+        if self._log.is_file():
+            lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_atomic(self._log, "".join(line for line in lines if json.loads(line)["step"] <= step))
+
+    def steps(self) -> list[int]:
+        """Steps of which there is a snapshot."""
+        return sorted(int(path.stem.removeprefix("step_")) for path in self.snapshots.glob("step_*.pt"))
+
+    def _snapshot(self, step: int) -> Path:
+        return self.snapshots / f"step_{step:07d}.pt"
+
+    def save_snapshot(self, step: int, contents: Mapping[str, Any]) -> None:
+        """Write a snapshot in one move, and remove the oldest ones."""
+        self.snapshots.mkdir(exist_ok=True)
+        buffer = io.BytesIO()
+        torch.save(dict(contents), buffer)
+        write_atomic(self._snapshot(step), buffer.getvalue())
+        for old in self.steps()[:-KEPT_SNAPSHOTS]:
+            self._snapshot(old).unlink()
+
+    def load_snapshot(self, step: int | None = None) -> dict[str, Any]:
+        """A snapshot, by default the newest; ConfigError names those there are."""
+        steps = self.steps()
+        if not steps:
+            raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; fit it anew")
+        if step is not None and step not in steps:
+            raise ConfigError(f"{self.out} has no snapshot of step {step}; there are {', '.join(map(str, steps))}")
+        path = self._snapshot(steps[-1] if step is None else step)
+        try:
+            contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0][:100]
+            raise ConfigError(
+                f"snapshot {path} cannot be read ({reason}); remove it to go on from the one before"
+            ) from None
+        return contents
+
+    def record(self) -> dict[str, Any] | None:
+        """What ``fit.json`` holds; None where the fit did not end."""
+        if not self._record.is_file():
+            return None
+        found: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        return found
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Write ``fit.json``, the mark of a fit that ended."""
+        write_atomic(self._record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def reopen(self) -> None:
+        """Take the mark away: training goes on."""
+        self._record.unlink(missing_ok=True)
