@@ -32,7 +32,7 @@ class Training(Strict):
     """Patches in a batch."""
     patch: int | None = Field(default=None, ge=8)
     """Side of a patch, HR px; unset: what suits the method and scale."""
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=1)
     """Adam's, at its highest."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How it goes on from there."""

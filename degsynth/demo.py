@@ -3,7 +3,7 @@
 The simulated camera, scale 2: an anisotropic Gaussian whose σ along the rows grows from 0.8 px at the left edge to
 1.9 px at the right (0.8 → 1.2 px along the columns), turning by 30°, as of a tilted lens; decimation at the centred
 phase; noise of variance ``3·10⁻⁵ + 2·10⁻⁴ · level`` (read and shot noise); 8 bit. One kernel cannot follow a blur
-that varies; it finds the best compromise.
+that varies, it finds the best compromise; `dml`, told where a pixel lies, can.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth import apply, checkpoint, previews, selftest
+from degsynth import apply, checkpoint, previews, report, selftest
 from degsynth.data import images
 from degsynth.data.opening import open_for_model
 from degsynth.data.pairs import PairSet
@@ -38,7 +38,8 @@ COLUMNS = 9
 """Columns at which the simulated kernel is evaluated; in between, responses are interpolated."""
 FIT = ("chelsea", "coffee", "rocket", "immunohistochemistry", "hubble_deep_field")
 TEST = ("astronaut", "stereo_motorcycle")
-METHOD = "linear"
+METHOD = "dml"
+OPTIONS = {"coordinates": True, "steps": 800}
 
 
 def camera_kernel(across: float) -> Tensor:
@@ -106,18 +107,21 @@ def run(
     on_note(f"simulated camera: {len(FIT)} pairs to fit, {len(TEST)} to test")
 
     options = FitOptions(method=METHOD, hr=str(out / "pairs/HR"), lr=str(out / "pairs/LR_x2"), seed=seed)
-    record = run_fit(options, {}, out / "run", Events(on_progress, on_note, on_note))
+    events = Events(on_progress, on_note, on_note)
+    record = run_fit(options, OPTIONS, out / "run", events)
     model = checkpoint.load(out / "run" / "checkpoint.pt")
     results = selftest.require(model)
     checkpoint.copy(model, out / "camera.pt")
-    on_note(f"fitted in {record['seconds']['fit']:.1f} s; {len(results)} of {len(results)} known answers given")
+    on_note(f"trained for {record['seconds']['train']:.0f} s; {len(results)} of {len(results)} known answers given")
 
     summary = apply.run(
         model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=(1.0, 3.0)))
     )
     on_note(f"applied to {summary.done} photographs with AWGN of σ 1 to 3")
     test = open_for_model(out / "test/HR", out / "test/LR_x2", SCALE, "any", None, on_progress)
-    scores = evaluate(model, test)
+    one_kernel = options.model_copy(update={"method": "linear"})
+    run_fit(one_kernel, {}, out / "run_linear", Events(on_progress))
+    scores = evaluate(model, test, beside={"linear": checkpoint.load(out / "run_linear" / "checkpoint.pt")})
     _draw(out / "demo.png", model, test, scores["mean"])
     (out / "demo.json").write_text(
         json.dumps({"seed": seed, "evaluation": scores, "fit": record["report"]}, indent=2) + "\n"
@@ -128,12 +132,12 @@ def run(
 def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:
     places = {"left edge": 0.0, "middle": 0.5, "right edge": 1.0}
     kernels = [Panel(f"camera, {place}", camera_kernel(across)) for place, across in places.items()]
-    rows = [
-        *previews.rows(previews.by_checkpoint(model), test, len(test), "camera"),
-        [*kernels, Panel(f"fitted ({METHOD})", previews.measured_kernel(model))],
-    ]
+    fitted = report.kernels_at(
+        model.degrader, test.tensors(0)[0], {place: (0.5, across) for place, across in places.items()}, "fitted"
+    )
+    rows = [*previews.rows(previews.by_checkpoint(model), test, len(test), "camera"), [*kernels, *fitted]]
     heading = (
         f"luma PSNR against the simulated camera's LR: {METHOD} {means['model']['psnr_y']:.2f} dB, "
-        f"bicubic {means['bicubic']['psnr_y']:.2f} dB"
+        f"linear {means['linear']['psnr_y']:.2f} dB, bicubic {means['bicubic']['psnr_y']:.2f} dB"
     )
     sheet(path, rows, heading)

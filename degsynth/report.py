@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,16 @@ from torch import Tensor
 
 from degsynth.files import write_atomic
 from degsynth.ops.kernels import centroid, gaussian_sigma
+
+MOST_COLUMNS = 9
+CORNERS = {
+    "top left": (0.1, 0.1),
+    "top right": (0.1, 0.9),
+    "middle": (0.5, 0.5),
+    "bottom left": (0.9, 0.1),
+    "bottom right": (0.9, 0.9),
+}
+"""Where effective kernels are looked at, relative (y, x)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,8 @@ class Panel:
 
 
 def _kernel_title(title: str, kernel: Tensor) -> str:
+    if abs(float(kernel.sum())) < 0.01 * float(kernel.abs().sum()):  # a difference of blurs has no width or place
+        return title
     sigma = [f"{s:.2f}" if s is not None else "–" for s in gaussian_sigma(kernel)]
     y, x = (round(value, 2) + 0.0 for value in centroid(kernel))  # + 0.0 turns −0 into 0
     return f"{title}\nσ {sigma[0]}, {sigma[1]} px; centre {y:+.2f}, {x:+.2f}"
@@ -86,36 +98,51 @@ def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
     return image[:, top * scale : bottom * scale, left * scale : right * scale]
 
 
+def has_anatomy(degrader: Any) -> bool:
+    """Whether a degrader mixes basis kernels for every pixel, so that there is something to be drawn."""
+    return hasattr(degrader.optics, "weight_maps")
+
+
+def _mixture(degrader: Any, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """The bank of kernels (1 + M, K, K) and the weight maps (M, h, w) that hr (C, H, W) gets."""
+    grid = degrader.multiple_of
+    whole = hr[None, :, : hr.shape[1] // grid * grid, : hr.shape[2] // grid * grid]
+    height, width = whole.shape[2] // degrader.scale, whole.shape[3] // degrader.scale
+    code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[0])
+    with torch.inference_mode():
+        weights = degrader.optics.weight_maps(whole, code.to(hr.device), field.to(hr.device))[0]
+        return degrader.optics.kernels().cpu(), weights.float().cpu()
+
+
+def kernels_at(degrader: Any, hr: Tensor, places: Mapping[str, tuple[float, float]], whose: str) -> list[Panel]:
+    """Effective kernels of single pixels: Σ_m C(m) φ_m at relative positions (y, x) in 0 … 1 of hr (C, H, W)."""
+    kernels, weights = _mixture(degrader, hr)
+    panels = []
+    for name, (y, x) in places.items():
+        row, column = int(y * (weights.shape[1] - 1)), int(x * (weights.shape[2] - 1))
+        panels.append(
+            Panel(f"{whose}, {name}", kernels[0] + (weights[:, row, column, None, None] * kernels[1:]).sum(0))
+        )
+    return panels
+
+
 def anatomy(degrader: Any, hr: Tensor) -> list[list[Panel]]:
-    """What a degrader with basis kernels is made of, and what it does to hr (C, H, W): three rows of panels.
+    """What a degrader with basis kernels is made of, and what it does to hr (C, H, W): rows of panels.
 
     The basis (what weights multiply, and the base they add to), the effective kernels in the middle and in the corners,
     and the weight maps. An empty list for methods that have none of it.
     """
-    if not hasattr(degrader.optics, "weight_maps"):
+    if not has_anatomy(degrader):
         return []
-    grid = degrader.multiple_of
-    hr = hr[None, :, : hr.shape[1] // grid * grid, : hr.shape[2] // grid * grid]
-    height, width = hr.shape[2] // degrader.scale, hr.shape[3] // degrader.scale
-    code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[1])
-    with torch.inference_mode():
-        weights = degrader.optics.weight_maps(hr, code, field)[0].float().cpu()
-        kernels = degrader.optics.kernels().cpu()
-    rows, columns = weights.shape[1:]
-    at = {
-        "top left": (rows // 8, columns // 8),
-        "top right": (rows // 8, columns - 1 - columns // 8),
-        "middle": (rows // 2, columns // 2),
-        "bottom left": (rows - 1 - rows // 8, columns // 8),
-        "bottom right": (rows - 1 - rows // 8, columns - 1 - columns // 8),
-    }
-    mixed = {place: kernels[0] + (weights[:, y, x, None, None] * kernels[1:]).sum(0) for place, (y, x) in at.items()}
+    kernels, weights = _mixture(degrader, hr)
     number = range(1, len(weights) + 1)
-    return [
-        [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in number)],
-        [Panel(f"kernel, {place}", kernel) for place, kernel in mixed.items()],
-        [Panel("HR", hr[0]), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in number)],
-    ]
+    basis = [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in number)]
+    maps = [Panel("HR", hr.cpu()), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in number)]
+    return [*_lines(basis), kernels_at(degrader, hr, CORNERS, "kernel"), *_lines(maps)]
+
+
+def _lines(panels: list[Panel]) -> list[list[Panel]]:
+    return [panels[start : start + MOST_COLUMNS] for start in range(0, len(panels), MOST_COLUMNS)]
 
 
 def page(path: Path, title: str, facts: Sequence[tuple[str, str]], rows: Sequence[Sequence[Panel]]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from degsynth import checkpoint, fit
 from degsynth.data import images
-from degsynth.errors import ConfigError, DataError, OutputError
+from degsynth.errors import ConfigError, DataError, FitError, OutputError
 from degsynth.ops.kernels import gaussian
 from tests.conftest import save_png
 
@@ -179,3 +179,51 @@ def test_files_without_a_partner_are_mentioned(folders: dict[str, str], tmp_path
     warnings: list[str] = []
     fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run", fit.Events(on_warning=warnings.append))
     assert any("lonely.png" in text for text in warnings)
+
+
+def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step and the term are named; what was learnt before stays, and can be exported."""
+    from degsynth.methods import dml
+
+    learn = dml.Method.training_step
+
+    def spoilt(self: dml.Method, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        terms = learn(self, batch, step)
+        return {"l1": terms["l1"] * float("nan")} if step == 33 else terms
+
+    monkeypatch.setattr(dml.Method, "training_step", spoilt)
+    options = fit.FitOptions(**{**folders, "method": "dml"})
+    values = {"steps": 60, "width": 4, "batch": 2, "kernel_size": 8}
+    with pytest.raises(FitError, match="step 33: the loss term 'l1' is nan; lower --set learning_rate=") as caught:
+        fit.run(options, values, tmp_path / "run")
+    assert caught.value.exit_code == 1
+    kept = sorted(int(path.stem[5:]) for path in (tmp_path / "run/snapshots").iterdir())
+    assert kept[-1] <= 33
+    model = fit.open_snapshot(tmp_path / "run", kept[-1], tmp_path / "kept.pt")
+    assert bool(torch.isfinite(model.degrader.degrade(torch.rand(1, 3, 40, 40), 0)).all())
+
+    monkeypatch.setattr("degsynth.loop.VALIDATIONS", 1)
+    with pytest.raises(FitError, match="step 33"):
+        fit.run(options, values, tmp_path / "none")
+    assert not (tmp_path / "none").exists(), "without a snapshot there is nothing to go on from"
+
+
+def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_path: Path) -> None:
+    options = fit.FitOptions(**{**folders, "method": "dml"})
+    values = {"steps": 20, "width": 4, "batch": 2, "kernel_size": 8}
+    before = fit.run(options, values, tmp_path / "run")
+    with pytest.raises(ConfigError, match="begun with batch = 2, not 3"):
+        fit.run(options, {**values, "batch": 3}, tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match="begun with seed = 0, not 1"):
+        fit.run(options.model_copy(update={"seed": 1}), values, tmp_path / "run", resume=True)
+    again = fit.run(options, values, tmp_path / "run", resume=True)  # nothing is left to be done
+    assert again["held_out"] == before["held_out"]
+    path = next(Path(folders["lr"]).iterdir())
+    cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    cv2.imwrite(str(Path(folders["hr"]) / path.name), 255 - cv2.imread(str(Path(folders["hr"]) / path.name)))
+    with pytest.raises(ConfigError, match="the pairs are not those"):
+        fit.run(options, values, tmp_path / "run", resume=True)
+    linear = fit.FitOptions(**folders)
+    fit.run(linear, SMALL, tmp_path / "linear")
+    with pytest.raises(ConfigError, match="no snapshot"):
+        fit.run(linear, SMALL, tmp_path / "linear", resume=True)

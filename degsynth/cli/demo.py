@@ -26,7 +26,7 @@ def command(
         result = demo.run(out, seed, progress, progress.note)
     console.scores(
         f"{len(result.test_images)} photographs that the fit never saw, against the simulated camera's LR",
-        {result.method: result.means["model"], "bicubic": result.means["bicubic"]},
+        {result.method: result.means["model"], **{name: result.means[name] for name in ("linear", "bicubic")}},
     )
     console.note(f"picture:      {result.picture}")
     console.note(f"training set: {result.dataset}")

@@ -31,9 +31,7 @@ def command(
     steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
     device: options.Device = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Every random number follows from it; unset: 0.")] = None,
 ) -> None:
     """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
@@ -45,12 +43,14 @@ def command(
     from degsynth import config as configuration
     from degsynth import fit
     from degsynth.errors import ConfigError
+    from degsynth.run_folder import RunFolder
 
     if out is None:
         raise ConfigError("--out is missing: give the run directory to make")
-    if resume and config is None and out.exists():
-        config = out / "config.toml"
-    tables = configuration.read_toml(config) if config else {}
+    if resume and config is None:
+        tables = RunFolder(out).description()
+    else:
+        tables = configuration.read_toml(config) if config else {}
     for name in tables:
         if name not in ("fit", "method") or not isinstance(tables[name], dict):
             raise ConfigError(f"configuration {config} has '{name}'; known are the tables [fit] and [method]")

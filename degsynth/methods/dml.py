@@ -48,7 +48,7 @@ from degsynth.config import Training
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
 from degsynth.methods import linear
-from degsynth.nets.encoder_decoder import EncoderDecoder
+from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
 from degsynth.ops.blur import half_width, responses
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.ops.position import pixel_centres, relative_position
@@ -89,7 +89,7 @@ class Config(Training):
     """Channels of the network's first level; the lower ones of ``pyramid`` have twice as many."""
     loss: Literal["l1", "l2"] = "l1"
     """Mean absolute or mean squared error of luma."""
-    kernel_rate: float = Field(default=0.03, gt=0)
+    kernel_rate: float = Field(default=0.03, gt=0, le=100)
     """Learning rate of the basis kernels, relative to the network's: a tap is a small number, and there are many."""
 
 
@@ -214,6 +214,10 @@ class Method:
             raise ConfigError(f"method dml: kernel_size: {error}") from None
         if config.start == "linear" and self.stride != scale:
             raise ConfigError("method dml: start=linear needs grid=lr, where the kernel of `linear` is applied")
+        if config.coordinates and config.flips:
+            raise ConfigError(
+                "method dml: flips move a pixel elsewhere in the image; with coordinates=true they must be off"
+            )
         # The network works at the pixels where kernels are applied; ours at half of them at stride 1, for speed.
         self.reduction = self.stride if config.network == "paper" else max(2, self.stride)
         self.network = self._network()
@@ -249,14 +253,14 @@ class Method:
         if self.config.network == "paper":
             made = EncoderDecoder(inputs, outputs, (width, width), (4, 3), 3, concatenate=True, last=7)
             for layer in made.modules():
-                if isinstance(layer, nn.Conv2d):
+                if isinstance(layer, Convolution):
                     nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                    nn.init.zeros_(layer.bias)
         else:
             made = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1)
         if self.config.start == "linear":
             nn.init.normal_(made.last.weight, std=FIRST_WEIGHTS)
-            nn.init.zeros_(made.last.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(made.last.bias)
         return made
 
     def _first_basis(self) -> Tensor:

@@ -7,16 +7,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def convolution(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:
-    """A size×size convolution that keeps height and width; its border repeats the outermost values."""
-    return nn.Conv2d(inputs, outputs, size, padding=size // 2, padding_mode="replicate")
+class Convolution(nn.Module):
+    """A size×size convolution that keeps height and width; its border repeats the outermost values.
+
+    nn.Conv2d written out: TorchScript would list that one's constants in the order of a hash that changes with every
+    process, and two fits alike would not give the same file.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
+        super().__init__()
+        like = nn.Conv2d(inputs, outputs, size)
+        assert like.bias is not None
+        self.weight, self.bias = like.weight, like.bias
+        self.padding = size // 2
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if self.padding > 0:
+            x = F.pad(x, [self.padding, self.padding, self.padding, self.padding], mode="replicate")
+        return F.conv2d(x, self.weight, self.bias)
 
 
 def block(inputs: int, outputs: int, count: int) -> nn.Sequential:
     """``count`` 3×3 convolutions, a ReLU after each."""
     layers: list[nn.Module] = []
     for number in range(count):
-        layers += [convolution(inputs if number == 0 else outputs, outputs), nn.ReLU()]
+        layers += [Convolution(inputs if number == 0 else outputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
@@ -48,12 +63,12 @@ class EncoderDecoder(nn.Module):
         # From the bottom up: `joins[i]` brings level n − i to the width of the one above, `decoders[i]` works there.
         above = list(reversed(levels[:-1]))
         self.joins = nn.ModuleList(
-            nn.Identity() if concatenate else nn.Conv2d(widths[level + 1], widths[level], 1) for level in above
+            nn.Identity() if concatenate else Convolution(widths[level + 1], widths[level], 1) for level in above
         )
         self.decoders = nn.ModuleList(
             block(widths[level] + (widths[level + 1] if concatenate else 0), widths[level], decoder) for level in above
         )
-        self.last = convolution(widths[0], outputs, last)
+        self.last = Convolution(widths[0], outputs, last)
         self.multiple_of = int(2 ** (len(widths) - 1))
         self.reach = _reach(encoder, decoder) + last // 2
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU

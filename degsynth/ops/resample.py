@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+
 def luma(image: Tensor) -> Tensor:
     """Luma (…, 1, H, W) of a gray or RGB image (…, C, H, W), full range; other channel counts have their mean."""
     if image.shape[-3] == 1:

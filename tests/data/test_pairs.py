@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -219,15 +220,61 @@ def test_fingerprint_follows_the_bytes(pair_set: pairs.PairSet) -> None:
 
 
 def test_patches_are_a_function_of_seed_and_step(pair_set: pairs.PairSet) -> None:
-    first = patches.batch(pair_set, seed=1, step=9, size=4, patch=16)
-    assert first["hr"].shape == (4, 3, 32, 32)
+    made = patches.Patches(pair_set, 1, size=4, patch=32)
+    first = made.batch(9)
     assert first["lr"].shape == (4, 3, 16, 16)
-    patches.batch(pair_set, seed=1, step=8, size=4, patch=16)
-    assert torch.equal(patches.batch(pair_set, 1, 9, 4, 16)["hr"], first["hr"])
-    for other in (patches.batch(pair_set, 2, 9, 4, 16), patches.batch(pair_set, 1, 10, 4, 16)):
+    assert first["hr"].shape == (4, 3, 32, 32)
+    made.batch(8)
+    assert torch.equal(made.batch(9)["hr"], first["hr"])
+    for other in (patches.Patches(pair_set, 2, 4, 32).batch(9), made.batch(10)):
         assert not torch.equal(other["hr"], first["hr"])
-    # The two sides belong together: LR is HR blurred, away from the crop's border.
-    again = blur_decimate(first["hr"], gaussian(4, 1, 1)[None].float(), 2)
-    assert float((again - first["lr"])[..., 1:-1, 1:-1].abs().max()) < 0.6 / 255
-    with pytest.raises(DataError, match="smaller than the patch"):
-        patches.batch(pair_set, 0, 0, 1, 64)
+
+
+def test_patches_lie_where_they_say(pair_set: pairs.PairSet) -> None:
+    """Both sides of a crop come from one place, on the grid, and it is told."""
+    batch = patches.Patches(pair_set, 0, size=30, patch=16, grid=8).batch(0)
+    whole = [pair_set.tensors(index) for index in range(len(pair_set))]
+    for item in range(30):
+        y, x = batch["origin"][item].tolist()
+        assert y % 4 == x % 4 == 0
+        assert any(
+            torch.equal(hr[:, 2 * y : 2 * y + 16, 2 * x : 2 * x + 16], batch["hr"][item])
+            and torch.equal(lr[:, y : y + 8, x : x + 8], batch["lr"][item])
+            and list(lr.shape[1:]) == batch["frame"][item].tolist()
+            for hr, lr in whole
+        )
+    assert len({tuple(place) for place in batch["origin"].tolist()}) > 10
+
+
+def test_patches_shrink_to_the_smallest_image(pair_set: pairs.PairSet) -> None:
+    smallest = min(min(pair_set.size(index)) for index in range(len(pair_set)))
+    made = patches.Patches(pair_set, 0, 1, patch=10_000, grid=8)
+    assert made.patch == smallest // 4 * 4
+    with pytest.raises(DataError, match="at least 5000 are needed"):
+        patches.Patches(pair_set, 0, 1, patch=10_000, grid=10_000)
+
+
+def test_flips_mirror_both_sides_alike(pair_set: pairs.PairSet) -> None:
+    flipped = patches.Patches(pair_set, 3, 24, 16, flips=True)
+    batch = flipped.batch(0)
+    again = blur_decimate(batch["hr"], gaussian(4, 1, 1)[None].float(), 2)  # a symmetric blur: flips change nothing
+    assert float((again - batch["lr"])[..., 1:-1, 1:-1].abs().max()) < 0.6 / 255
+    kinds = set()
+    for item in range(24):
+        y, x = batch["origin"][item].tolist()
+        for axes in ((), (-2,), (-1,), (-2, -1)):
+            back = batch["lr"][item].flip(axes) if axes else batch["lr"][item]
+            if any(torch.equal(pair_set.tensors(i)[1][:, y : y + 8, x : x + 8], back) for i in range(len(pair_set))):
+                kinds.add(axes)
+    assert kinds == {(), (-2,), (-1,), (-2, -1)}
+
+
+def test_windows_are_cut_from_what_is_registered(pair_set: pairs.PairSet) -> None:
+    shifted = [dataclasses.replace(pair, shift=(0.3, -0.2)) for pair in pair_set.pairs]
+    registered = pairs.PairSet(shifted, 2, 3, register=True)
+    hr, lr = registered.tensors(0)
+    assert tuple(lr.shape[1:]) == registered.size(0) < pair_set.size(0)
+    part_hr, part_lr = registered.window(0, 3, 5, 8)
+    assert torch.equal(part_hr, hr[:, 6:22, 10:26])
+    assert torch.equal(part_lr, lr[:, 3:11, 5:13])
+    assert registered.tensors(0)[0] is hr, "registering costs more than decoding: it is done once"

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from degsynth import checkpoint, fit, methods, selftest
-from degsynth.config import build
-from degsynth.errors import ConfigError
+from degsynth.config import Training, build
+from degsynth.errors import ConfigError, FitStoppedError
+from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 
 Folders = Callable[..., tuple[Path, Path]]
+
+
+def quick(name: str) -> dict[str, Any]:
+    """Options that make a learned method's fit a matter of seconds."""
+    fields = methods.get(name).Config.model_fields
+    return {key: value for key, value in {"steps": 25, "batch": 2, "width": 4}.items() if key in fields}
 
 
 @pytest.fixture(params=list(methods.METHODS))
@@ -45,7 +54,7 @@ def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders
     options = fit.FitOptions(method=name, hr=str(hr), lr=str(lr))
     models = []
     for run in ("first", "second"):
-        fit.run(options, {}, tmp_path / run)
+        fit.run(options, quick(name), tmp_path / run)
         assert {"config.toml", "log.jsonl", "fit.json", "checkpoint.pt", "previews"} <= {
             p.name for p in (tmp_path / run).iterdir()
         }
@@ -73,7 +82,49 @@ def test_gray_pairs(
         save_png(tmp_path / f"HR/{number}.png", gray, np.dtype(dtype).type)
         save_png(tmp_path / f"LR/{number}.png", lr, np.dtype(dtype).type)
     record = fit.run(
-        fit.FitOptions(method=name, hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR")), {}, tmp_path / "run"
+        fit.FitOptions(method=name, hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR")), quick(name), tmp_path / "run"
     )
     assert (record["channels"], record["dtype"]) == (1, dtype)
     selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))
+
+
+LEARNED = [name for name in methods.METHODS if issubclass(methods.get(name).Config, Training)]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_every_weight_learns(name: str, photographs: list[torch.Tensor]) -> None:
+    """Finite gradients reach every parameter, and the loss falls on one batch seen again and again."""
+    torch.manual_seed(0)
+    module = methods.get(name)
+    method = module.Method(build(module.Config, quick(name), name), 2, 3)
+    assert isinstance(method, methods.Learned)
+    hr = torch.stack([shot[:, : method.patch, : method.patch] for shot in photographs[:2]])
+    lr = blur_decimate(hr, gaussian(8, 0.7, 1.8)[None].float(), 2)
+    method.prepare([(hr[0], blur_decimate(hr[:1], gaussian(8, 0.7, 0.7)[None].float(), 2)[0])])
+    size = torch.tensor([lr.shape[2:]] * 2)
+    batch = {"hr": hr, "lr": lr, "origin": torch.zeros(2, 2, dtype=torch.int64), "frame": size}
+    history = [method.training_step(batch, step) for step in range(30)]
+    for role, part in method.modules.items():
+        for parameter, value in part.named_parameters():
+            assert value.grad is not None, f"{role}.{parameter} was never reached"
+            assert bool(torch.isfinite(value.grad).all()), f"{role}.{parameter}"
+    first, last = (sum(map(float, terms.values())) for terms in (history[0], history[-1]))
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_stopped_and_resumed_ends_in_the_same_file(name: str, pair_folders: Folders, tmp_path: Path) -> None:
+    hr, lr = pair_folders(gaussian(10, 0.8, 1.1), 2, side=180)
+    options = fit.FitOptions(method=name, hr=str(hr), lr=str(lr))
+    fit.run(options, quick(name), tmp_path / "straight")
+
+    @contextlib.contextmanager
+    def stop_soon() -> Iterator[Callable[[], bool]]:
+        asked = iter([False] * 7 + [True])
+        yield lambda: next(asked)
+
+    with pytest.raises(FitStoppedError):
+        fit.run(options, quick(name), tmp_path / "stopped", fit.Events(deferred_stop=stop_soon))
+    fit.run(options, quick(name), tmp_path / "stopped", resume=True)
+    straight, stopped = ((tmp_path / run / "checkpoint.pt").read_bytes() for run in ("straight", "stopped"))
+    assert straight == stopped

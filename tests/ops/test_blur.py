@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from degsynth.ops.blur import blur_decimate, half_width
+from degsynth.ops.blur import blur_decimate, half_width, responses
 from degsynth.ops.kernels import gaussian
-from degsynth.ops.resample import area, bicubic, luma
+from degsynth.ops.resample import area, bicubic, decimate, inside, luma
 
 
 def assembled(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
@@ -90,3 +90,30 @@ def test_any_window_is_bit_equal_to_the_whole(size: int, scale: int) -> None:
     top, left = 20, 31
     window = blur_decimate(hr[1:2, :, top * scale : (top + 60) * scale, left * scale :], kernel, scale)
     assert torch.equal(window[0, :, reach:-reach, reach:], whole[1, :, top + reach : top + 60 - reach, left + reach :])
+
+
+def test_a_bank_is_its_kernels_one_by_one() -> None:
+    hr, bank = torch.rand(2, 3, 18, 24), torch.randn(4, 5, 5)
+    seen = responses(hr, bank, 3)
+    assert seen.shape == (2, 3, 4, 6, 8)
+    for number in range(4):
+        alone = blur_decimate(hr, bank[number : number + 1], 3)
+        assert torch.allclose(seen[:, :, number], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_decimation_keeps_the_centred_phase(scale: int) -> None:
+    """LR pixel i of a ramp holds its value at s·i + (s − 1)/2; nothing is averaged that need not be."""
+    y, x = torch.meshgrid(torch.arange(6.0 * scale), torch.arange(8.0 * scale), indexing="ij")
+    lr = decimate((y + 100 * x)[None, None], scale)[0, 0]
+    at = lambda count: scale * torch.arange(float(count)) + (scale - 1) / 2  # noqa: E731
+    assert torch.allclose(lr, at(6)[:, None] + 100 * at(8)[None, :])
+    spike = torch.zeros(1, 1, 5 * scale, 5 * scale)
+    spike[..., 2 * scale + (scale - 1) // 2, 2 * scale + (scale - 1) // 2] = 1.0
+    assert float(decimate(spike, scale).sum()) == (1.0 if scale % 2 else 0.25)
+
+
+def test_inside() -> None:
+    image = torch.arange(30.0).view(5, 6)
+    assert torch.equal(inside(image, 0), image)
+    assert torch.equal(inside(image, 2), image[2:3, 2:4])

@@ -1,0 +1,240 @@
+"""dml against its slow twin, its own invariants, and worlds whose kernels are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degsynth import methods
+from degsynth.config import build
+from degsynth.errors import ConfigError
+from degsynth.methods import dml, linear
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.kernels import centroid, gaussian, similarity
+from degsynth.ops.position import pixel_centres
+
+SMALL = {"width": 4, "basis_kernels": 3}
+
+
+def made(scale: int, channels: int = 3, seed: int = 0, **values: Any) -> dml.Method:
+    torch.manual_seed(seed)
+    return dml.Method(build(dml.Config, {**SMALL, **values}, "dml"), scale, channels)
+
+
+def shaken(method: dml.Method, seed: int = 1) -> dml.Method:
+    """With weights and basis far from where training starts."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        method.optics.basis.add_(0.05 * torch.randn_like(method.optics.basis))
+        base = gaussian(method.kernel_size, 1.1, 1.3, shift=(0.2, -0.1)).float()
+        method.optics.base.copy_(base)
+    return method
+
+
+def assembled(optics: dml.BasisOptics, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+    """The slow obvious twin: a kernel for every pixel, then an inner product with what it covers (Eqs. 1 and 2)."""
+    kernels, weights = optics.kernels().double(), optics.weight_maps(hr, code, field).double()
+    size, stride = kernels.shape[-1], optics.stride
+    pad = (size - stride) // 2
+    padded = F.pad(hr.double(), [pad] * 4, mode="replicate")
+    height, width = weights.shape[2:]
+    out = torch.zeros(*hr.shape[:2], height, width, dtype=torch.float64)
+    for item in range(len(hr)):
+        for i in range(height):
+            for j in range(width):
+                kernel = kernels[0] + sum(weights[item, m, i, j] * kernels[1 + m] for m in range(len(kernels) - 1))
+                seen = padded[item, :, stride * i : stride * i + size, stride * j : stride * j + size]
+                out[item, :, i, j] = (seen * kernel).sum((1, 2))
+    if stride < optics.scale:  # blurred at HR resolution: keep the middle sample, or the mean of the middle four
+        first, last = (optics.scale - 1) // 2, optics.scale // 2
+        corners = [out[..., a :: optics.scale, b :: optics.scale] for a in {first, last} for b in {first, last}]
+        return sum(corners) / len(corners)  # type: ignore[return-value]
+    return out
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "values", [{}, {"weights": "softmax"}, {"coordinates": True}, {"grid": "hr", "start": "random"}]
+)
+def test_one_convolution_equals_a_kernel_for_every_pixel(scale: int, values: dict[str, Any]) -> None:
+    taps = 7 if scale % 2 or values.get("grid") == "hr" else 8
+    method = shaken(made(scale, kernel_size=taps, **values))
+    size = method.multiple_of * 2
+    hr = torch.rand(2, 3, size, size)
+    degrader = method.degrader()
+    lr_size = size // scale
+    code = degrader.draw(0, lr_size, lr_size).expand(2, -1)
+    field = degrader.field(0, 0, 0, lr_size, lr_size, 3).expand(2, -1, -1, -1)
+    with torch.no_grad():
+        fast = degrader.clean(hr, code, field)
+        assert torch.allclose(fast.double(), assembled(method.optics, hr, code, field), atol=1e-5)
+
+
+@pytest.mark.parametrize("values", [{}, {"weights": "softmax"}, {"centred": False}])
+def test_every_kernel_sums_to_one_and_keeps_its_place(values: dict[str, Any]) -> None:
+    """Whatever basis and weights are: the level is the base's, and where centred, so is the centroid."""
+    method = shaken(made(2, **values))
+    weights = torch.rand(50, 3) * 2
+    kernels = method.optics.kernels().detach().double()
+    mixed = kernels[0] + torch.einsum("nm,myx->nyx", weights.double(), kernels[1:])
+    assert torch.allclose(mixed.sum((1, 2)), torch.ones(50, dtype=torch.float64), atol=1e-5)
+    places = torch.tensor([centroid(kernel) for kernel in mixed])
+    apart = (places - torch.tensor([0.2, -0.1])).abs().max()
+    assert apart < 1e-3 if method.config.centred else apart > 0.1
+
+
+def test_flat_stays_flat_to_the_last_bit_that_counts() -> None:
+    method = shaken(made(2))
+    for level in (0.0, 0.2, 0.71, 1.0):
+        out = method.degrader().degrade(torch.full((1, 3, 64, 48), level), 0)
+        assert float((out - level).abs().max()) < 2e-6
+
+
+@pytest.mark.parametrize("weights", ["sigmoid", "softmax"])
+def test_training_begins_at_linear(weights: str, photographs: list[Tensor]) -> None:
+    truth = gaussian(10, 0.9, 1.2)
+    pairs = [(hr, blur_decimate(hr[None], truth[None].float(), 2)[0]) for hr in photographs]
+    start, one = made(2, kernel_size=10, weights=weights), linear.Method(linear.Config(kernel_size=10), 2, 3)
+    start.prepare(pairs)
+    one.prepare(pairs)
+    hr = photographs[0][None, :, :96, :96]
+    apart = start.degrader().degrade(hr, 0) - one.degrader().degrade(hr, 0)
+    assert float(apart.square().mean().sqrt()) < 2e-4
+
+
+def test_weights_are_bounded() -> None:
+    for kind in ("sigmoid", "softmax"):
+        method = shaken(made(2, weights=kind))
+        maps = method.optics.weight_maps(torch.rand(2, 3, 64, 64), torch.zeros(2, 0), torch.zeros(2, 0, 32, 32))
+        assert float(maps.min()) >= 0
+        assert float(maps.max()) <= 1
+        if kind == "softmax":
+            assert torch.allclose(maps.sum(1), torch.ones(2, 32, 32), atol=1e-5)
+
+
+def test_paper_preset_is_the_papers() -> None:
+    method = dml.Method(build(dml.Config, dml.PRESETS["paper"], "dml"), 2, 3)
+    assert (method.config.basis_kernels, method.kernel_size, method.stride) == (8, 15, 1)
+    assert (method.patch, method.config.batch, method.config.steps) == (192, 16, 100_000)
+    assert sum(p.numel() for p in method.network.parameters()) == 105_320
+    sums = method.optics.basis.sum((1, 2))
+    assert torch.allclose(sums, torch.full((8,), 2 / 8))  # half of each, at the first weights: together 1
+    assert [group["lr"] for group in method.optimizers["adam"].param_groups] == [1e-4, 1e-4]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kernel_size": 9}, "cannot be centred"),
+        ({"patch": 100}, "multiple of 16"),
+        ({"patch": 32}, "must exceed"),
+        ({"grid": "hr"}, "start=linear needs grid=lr"),
+        ({"coordinates": True, "flips": True}, "flips"),
+    ],
+)
+def test_what_cannot_be_is_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        made(4 if "patch" in values else 2, **values)
+
+
+# ---- worlds with known kernels --------------------------------------------------------------------------------------
+
+SHARP, SOFT = gaussian(12, 0.7, 0.7), gaussian(12, 2.2, 1.6, angle=0.6)
+
+
+def learn(method: dml.Method, world: list[tuple[Tensor, Tensor]], steps: int, patch: int) -> dml.Method:
+    """Train on aligned crops of (hr, lr), with the step of the method itself and a falling rate."""
+    method.prepare(world)
+    dice = torch.Generator().manual_seed(7)
+    for step in range(steps):
+        hrs, lrs, origins, frames = [], [], [], []
+        for _ in range(6):
+            hr, lr = world[int(torch.randint(len(world), (1,), generator=dice))]
+            y, x = (8 * int(torch.randint((n - patch) // 8 + 1, (1,), generator=dice)) for n in lr.shape[1:])
+            hrs.append(hr[:, 2 * y : 2 * (y + patch), 2 * x : 2 * (x + patch)])
+            lrs.append(lr[:, y : y + patch, x : x + patch])
+            origins.append((y, x))
+            frames.append(tuple(lr.shape[1:]))
+        for group in method.optimizers["adam"].param_groups:
+            group.setdefault("initial_lr", group["lr"])
+            group["lr"] = group["initial_lr"] * (1 - step / steps)
+        method.training_step(
+            {
+                "hr": torch.stack(hrs),
+                "lr": torch.stack(lrs),
+                "origin": torch.tensor(origins),
+                "frame": torch.tensor(frames),
+            },
+            step,
+        )
+    return method
+
+
+def psnr(method: methods.Method, world: list[tuple[Tensor, Tensor]]) -> float:
+    degrader = method.degrader()
+    with torch.no_grad():
+        errors = [(degrader.degrade(hr[None], 0)[0] - lr)[:, 8:-8, 8:-8].square().mean() for hr, lr in world]
+    return float(-10 * torch.log10(torch.stack(errors)).mean())
+
+
+def beside_linear(world: list[tuple[Tensor, Tensor]], unseen: list[tuple[Tensor, Tensor]]) -> float:
+    one = linear.Method(linear.Config(kernel_size=12), 2, 1)
+    one.prepare(world)
+    return psnr(one, unseen)
+
+
+def gray(photographs: list[Tensor]) -> list[Tensor]:
+    return [shot[1:2, : shot.shape[1] // 32 * 32, : shot.shape[2] // 32 * 32] for shot in photographs]
+
+
+def split_world(hr: Tensor) -> tuple[Tensor, Tensor]:
+    """Blurred by one kernel in the left half, by another in the right one."""
+    sharp, soft = (blur_decimate(hr[None], k[None].float(), 2)[0] for k in (SHARP, SOFT))
+    return hr, torch.cat([sharp[:, :, : sharp.shape[2] // 2], soft[:, :, sharp.shape[2] // 2 :]], 2)
+
+
+def test_a_world_of_two_halves(photographs: list[Tensor]) -> None:
+    """The network is told where it is; its effective kernels left and right are the two that are there."""
+    worlds = [split_world(hr) for hr in gray(photographs)]
+    method = learn(
+        made(2, 1, kernel_size=12, width=8, basis_kernels=4, coordinates=True, learning_rate=5e-3), worlds[1:], 400, 64
+    )
+    unseen = worlds[:1]
+    assert psnr(method, unseen) > beside_linear(worlds[1:], unseen) + 6
+    hr, lr = unseen[0]
+    height, width = lr.shape[1:]
+    kernels = method.optics.kernels().detach()
+    maps = method.optics.weight_maps(hr[None], torch.tensor([[height, width]]), pixel_centres(0, 0, height, width))[0]
+    for truth, x in ((SHARP, width // 4), (SOFT, 3 * width // 4)):
+        found = kernels[0] + (maps[:, height // 2, x, None, None].detach() * kernels[1:]).sum(0)
+        assert similarity(found, truth) > 0.95
+
+
+def content_world(seed: int, size: int = 256) -> tuple[Tensor, Tensor]:
+    """Edges stay sharp and texture is smoothed away, as by a phone: sharp discs, and patches of grain."""
+    dice = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
+    hr = torch.full((size, size), 0.5)
+    for _ in range(40):
+        place, radius, level = torch.rand(2, generator=dice) * size, *torch.rand(2, generator=dice).tolist()
+        hr[(y - place[0]) ** 2 + (x - place[1]) ** 2 < (8 + 24 * radius) ** 2] = 0.2 + 0.6 * level
+    coarse = torch.rand(1, 1, size // 32, size // 32, generator=dice)
+    rough = (F.interpolate(coarse, size=(size, size), mode="bilinear") > 0.5).float()
+    grain = 0.12 * torch.randn(1, 1, size, size, generator=dice)
+    hr = (hr[None, None] + rough * grain).clamp(0, 1)
+    sharp, soft = (blur_decimate(hr, k[None].float(), 2)[0] for k in (SHARP, SOFT))
+    share = F.avg_pool2d(rough, 2)[0]
+    return hr[0], share * soft + (1 - share) * sharp
+
+
+def test_a_world_of_edges_and_texture() -> None:
+    """Nobody tells the network which is which: it sees it."""
+    worlds = [content_world(seed) for seed in range(5)]
+    method = learn(made(2, 1, kernel_size=12, width=8, basis_kernels=4, learning_rate=5e-3), worlds[1:], 400, 48)
+    assert psnr(method, worlds[:1]) > beside_linear(worlds[1:], worlds[:1]) + 6

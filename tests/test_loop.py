@@ -1,0 +1,202 @@
+"""The loop, driven by a method so small that every number can be followed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from degsynth import loop, methods
+from degsynth.config import Training
+from degsynth.data import pairs as pairing
+from degsynth.data.patches import Patches
+from degsynth.degrader import Degrader
+from degsynth.errors import FitError, FitStoppedError
+from degsynth.evaluation.held_out import HeldOut
+from degsynth.methods.linear import LinearOptics
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.kernels import gaussian
+from degsynth.run_folder import RunFolder
+
+Folders = Callable[..., tuple[Path, Path]]
+
+
+class OneKernel:
+    """Learns a kernel by descent; the loss can be made to fail at a step."""
+
+    paired = True
+    patch, multiple_of = 32, 2
+
+    def __init__(self, fail_at: int = -1, **values: Any) -> None:
+        self.config = Training(**{"steps": 40, "batch": 2, "learning_rate": 0.02, "warmup": 5, **values})
+        self.fail_at, self.rates = fail_at, []
+        start = gaussian(6, 2.0, 2.0)
+        self.optics = LinearOptics(start[None], torch.ones(1), torch.zeros(1), 2)
+        self.optics.kernels = nn.Parameter(start[None].float())
+        self.modules: dict[str, nn.Module] = {"optics": self.optics}
+        self.optimizers = {"adam": torch.optim.Adam(self.optics.parameters(), lr=self.config.learning_rate)}
+
+    def prepare(self, images: Any) -> None: ...
+
+    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        self.rates.append(self.optimizers["adam"].param_groups[0]["lr"])
+        error = (blur_decimate(batch["hr"], self.optics.kernels, 2) - batch["lr"])[..., 3:-3, 3:-3]
+        loss = error.square().mean() * (math.nan if step == self.fail_at else 1.0)
+        self.optimizers["adam"].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizers["adam"].step()
+        return {"l2": loss.detach()}
+
+    def degrader(self) -> Degrader:
+        return Degrader(self.optics, 2)
+
+    def spec(self) -> dict[str, Any]:
+        return {}
+
+    def report(self) -> dict[str, Any]:
+        return {}
+
+    def warnings(self) -> list[str]:
+        return []
+
+
+@pytest.fixture
+def pair_set(pair_folders: Folders) -> pairing.PairSet:
+    hr, lr = pair_folders(gaussian(6, 0.8, 0.8), 2, side=96)
+    return pairing.PairSet(pairing.match(hr, lr)[0], 2, 3)
+
+
+def drive(
+    method: OneKernel,
+    pair_set: pairing.PairSet,
+    out: Path,
+    resume: bool = False,
+    stop_at: int | None = None,
+) -> loop.State:
+    """Train as `fit` does; ``stop_at`` is the step after which somebody wants it to stop."""
+    assert isinstance(method, methods.Learned)
+    folder = RunFolder(out)
+    state = loop.State(method)
+    if resume:
+        state.restore(folder.load_snapshot())
+    else:
+        folder.make()
+    patches = Patches(pair_set.subset([0, 1, 2]), 5, method.config.batch, method.patch, 2)
+    held_out = HeldOut(pair_set.subset([3]), 4, 2)
+
+    @contextlib.contextmanager
+    def deferred_stop() -> Iterator[Callable[[], bool]]:
+        yield lambda: state.step == stop_at
+
+    loop.train(
+        state, patches, held_out, {"linear": 30.0}, folder, {"fact": 1},
+        on_progress=lambda what, count, total: None,
+        on_figures=lambda text: None,
+        on_picture=lambda degrader, name: (folder.previews / name).touch(),
+        deferred_stop=deferred_stop,
+    )  # fmt: skip
+    return state
+
+
+def test_it_learns_and_leaves_what_a_run_leaves(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    state = drive(OneKernel(steps=400), pair_set, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert len(rows) == loop.LOG_ROWS
+    scored = [row for row in rows if "held_out_psnr_y" in row]
+    assert len(scored) == loop.VALIDATIONS
+    assert rows[-1]["l2"] < 0.3 * rows[0]["l2"]
+    assert scored[-1]["held_out_psnr_y"]["model"] > scored[0]["held_out_psnr_y"]["model"] + 3
+    assert scored[0]["held_out_psnr_y"]["linear"] == 30.0
+    assert state.best_psnr == max(row["held_out_psnr_y"]["model"] for row in scored)
+    assert [p.name for p in sorted((tmp_path / "run/previews").iterdir())] == [
+        "step_0000100", "step_0000200", "step_0000300",
+    ]  # fmt: skip
+    assert RunFolder(tmp_path / "run").steps() == [320, 340, 360, 380, 400]
+    assert RunFolder(tmp_path / "run").load_snapshot(340)["fact"] == 1
+
+
+@pytest.mark.parametrize("stop_at", [1, 17, 39])
+def test_stopped_and_resumed_is_as_if_undisturbed(pair_set: pairing.PairSet, tmp_path: Path, stop_at: int) -> None:
+    """The same weights, running mean and best, bit for bit."""
+    straight = drive(OneKernel(), pair_set, tmp_path / "straight")
+    with pytest.raises(FitStoppedError, match=f"step {stop_at};"):
+        drive(OneKernel(), pair_set, tmp_path / "stopped", stop_at=stop_at)
+    resumed = drive(OneKernel(), pair_set, tmp_path / "stopped", resume=True)
+    assert torch.equal(resumed.method.modules["optics"].kernels, straight.method.modules["optics"].kernels)  # type: ignore[arg-type]
+    assert torch.equal(resumed.learnt().kernels, straight.learnt().kernels)  # type: ignore[arg-type]
+    assert resumed.best_step == straight.best_step
+    assert all(torch.equal(resumed.best[name], value) for name, value in straight.best.items())
+
+
+def test_a_loss_that_is_not_finite_stops_it(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    """By step and name; no snapshot holds what it spoilt."""
+    with pytest.raises(FitError, match="step 23: the loss term 'l2' is nan"):
+        drive(OneKernel(fail_at=23), pair_set, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert max(folder.steps()) <= 23
+    assert bool(torch.isfinite(folder.load_snapshot()["modules"]["optics"]["kernels"]).all())
+
+
+def test_the_rate_rises_and_falls(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    method = OneKernel(steps=100, warmup=10)
+    drive(method, pair_set, tmp_path / "run")
+    assert method.rates[:3] == pytest.approx([0.002, 0.004, 0.006], rel=0.01)
+    assert max(method.rates) == pytest.approx(0.02, rel=0.05)
+    assert method.rates[50] == pytest.approx(0.01)
+    assert method.rates[-1] < 1e-4
+    constant = OneKernel(steps=20, warmup=0, schedule="constant")
+    drive(constant, pair_set, tmp_path / "constant")
+    assert set(constant.rates) == {0.02}
+
+
+def test_minutes_end_it_too(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    """The rate has fallen to nothing by then, and held-out pairs were scored on the way."""
+    method = OneKernel(steps=10**9, minutes=0.02)
+    state = drive(method, pair_set, tmp_path / "run")
+    assert 1.2 <= state.seconds < 5
+    assert method.rates[-1] < 0.2 * max(method.rates)
+    assert state.best_step > 0
+
+
+def test_the_running_mean(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    """Its definition, step by step; 0 means the weights themselves."""
+    method = OneKernel(average=0.9)
+    state = loop.State(method)
+    expected = method.optics.kernels.detach().clone()
+    for step in range(1, 31):
+        with torch.no_grad():
+            method.optics.kernels += 0.01
+        state.step = step
+        state.take_mean()
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * method.optics.kernels.detach()
+    assert torch.allclose(state.learnt().kernels, expected)  # type: ignore[arg-type]
+    bare = OneKernel(average=0.0)
+    assert loop.State(bare).learnt() is bare.optics
+
+
+def test_what_is_exported_is_the_best_not_the_last(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    method = OneKernel(steps=40, average=0.0, warmup=0, schedule="constant", learning_rate=0.3)
+    state = drive(method, pair_set, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    scores = {row["step"]: row["held_out_psnr_y"]["model"] for row in rows if "held_out_psnr_y" in row}
+    assert state.best_step == max(scores, key=lambda step: scores[step])
+    method.optics.load_state_dict(state.best)
+    held_out = HeldOut(pair_set.subset([3]), 4, 2)
+    assert held_out.psnr(method.degrader().degrade) == pytest.approx(state.best_psnr, abs=1e-4)
+
+
+def test_held_out_middles(pair_set: pairing.PairSet) -> None:
+    """At most 16 pairs, cut on the grid; the score is the metric's own."""
+    held_out = HeldOut(pair_set, 4, 8)
+    assert len(held_out.parts) == 4
+    exact = [lr for _, lr in held_out.parts]
+    assert held_out.psnr(lambda hr, seed: exact[seed][None]) == 100.0
+    assert held_out.psnr(lambda hr, seed: exact[seed][None] + 0.1) < 21
