@@ -14,6 +14,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Iterator
+from copy import deepcopy as copy_module
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +134,7 @@ def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
 
     Raises CheckpointError, with nothing left behind, where the reloaded module differs from ``degrader``.
     """
-    degrader = degrader.eval().cpu()
+    degrader = copy_module(degrader).eval().cpu().requires_grad_(False)  # whoever trains it goes on with the original
     if spec.halo != spec.clean_halo + spec.scale * spec.noise_halo:
         raise CheckpointError(f"halo (={spec.halo}) must be clean_halo + scale × noise_halo of the same spec")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

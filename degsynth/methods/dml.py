@@ -51,8 +51,9 @@ from degsynth.methods import linear
 from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
 from degsynth.ops.blur import half_width, responses
 from degsynth.ops.kernels import centroid, gaussian_sigma
+from degsynth.ops.noise import generator
 from degsynth.ops.position import pixel_centres, relative_position
-from degsynth.ops.resample import area, decimate, inside, luma
+from degsynth.ops.resample import area, decimate, inside, luma, turned
 
 FIRST_TAPS = 2e-3
 """Standard deviation of the basis kernels' taps at a linear start: small beside the base, enough to learn from."""
@@ -83,6 +84,9 @@ class Config(Training):
     """Whether all kernels have the centroid of the base, so that no pixel is moved; else it is learned (paper)."""
     coordinates: bool = False
     """Whether the network knows where in the image it is: for lenses whose blur grows towards the corners."""
+    mirror: bool = True
+    """Whether what the base leaves to be explained is learnt from mirrored and turned patches, too (not where there are
+    coordinates). Unlike `flips` it leaves the base, and with it a lopsided lens, as it is."""
     network: Literal["pyramid", "paper"] = "pyramid"
     """The weight network: three levels, narrow at the top (ours), or the authors' U-Net."""
     width: int = Field(default=16, ge=1)
@@ -101,6 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "start": "random",
         "level": "learned",
         "centred": False,
+        "mirror": False,
         "network": "paper",
         "width": 32,
         "loss": "l2",
@@ -283,9 +288,18 @@ class Method:
         """Eq. 4 on one batch of luma patches, borders that see padding left out."""
         hr, lr = luma(batch["hr"]), luma(batch["lr"])
         code, field = self._place(batch) if self.config.coordinates else (lr.new_zeros(len(lr), 0), lr)
+        kernels = self.optics.kernels() if self.config.level == "held" else self.optics.free_kernels()
+        if self.config.mirror and not self.config.coordinates:
+            # lr − k̄ ⋆ hr is what the basis must explain. A mirrored scene has a mirrored remainder (what a camera makes
+            # of an edge it makes of its mirror image), though no mirrored k̄: so the remainder is taken first.
+            lr = lr - self.optics.mix(hr, lr.new_zeros(len(lr), 0, 1, 1), kernels[:1])
+            kernels = torch.cat([torch.zeros_like(kernels[:1]), kernels[1:]])
+            turns = torch.randint(8, (len(hr),), generator=generator(step)).tolist()
+            hr, lr = (
+                torch.stack([turned(image, turn) for image, turn in zip(x, turns, strict=True)]) for x in (hr, lr)
+            )
         with torch.autocast(hr.device.type, torch.bfloat16, enabled=hr.is_cuda):
             weights = self.optics.weight_maps(hr, code, field)
-        kernels = self.optics.kernels() if self.config.level == "held" else self.optics.free_kernels()
         made = self.optics.mix(hr, weights.float(), kernels)  # the blur itself keeps every bit: 8 bits would show
         error = inside(made - lr, self.border)
         loss = error.abs().mean() if self.config.loss == "l1" else error.square().mean()

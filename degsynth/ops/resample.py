@@ -43,3 +43,12 @@ def decimate(image: Tensor, scale: int) -> Tensor:
 def inside(image: Tensor, border: int) -> Tensor:
     """What lies at least ``border`` px from every edge of (…, H, W): there no padding has been read."""
     return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
+
+
+def turned(image: Tensor, number: int) -> Tensor:
+    """One of the eight ways, 0 to 7, to mirror and turn a square image (…, N, N); 0 leaves it as it is."""
+    if number & 1:
+        image = image.flip(-1)
+    if number & 2:
+        image = image.flip(-2)
+    return image.transpose(-1, -2) if number & 4 else image

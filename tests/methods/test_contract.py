@@ -61,7 +61,9 @@ def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders
         models.append(checkpoint.load(tmp_path / run / "checkpoint.pt"))
     selftest.require(models[0])
     probe = checkpoint.probe_image(models[0].spec)
-    assert torch.equal(models[0].degrader.degrade(probe, 3), models[1].degrader.degrade(probe, 3))
+    made = models[0].degrader.degrade(probe, 3)
+    assert not made.requires_grad, "a stranger wants .numpy()"
+    assert torch.equal(made, models[1].degrader.degrade(probe, 3))
     assert models[0].spec.held_out is not None
     assert models[0].spec.held_out["model"]["psnr_y"] > models[0].spec.held_out["bicubic"]["psnr_y"]
 
