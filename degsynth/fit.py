@@ -27,6 +27,7 @@ from degsynth import checkpoint, loop, methods, previews, report
 from degsynth.config import Strict, build
 from degsynth.data.images import resolve_range
 from degsynth.data.opening import open_for_fit
+from degsynth.data.pair_check import PairCheck
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
@@ -187,13 +188,7 @@ def run(
             "channels": pairs.channels,
             "dtype": checked.dtype,
             "data_range": list(resolve_range(np.dtype(checked.dtype), pairs.data_range)),
-            "pairs": {
-                "fitted": [pair.name for pair in train.pairs],
-                "held_out": [pair.name for pair in held.pairs],
-                "left_out": [asdict(fault) for fault in checked.faults],
-                "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
-                "median_shift_lr_px": checked.median_shift(),
-            },
+            "pairs": _pair_facts(pairs, train, held, checked),
             "training": trained,
             "phase": [list(phase) for phase in spec.phase],
             "report": method.report(),
@@ -201,14 +196,7 @@ def run(
             "held_out": scores,
             "seconds": seconds,
             "data_fingerprint": fingerprint,
-            "environment": {
-                "degsynth": degsynth.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-                "system": platform.platform(),
-                "threads": torch.get_num_threads(),
-                "device": options.device,
-            },
+            "environment": _environment(options.device),
         }
         folder.finish(record)
     except BaseException as error:  # nothing half-written: the folder is ours
@@ -219,6 +207,27 @@ def run(
     for text in (*method.warnings(), *_shift_warning(pairs, options.register_pairs == "shift")):
         events.on_warning(text)
     return record
+
+
+def _pair_facts(pairs: PairSet, train: PairSet, held: PairSet, checked: PairCheck) -> dict[str, Any]:
+    return {
+        "fitted": [pair.name for pair in train.pairs],
+        "held_out": [pair.name for pair in held.pairs],
+        "left_out": [asdict(fault) for fault in checked.faults],
+        "shift_lr_px": {pair.name: pair.shift for pair in pairs.pairs},
+        "median_shift_lr_px": checked.median_shift(),
+    }
+
+
+def _environment(device: str) -> dict[str, Any]:
+    return {
+        "degsynth": degsynth.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+    }
 
 
 def _learn(
@@ -264,6 +273,8 @@ def _learn(
         events.deferred_stop,
     )  # fmt: skip
     method.modules["optics"].load_state_dict(state.best)
+    for module in method.modules.values():
+        module.cpu()
     return {
         "steps": state.step,
         "seconds": state.seconds,
