@@ -23,7 +23,7 @@ class Strict(BaseModel):
 class Training(Strict):
     """What the loop needs to know of a method that learns by steps; such a method's ``Config`` begins with it."""
 
-    steps: int = Field(default=6000, ge=1)
+    steps: int = Field(default=10_000, ge=1)
     """Batches to learn from."""
     minutes: float | None = Field(default=None, gt=0)
     """Stop after so many minutes where the steps take longer; the learning rate falls with whichever is nearer its end.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -23,7 +22,7 @@ import torch
 from pydantic import Field
 
 import degsynth
-from degsynth import checkpoint, loop, methods, previews, report
+from degsynth import checkpoint, exporting, loop, methods, previews, report
 from degsynth.config import Strict, build
 from degsynth.data.images import resolve_range
 from degsynth.data.opening import open_for_fit
@@ -147,7 +146,7 @@ def run(
             folder.make()
         folder.describe(tables)
         fingerprint = pairs.fingerprint()
-        spec = _spec(options, method, pairs, config.model_dump(mode="json"), fingerprint)
+        spec = exporting.spec_of(options.method, method, pairs, config.model_dump(mode="json"), fingerprint)
         beside: dict[str, checkpoint.Checkpoint] = {}
         trained: dict[str, Any] = {}
         if isinstance(method, methods.Learned):
@@ -157,8 +156,8 @@ def run(
             clock.lap()
         degrader = method.degrader()
         # A checkpoint carries its own phase and scores: it is written, measured and scored elsewhere first.
-        model = _unscored(degrader, spec)
-        spec = _with_phase(spec, method, model)
+        model = exporting.as_checkpoint(degrader, spec)
+        spec = exporting.with_phase(spec, method, model)
         scores = evaluate(
             model,
             held,
@@ -243,7 +242,7 @@ def _learn(
     events: Events,
 ) -> dict[str, Any]:
     """Train, and leave the best held-out weights in the method; returns how it went."""
-    _unscored(method.degrader(), spec)  # what could not be exported need not be trained
+    exporting.as_checkpoint(method.degrader(), spec)  # what could not be exported need not be trained
     for module in method.modules.values():
         module.to(options.device)
     state = loop.State(method)
@@ -291,16 +290,7 @@ def _linear(train: PairSet) -> checkpoint.Checkpoint:
     method = linear.Method(linear.Config(), train.scale, train.channels)
     some = sorted({index * len(train) // LINEAR_PAIRS for index in range(LINEAR_PAIRS)})
     method.prepare(train.subset(some))
-    options = FitOptions(method="linear", hr="", lr="")
-    return _unscored(method.degrader(), _spec(options, method, train, {}, None))
-
-
-def _unscored(degrader: Degrader, spec: checkpoint.Spec) -> checkpoint.Checkpoint:
-    """A degrader as the checkpoint that it will be, in memory."""
-    with tempfile.TemporaryDirectory() as elsewhere:
-        path = Path(elsewhere) / "unscored.pt"
-        checkpoint.save(degrader, spec, path)
-        return checkpoint.load(path)
+    return exporting.as_checkpoint(method.degrader(), exporting.spec_of("linear", method, train, {}, None))
 
 
 def open_snapshot(run: Path, step: int, path: Path) -> checkpoint.Checkpoint:
@@ -317,15 +307,9 @@ def open_snapshot(run: Path, step: int, path: Path) -> checkpoint.Checkpoint:
     method = module.Method(config, spec.scale, contents["channels"])
     state = loop.State(method)
     state.restore(contents)
-    spec = _with_phase(spec, method, _unscored(state.degrader(), spec))
+    spec = exporting.with_phase(spec, method, exporting.as_checkpoint(state.degrader(), spec))
     checkpoint.save(state.degrader(), spec, path)
     return checkpoint.load(path)
-
-
-def _with_phase(spec: checkpoint.Spec, method: methods.Method, model: checkpoint.Checkpoint) -> checkpoint.Spec:
-    """The spec with the phase that was measured, where the method cannot tell it."""
-    known = method.spec()["phase"] is not None
-    return spec if known else spec.model_copy(update={"phase": previews.measured_phase(model)})
 
 
 def _tables(options: FitOptions, config: Strict, pairs: PairSet) -> dict[str, dict[str, Any]]:
@@ -375,23 +359,6 @@ class _Stopwatch:
         """Seconds since the last lap."""
         before, self._last = self._last, time.perf_counter()
         return self._last - before
-
-
-def _spec(
-    options: FitOptions, method: methods.Method, pairs: PairSet, config: dict[str, Any], fingerprint: str | None
-) -> checkpoint.Spec:
-    facts = method.spec()
-    facts["phase"] = facts["phase"] or [(0.0, 0.0)]  # until it is measured
-    return checkpoint.Spec(
-        degsynth_version=degsynth.__version__,
-        method=options.method,
-        scale=pairs.scale,
-        halo=facts["clean_halo"] + pairs.scale * facts["noise_halo"],
-        data_range=pairs.data_range,
-        config=config,
-        data_fingerprint=fingerprint,
-        **facts,
-    )
 
 
 def _border(held: PairSet) -> int:

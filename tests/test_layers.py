@@ -29,6 +29,7 @@ ALLOWED = {
     "evaluation": {"ops", "data", "checkpoint", "render", "evaluation"},
     "previews": {"ops", "data", "checkpoint", "render", "evaluation", "report"},
     "run_folder": set(),
+    "exporting": {"methods", "data", "checkpoint", "degrader", "previews"},
     "loop": {"methods", "degrader", "data", "evaluation", "run_folder"},
     "selftest": {"ops", "data", "checkpoint", "render", "evaluation"},
     "apply": {"ops", "data", "checkpoint", "render", "pipeline"},
@@ -44,6 +45,7 @@ ALLOWED = {
         "previews",
         "loop",
         "run_folder",
+        "exporting",
     },
     "demo": {"ops", "data", "checkpoint", "render", "evaluation", "report", "previews", "fit", "apply", "selftest"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Annotated
 
 import typer
@@ -27,7 +28,8 @@ def command(
     typer.echo((module.__doc__ or "").strip() + "\n")
     for field, info in module.Config.model_fields.items():
         default = "unset" if info.default is None else info.default
-        typer.echo(f"--set {field}=...   (default: {default})\n    {info.description}")
+        text = textwrap.indent(textwrap.fill(" ".join((info.description or "").split()), 76), "    ")
+        typer.echo(f"--set {field}=...   (default: {default})\n{text}")
     for preset, values in module.PRESETS.items():
         changes = ", ".join(f"{key}={value}" for key, value in values.items()) or "the values above"
         typer.echo(f"preset {preset}: {changes}")

@@ -56,7 +56,8 @@ from degsynth.ops.position import pixel_centres, relative_position
 from degsynth.ops.resample import area, decimate, inside, luma, turned
 
 FIRST_TAPS = 2e-3
-"""Standard deviation of the basis kernels' taps at a linear start: small beside the base, enough to learn from."""
+"""Standard deviation of the basis kernels' taps at a linear start: small beside the base's, and large enough for the
+network to feel them (a quarter of it, and gradients drown in Adam's epsilon for hundreds of steps)."""
 FIRST_WEIGHTS = 1e-2
 """Standard deviation of the last layer at a linear start: all weights begin nearly equal."""
 MOVER_SIGMA_PX = 1.7
@@ -227,7 +228,9 @@ class Method:
         self.reduction = self.stride if config.network == "paper" else max(2, self.stride)
         self.network = self._network()
         self.multiple_of = math.lcm(self.network.multiple_of * self.reduction, scale)
-        self.patch = config.patch or 48 * self.reduction
+        # At stride 1 a patch has more pixels to be convolved; a smaller one keeps a step as fast as elsewhere.
+        usual = 64 if self.stride == 1 else 48 * self.reduction
+        self.patch = config.patch or -(-usual // self.multiple_of) * self.multiple_of
         if self.patch % self.multiple_of:
             raise ConfigError(f"method dml: patch (={self.patch}) must be a multiple of {self.multiple_of} HR px")
         self.border = math.ceil(self.half_width / scale)

@@ -1,0 +1,44 @@
+"""From a method that has learnt to the checkpoint that it makes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import degsynth
+from degsynth.checkpoint import Checkpoint, Spec, load, save
+from degsynth.data.pairs import PairSet
+from degsynth.degrader import Degrader
+from degsynth.methods import Method
+from degsynth.previews import measured_phase
+
+
+def spec_of(name: str, method: Method, pairs: PairSet, config: dict[str, Any], fingerprint: str | None) -> Spec:
+    """What the checkpoint will say of itself, without scores; ``name`` is the method's in the table."""
+    facts = method.spec()
+    facts["phase"] = facts["phase"] or [(0.0, 0.0)]  # until it is measured
+    return Spec(
+        degsynth_version=degsynth.__version__,
+        method=name,
+        scale=pairs.scale,
+        halo=facts["clean_halo"] + pairs.scale * facts["noise_halo"],
+        data_range=pairs.data_range,
+        config=config,
+        data_fingerprint=fingerprint,
+        **facts,
+    )
+
+
+def as_checkpoint(degrader: Degrader, spec: Spec) -> Checkpoint:
+    """A degrader as the checkpoint that it will be, in memory: to be measured and scored before it is written."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        path = Path(elsewhere) / "checkpoint.pt"
+        save(degrader, spec, path)
+        return load(path)
+
+
+def with_phase(spec: Spec, method: Method, model: Checkpoint) -> Spec:
+    """The spec with the phase that was measured, where the method cannot tell it."""
+    known = method.spec()["phase"] is not None
+    return spec if known else spec.model_copy(update={"phase": measured_phase(model)})
