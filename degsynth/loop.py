@@ -122,6 +122,11 @@ class State:
         self.best_psnr, self.best_step, self.best = contents["best_psnr"], contents["best_step"], contents["best"]
 
 
+def _part(progress: float, parts: int) -> int:
+    """In which of so many equal parts a progress lies; a boundary belongs to the later one, rounding or not."""
+    return int(progress * parts + 1e-9)
+
+
 class _Losses:
     """Terms of the last steps, looked at in groups; raises where one is not finite."""
 
@@ -192,9 +197,10 @@ def train(
             state.take_mean()
             state.seconds = time.monotonic() - begun
             now = state.progress()
+            on_progress("fitting", state.step, state.total())
 
             def passed(parts: int, before: float = before, now: float = now) -> bool:
-                return int(now * parts) > int(before * parts)
+                return _part(now, parts) > _part(before, parts)
 
             if passed(LOG_ROWS):
                 means = losses.means()
@@ -211,7 +217,6 @@ def train(
                     snapshot()
                 if passed(PICTURES) and now < 1.0:
                     on_picture(state.degrader(), f"step_{state.step:07d}")
-            on_progress("fitting", state.step, state.total())
             if stop_asked():
                 losses.check()
                 snapshot()

@@ -81,6 +81,7 @@ class Progress:
             for each, handler in before.items():
                 signal.signal(each, handler)
             if came:
+                self._close()
                 failure = sys.exc_info()[1]
                 if failure is not None:
                     self.note(f"degsynth: {failure}")
