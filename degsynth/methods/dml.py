@@ -325,7 +325,7 @@ class Method:
             "clean_halo": max(self.half_width, reach),
             "noise_halo": 0,
             "multiple_of": self.multiple_of,
-            "phase": [centroid(self.optics.base)] if self.config.centred else None,
+            "phase": None,  # every kernel is centred, but weights that follow the picture colour what is measured
         }
 
     def report(self) -> dict[str, Any]:
