@@ -31,7 +31,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, DataError, OutputError
-from degsynth.evaluation.held_out import HeldOut
+from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
 from degsynth.ops.resample import bicubic
@@ -40,8 +40,8 @@ from degsynth.seeds import derive
 
 CACHE_MB = 2048
 SHIFT_WARNING_HR_PX = 0.1
-LINEAR_PAIRS = 64
-"""So many pairs determine one kernel; more would not change it."""
+START_PAIRS = 64
+"""So many pairs, evenly spread, are enough for what training starts from, and for the kernel it is compared with."""
 MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
 """Options that a resumed fit may be given anew."""
 
@@ -138,7 +138,7 @@ def run(
     events.on_note(f"scale {pairs.scale}; {len(train)} pairs to fit, {len(held)} held out")
     seconds["check"] = clock.lap()
 
-    method.prepare(train)
+    method.prepare(train.subset(train.spread(START_PAIRS)) if isinstance(method, methods.Learned) else train)
     seconds["prepare"] = clock.lap()
 
     try:
@@ -243,6 +243,8 @@ def _learn(
 ) -> dict[str, Any]:
     """Train, and leave the best held-out weights in the method; returns how it went."""
     exporting.as_checkpoint(method.degrader(), spec)  # what could not be exported need not be trained
+    if options.device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would show in the blur
     for module in method.modules.values():
         module.to(options.device)
     state = loop.State(method)
@@ -256,11 +258,16 @@ def _learn(
         events.on_note(f"going on from step {state.step} of {state.total()}")
     config = method.config
     patches = Patches(train, options.seed, config.batch, method.patch, method.multiple_of, config.flips, options.device)
+    if patches.patch * train.scale < method.least_patch:
+        raise DataError(
+            f"{options.method} learns from patches of at least {method.least_patch} HR px; the smallest image allows "
+            f"{patches.patch * train.scale}: leave it out"
+        )
     held_out = HeldOut(held, border, method.multiple_of, options.device)
-    scores = {name: held_out.psnr(model.degrader.to(options.device).degrade) for name, model in beside.items()}
+    scores = {name: held_out.psnr(by_degrader(model.degrader.to(options.device))) for name, model in beside.items()}
     for model in beside.values():
         model.degrader.cpu()
-    scores["bicubic"] = held_out.psnr(lambda hr, seed: bicubic(hr, train.scale))
+    scores["bicubic"] = held_out.psnr(lambda part: bicubic(part.hr[None], train.scale))
 
     def picture(degrader: Degrader, name: str) -> None:
         rows = previews.rows(lambda hr, _: degrader.degrade(hr[None].to(options.device), 0)[0].cpu(), held, 2)
@@ -288,8 +295,7 @@ def _linear(train: PairSet) -> checkpoint.Checkpoint:
     from degsynth.methods import linear
 
     method = linear.Method(linear.Config(), train.scale, train.channels)
-    some = sorted({index * len(train) // LINEAR_PAIRS for index in range(LINEAR_PAIRS)})
-    method.prepare(train.subset(some))
+    method.prepare(train.subset(train.spread(START_PAIRS)))
     return exporting.as_checkpoint(method.degrader(), exporting.spec_of("linear", method, train, {}, None))
 
 

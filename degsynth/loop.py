@@ -2,7 +2,7 @@
 
 A batch depends on the seed and the step alone, and a snapshot holds all that training changes; so a fit that was
 interrupted and resumed ends in the same weights as one that was not, on one machine, where a number of steps is its
-budget.
+budget. (On a GPU some sums are made in any order: there it ends close by.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from degsynth.config import Training
 from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
 from degsynth.errors import FitError, FitStoppedError
-from degsynth.evaluation.held_out import HeldOut
+from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.methods import Learned
 from degsynth.run_folder import RunFolder
 
@@ -207,7 +207,7 @@ def train(
                 row: dict[str, Any] = {"step": state.step, "seconds": round(state.seconds, 3), **means}
                 row["learning_rate"] = rate(state.config, state.step, now)
                 if passed(VALIDATIONS):
-                    score = held_out.psnr(state.degrader().degrade)
+                    score = held_out.psnr(by_degrader(state.degrader()))
                     state.keep_if_best(score)
                     row["held_out_psnr_y"] = {"model": score, **beside}
                     terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())

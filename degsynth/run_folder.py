@@ -84,7 +84,7 @@ class RunFolder:
         """A snapshot, by default the newest; ConfigError names those there are."""
         steps = self.steps()
         if not steps:
-            raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; fit it anew")
+            raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; remove it and fit anew")
         if step is not None and step not in steps:
             raise ConfigError(f"{self.out} has no snapshot of step {step}; there are {', '.join(map(str, steps))}")
         path = self._snapshot(steps[-1] if step is None else step)

@@ -227,3 +227,15 @@ def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_
     fit.run(linear, SMALL, tmp_path / "linear")
     with pytest.raises(ConfigError, match="no snapshot"):
         fit.run(linear, SMALL, tmp_path / "linear", resume=True)
+
+
+def test_dml_points_out_another_level_too(folders: dict[str, str], tmp_path: Path) -> None:
+    for path in Path(folders["lr"]).iterdir():
+        cv2.imwrite(str(path), (0.9 * cv2.imread(str(path))).round().astype(np.uint8))
+    warnings: list[str] = []
+    values = {"steps": 3, "width": 4, "batch": 1, "kernel_size": 8}
+    fit.run(
+        fit.FitOptions(**{**folders, "method": "dml"}), values, tmp_path / "run",
+        fit.Events(on_warning=warnings.append),
+    )  # fmt: skip
+    assert any("gain 0.9" in text and "dml holds the level" in text for text in warnings)

@@ -66,6 +66,7 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
     """Panels: the effective kernel, and what `report.anatomy` finds."""
     from degsynth import previews, report
     from degsynth.data import images
+    from degsynth.errors import DataError
     from degsynth.evaluation.effective_kernel import texture
     from degsynth.render import check_channels
 
@@ -75,6 +76,8 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
     else:
         hr = images.to_tensor(images.read(image).pixels, spec.data_range)
         check_channels(loaded, hr.shape[0])
+        if min(hr.shape[1:]) < spec.multiple_of:
+            raise DataError(f"{image} is too small to draw weight maps of: at least {spec.multiple_of} px a side")
     return [
         [report.Panel("effective kernel", previews.measured_kernel(loaded)), report.Panel("HR", hr)],
         *report.anatomy(loaded.degrader, hr),

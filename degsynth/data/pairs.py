@@ -130,6 +130,10 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def spread(self, count: int) -> list[int]:
+        """At most ``count`` indices, evenly spread: folders are often sorted by camera or scene."""
+        return sorted({number * len(self) // count for number in range(count)})
+
     def subset(self, indices: Sequence[int]) -> PairSet:
         """Some of the pairs; the decoded images are shared."""
         other = PairSet([self.pairs[i] for i in indices], self.scale, self.channels, self.data_range, self.register)

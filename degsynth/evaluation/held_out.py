@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,27 +18,52 @@ LARGEST_SIDE = 512
 """Of the middle that is looked at, LR px."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """The middle of a held-out pair."""
+
+    hr: Tensor
+    """(C, s·h, s·w), on the device."""
+    lr: Tensor
+    """(C, h, w), likewise."""
+    origin: tuple[int, int]
+    """Where it begins in the whole image, LR px."""
+    frame: tuple[int, int]
+    """Height and width of the whole image, LR px: a model that blurs by place must know."""
+
+
+def by_degrader(degrader: Any) -> Callable[[Part], Tensor]:
+    """What a degrader makes of a part, as it would in the whole image: (1, C, h, w)."""
+
+    def degrade(part: Part) -> Tensor:
+        (y, x), (channels, height, width), device = part.origin, part.lr.shape, part.hr.device
+        code = degrader.draw(0, *part.frame).to(device)
+        made: Tensor = degrader(part.hr[None], code, degrader.field(0, y, x, height, width, channels).to(device))
+        return made
+
+    return degrade
+
+
 class HeldOut:
     """The middles of at most 16 held-out pairs, kept in memory, on a device."""
 
     def __init__(self, pairs: PairSet, border: int, grid: int, device: str = "cpu") -> None:
         """Cut at multiples of ``grid`` HR px; ``border`` LR px are left out of the score at each edge."""
-        self.border, self.scale = border, pairs.scale
+        self.border = border
         step = max(1, grid // pairs.scale)
-        chosen = sorted({index * len(pairs) // MOST_PAIRS for index in range(MOST_PAIRS)})
-        self.parts: list[tuple[Tensor, Tensor]] = []
-        for index in chosen:
+        self.parts: list[Part] = []
+        for index in pairs.spread(MOST_PAIRS):
             height, width = pairs.size(index)
             side = min(LARGEST_SIDE, height, width)
             y, x = ((length - side) // 2 // step * step for length in (height, width))
             hr, lr = pairs.window(index, y, x, side)
-            self.parts.append((hr.to(device), lr.to(device)))
+            self.parts.append(Part(hr.to(device), lr.to(device), (y, x), (height, width)))
 
-    def psnr(self, degrade: Callable[[Tensor, int], Tensor]) -> float:
-        """Mean luma PSNR (dB) of ``degrade(hr (1, C, H, W), seed)`` against the real LR."""
+    def psnr(self, degrade: Callable[[Part], Tensor]) -> float:
+        """Mean luma PSNR (dB) of what ``degrade`` makes of the parts, against the real LR."""
+        scores = []
         with torch.inference_mode():
-            scores = [
-                psnr(*(inside(luma(image), self.border) for image in (degrade(hr[None], seed).clamp(0.0, 1.0)[0], lr)))
-                for seed, (hr, lr) in enumerate(self.parts)
-            ]
+            for part in self.parts:
+                made = degrade(part)[0].clamp(0.0, 1.0)
+                scores.append(psnr(*(inside(luma(image), self.border) for image in (made, part.lr))))
         return sum(scores) / len(scores)

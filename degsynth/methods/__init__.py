@@ -60,6 +60,8 @@ class Learned(Method, Protocol):
     """Their learning rates are the highest; the loop lowers them by the schedule."""
     patch: int
     """Side of a training patch, HR px."""
+    least_patch: int
+    """What a patch must not be smaller than, HR px, where images are small."""
     multiple_of: int
     """Patches begin at multiples of it, HR px."""
 

@@ -1,10 +1,10 @@
 """dml: basis kernels, and a network that mixes them anew for every pixel (Degradation Model Learning). Paired.
 
-Paper 3.2, Eqs. 1-4. The kernel of LR pixel (i, j) is a weighted sum of M basis kernels, ``k_ij = Σ_m C_ij(m) φ_m``;
-the weights C come from a U-Net that looks at luma; the LR pixel is the inner product of k_ij with the HR pixels around
-it. Basis and network are trained together. Since the sum is linear, no kernel is ever assembled: one convolution gives
-the M responses ``φ_m ⋆ hr``, which are then weighted. (Weighting first and convolving after is another model.) Weights
-found on luma are applied to every channel, so colours keep their balance.
+Paper 3.1 and 3.2, Eqs. 2-4. The kernel of LR pixel (i, j) is a weighted sum of M basis kernels, ``k_ij = Σ_m C_ij(m)
+φ_m``; the weights C come from a U-Net that looks at luma; the LR pixel is the inner product of k_ij with the HR pixels
+around it. Basis and network are trained together. Since the sum is linear, no kernel is ever assembled: one convolution
+gives the M responses ``φ_m ⋆ hr``, which are then weighted. (Weighting first and convolving after is another model.)
+Weights found on luma are applied to every channel, so colours keep their balance.
 
 How the level is held. Nothing in the paper keeps ``Σ k_ij`` at 1. Dividing by it works until it comes near 0. Here what
 a pixel's kernel lacks is put on one more kernel k̄ of sum 1, the base. With ``S_m = Σ φ_m``::
@@ -24,17 +24,18 @@ Presets. ``paper`` is what was published: M = 8, 15×15 taps at HR resolution, r
 (3×3 convolutions of 32 channels, one pooling, 7×7 at the end: 105 320 parameters). Where paper and code differ: Xavier
 initialisation and flips as in the paper (code: He, and rotations besides), basis normalised to sum 1 as in the paper,
 then scaled by 2/M, since weights start at sigmoid(0) = 1/2 and the picture would otherwise start M/2 times too bright
-(code: 4/M). Luma is full range (code: 16…235). The paper compares on the HR grid, to which its LR is interpolated; that
-is scale 1 here. At scale 2 to 4 the blurred HR image is decimated at the centred phase (the mean of the two middle
-pixels a side at even scales) and compared with the native LR. The level is free in training, as published, and held in
-the exported file, with a single pixel as k̄.
+(code: 4/M); 100 000 steps as in the paper (code: 60 epochs). Luma is full range (code: 16…235), and the network sees it
+less 0.5. The weights that were best on held-out pairs are exported, not the last. The AWGN of σ 5 that the paper adds
+to its LR is for `apply --awgn 5`. The paper compares on the HR grid, to which its LR is interpolated; that is scale 1
+here. At scale 2 to 4 the blurred HR image is decimated at the centred phase (the mean of the two middle pixels a side at
+even scales) and compared with the native LR. The level is free in training, as published, and held in the exported
+file, with a single pixel as k̄.
 
 ``default`` starts from `linear`, predicts weights on the LR grid, convolves at the native stride and holds the level.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -62,8 +63,8 @@ FIRST_WEIGHTS = 1e-2
 """Standard deviation of the last layer at a linear start: all weights begin nearly equal."""
 MOVER_SIGMA_PX = 1.7
 """Width of the kernels that take first moments off the basis."""
-START_PAIRS = 64
-"""So many pairs determine the linear start; more would not change it."""
+MIRROR_SHIFT_PX = 0.3
+"""A remainder is turned about the pixel's centre; a base that sits further away than this is not turned with it."""
 
 
 class Config(Training):
@@ -71,8 +72,8 @@ class Config(Training):
 
     basis_kernels: int = Field(default=8, ge=1, le=64)
     """Number of basis kernels, M."""
-    kernel_size: int | None = Field(default=None, ge=1, le=63)
-    """Taps per side, even at even strides, odd at odd ones; unset: 20 or 21."""
+    kernel_size: int | None = Field(default=None, ge=2, le=63)
+    """Taps per side: even at even scales, odd at odd ones and with grid=hr; unset: 20 or 21."""
     weights: Literal["sigmoid", "softmax"] = "sigmoid"
     """What bounds a pixel's weights: each by itself in 0 … 1 (paper), or their sum held at 1 (ours)."""
     grid: Literal["lr", "hr"] = "lr"
@@ -80,14 +81,17 @@ class Config(Training):
     start: Literal["linear", "random"] = "linear"
     """Where training begins: at the one kernel that `linear` finds, or anywhere (paper)."""
     level: Literal["held", "learned"] = "held"
-    """Whether kernels sum to 1 while training; in the exported file they always do."""
+    """Whether kernels sum to 1 while training; in the exported file they always do. ``learned`` goes with start=random
+    and centred=false."""
     centred: bool = True
-    """Whether all kernels have the centroid of the base, so that no pixel is moved; else it is learned (paper)."""
+    """Whether all kernels have the centroid of the base, so that no pixel moves against another; else it is learned
+    (paper)."""
     coordinates: bool = False
     """Whether the network knows where in the image it is: for lenses whose blur grows towards the corners."""
     mirror: bool = True
-    """Whether what the base leaves to be explained is learnt from mirrored and turned patches, too (not where there are
-    coordinates). Unlike `flips` it leaves the base, and with it a lopsided lens, as it is."""
+    """Whether what the base leaves to be explained is learnt from mirrored and turned patches, too. Unlike `flips` it
+    leaves the base, and with it a lopsided lens, as it is. Not done with coordinates, nor where the base is shifted by
+    more than 0.3 HR px: its remainder would be turned about another point than the base's."""
     network: Literal["pyramid", "paper"] = "pyramid"
     """The weight network: three levels, narrow at the top (ours), or the authors' U-Net."""
     width: int = Field(default=16, ge=1)
@@ -216,15 +220,23 @@ class Method:
         self.kernel_size = config.kernel_size or (20 if self.stride % 2 == 0 else 21)
         try:
             self.half_width = half_width(self.kernel_size, self.stride)
-        except ValueError as error:
-            raise ConfigError(f"method dml: kernel_size: {error}") from None
+        except ValueError:
+            parity = "even" if self.stride % 2 == 0 else "odd"
+            raise ConfigError(
+                f"method dml: kernel_size (={self.kernel_size}): with grid={config.grid} at scale {scale} it must be "
+                f"{parity} and at least {self.stride}"
+            ) from None
         if config.start == "linear" and self.stride != scale:
-            raise ConfigError("method dml: start=linear needs grid=lr, where the kernel of `linear` is applied")
+            raise ConfigError("method dml: start=linear needs grid=lr; give grid=lr, or start=random")
+        if config.level == "learned" and (config.start == "linear" or config.centred):
+            raise ConfigError("method dml: level=learned goes with start=random and centred=false")
+        if config.weights == "softmax" and config.basis_kernels == 1:
+            raise ConfigError("method dml: with softmax a single basis kernel has weight 1 everywhere; give at least 2")
         if config.coordinates and config.flips:
             raise ConfigError(
                 "method dml: flips move a pixel elsewhere in the image; with coordinates=true they must be off"
             )
-        # The network works at the pixels where kernels are applied; ours at half of them at stride 1, for speed.
+        # The network works at the pixels where kernels are applied; ours at every other one at stride 1, for speed.
         self.reduction = self.stride if config.network == "paper" else max(2, self.stride)
         self.network = self._network()
         self.multiple_of = math.lcm(self.network.multiple_of * self.reduction, scale)
@@ -234,8 +246,9 @@ class Method:
         if self.patch % self.multiple_of:
             raise ConfigError(f"method dml: patch (={self.patch}) must be a multiple of {self.multiple_of} HR px")
         self.border = math.ceil(self.half_width / scale)
-        if self.patch <= 4 * self.border * scale:
-            raise ConfigError(f"method dml: patch (={self.patch}) must exceed {4 * self.border * scale} HR px")
+        self.least_patch = 4 * self.border * scale + 1
+        if self.patch < self.least_patch:
+            raise ConfigError(f"method dml: patch (={self.patch}) must be at least {self.least_patch} HR px")
         self.optics = BasisOptics(
             self.network,
             self._first_basis(),
@@ -244,6 +257,8 @@ class Method:
             self.reduction,
             config,
         )
+        self.mirrors = False
+        self.level_changed = ""
         self.modules: dict[str, nn.Module] = {"optics": self.optics}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "adam": torch.optim.Adam(
@@ -284,15 +299,18 @@ class Method:
         """Solve for the one kernel that training starts from, if it does."""
         if self.config.start == "linear":
             first = linear.Method(linear.Config(kernel_size=self.kernel_size), self.scale, self.channels)
-            first.prepare(itertools.islice(images, START_PAIRS))
+            first.prepare(images)
             self.optics.base.copy_(first.solutions[0].kernel)
+            self.level_changed = linear.level_changed(first.free[0])
+        shift = math.hypot(*centroid(self.optics.base))
+        self.mirrors = self.config.mirror and not self.config.coordinates and shift <= MIRROR_SHIFT_PX
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Eq. 4 on one batch of luma patches, borders that see padding left out."""
         hr, lr = luma(batch["hr"]), luma(batch["lr"])
         code, field = self._place(batch) if self.config.coordinates else (lr.new_zeros(len(lr), 0), lr)
         kernels = self.optics.kernels() if self.config.level == "held" else self.optics.free_kernels()
-        if self.config.mirror and not self.config.coordinates:
+        if self.mirrors:
             # lr − k̄ ⋆ hr is what the basis must explain. A mirrored scene has a mirrored remainder (what a camera makes
             # of an edge it makes of its mirror image), though no mirrored k̄: so the remainder is taken first.
             lr = lr - self.optics.mix(hr, lr.new_zeros(len(lr), 0, 1, 1), kernels[:1])
@@ -339,5 +357,7 @@ class Method:
         }
 
     def warnings(self) -> list[str]:
-        """None of its own."""
-        return []
+        """A change of level, which no kernel of sum 1 can follow."""
+        if not self.level_changed:
+            return []
+        return [f"{self.level_changed}; dml holds the level: adapt LR first, or see what linear makes of it"]

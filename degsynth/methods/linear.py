@@ -92,6 +92,14 @@ class LinearOptics(nn.Module):
         raise ValueError("linear has no hardware factor")
 
 
+def level_changed(free: Solution) -> str:
+    """What a user should be told of a solution with free gain and offset; empty where the level is kept."""
+    change = MID_GRAY * (free.gain - 1.0) + free.offset
+    if abs(free.gain - 1.0) <= GAIN_WARNING and abs(change) <= LEVEL_WARNING:
+        return ""
+    return f"LR has another level than HR: gain {free.gain:.3f}, offset {free.offset:+.3f}"
+
+
 class Method:
     """`degsynth.methods.Method` for linear."""
 
@@ -184,10 +192,9 @@ class Method:
         level_held = self.config.gain == "one" and self.config.offset == "zero"
         for solution, free in zip(self.solutions, self.free, strict=True):
             y, x = centroid(solution.kernel)
-            change = MID_GRAY * (free.gain - 1.0) + free.offset
-            if level_held and (abs(free.gain - 1.0) > GAIN_WARNING or abs(change) > LEVEL_WARNING):
+            if level_held and level_changed(free):
                 found.append(
-                    f"LR has another level than HR: gain {free.gain:.3f}, offset {free.offset:+.3f}; "
+                    f"{level_changed(free)}; "
                     "--set gain=apply --set offset=apply reproduces that, =drop takes it out of the kernel only"
                 )
             elif math.hypot(y, x) > CENTROID_WARNING_PX:

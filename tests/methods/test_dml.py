@@ -40,7 +40,7 @@ def shaken(method: dml.Method, seed: int = 1) -> dml.Method:
 
 
 def assembled(optics: dml.BasisOptics, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-    """The slow obvious twin: a kernel for every pixel, then an inner product with what it covers (Eqs. 1 and 2)."""
+    """The slow obvious twin: a kernel for every pixel, then an inner product with what it covers (Eqs. 2 and 3)."""
     kernels, weights = optics.kernels().double(), optics.weight_maps(hr, code, field).double()
     size, stride = kernels.shape[-1], optics.stride
     pad = (size - stride) // 2
@@ -136,10 +136,12 @@ def test_paper_preset_is_the_papers() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"kernel_size": 9}, "cannot be centred"),
+        ({"kernel_size": 9}, "it must be even"),
         ({"patch": 100}, "multiple of 16"),
-        ({"patch": 32}, "must exceed"),
+        ({"patch": 32}, "must be at least"),
         ({"grid": "hr"}, "start=linear needs grid=lr"),
+        ({"level": "learned"}, "goes with start=random"),
+        ({"weights": "softmax", "basis_kernels": 1}, "at least 2"),
         ({"coordinates": True, "flips": True}, "flips"),
     ],
 )
@@ -257,13 +259,39 @@ def test_a_world_of_edges_and_texture() -> None:
             assert similarity(found, SOFT if rough[row, column] else SHARP) > 0.95
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"network": "paper"},
+        {"coordinates": True},
+        {"grid": "hr", "start": "random", "coordinates": True},
+        {"grid": "hr", "start": "random", "network": "paper", "weights": "softmax"},
+        {"basis_kernels": 1},
+    ],
+)
+def test_tiles_equal_the_whole(scale: int, values: dict[str, Any], tmp_path: Path) -> None:
+    """Reach, pooling grid and places, for every shape that the options can give."""
+    taps = 7 if scale % 2 or values.get("grid") == "hr" else 8
+    method = shaken(made(scale, kernel_size=taps, **values))
+    facts = {**method.spec(), "phase": [(0.0, 0.0)]}
+    spec = checkpoint.Spec(degsynth_version="test", method="dml", scale=scale, halo=facts["clean_halo"], **facts)
+    checkpoint.save(method.degrader(), spec, tmp_path / "m.pt")
+    results = list(selftest.tiles_equal_whole(checkpoint.load(tmp_path / "m.pt")))
+    assert all(result.passed for result in results), results
+
+
 def test_mirrored_patches_leave_a_lopsided_lens_alone(photographs: list[Tensor]) -> None:
-    """With joint flips of HR and LR the kernel would have to become symmetric; here it keeps its shift."""
-    truth = gaussian(12, 1.2, 1.2, shift=(0.4, -0.3))
+    """With joint flips of HR and LR the kernel would have to become symmetric; here it stays what it is."""
+    truth = gaussian(12, 1.2, 1.2, shift=(0.2, -0.1))
     world = [(hr, blur_decimate(hr[None], truth[None].float(), 2)[0]) for hr in gray(photographs)]
     method = learn(made(2, 1, kernel_size=12, width=4, learning_rate=2e-3), world, 40, 48)
     assert psnr(method, world) > 60
-    assert centroid(method.optics.base) == pytest.approx((0.4, -0.3), abs=0.02)
+    assert method.mirrors
+    assert centroid(method.optics.base) == pytest.approx((0.2, -0.1), abs=0.02)
+    far = gaussian(12, 1.2, 1.2, shift=(0.4, -0.3))
+    method.prepare([(hr, blur_decimate(hr[None], far[None].float(), 2)[0]) for hr in gray(photographs)])
+    assert not method.mirrors
 
 
 def test_the_paper_preset_trains_and_exports(pair_folders: Any, tmp_path: Path) -> None:
