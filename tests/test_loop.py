@@ -220,5 +220,5 @@ def test_a_model_that_blurs_by_place_is_scored_where_it_is(tmp_path: Path) -> No
         save_png(tmp_path / f"HR/{number}.png", hr, np.uint16)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
     whole = pairing.PairSet(pairing.match(tmp_path / "HR", tmp_path / "LR")[0], 2, 1)
-    assert HeldOut(whole, 8, 8).psnr(by_degrader(degrader)) > 60
-    assert HeldOut(whole, 8, 8).psnr(lambda part: degrader.degrade(part.hr[None], 0)) < 50
+    assert HeldOut(whole, 8, 8).psnr(by_degrader(degrader)) > 90
+    assert HeldOut(whole, 8, 8).psnr(lambda part: degrader.degrade(part.hr[None], 0)) < 85

@@ -27,8 +27,8 @@ then scaled by 2/M, since weights start at sigmoid(0) = 1/2 and the picture woul
 (code: 4/M); 100 000 steps as in the paper (code: 60 epochs). Luma is full range (code: 16…235), and the network sees it
 less 0.5. The weights that were best on held-out pairs are exported, not the last. The AWGN of σ 5 that the paper adds
 to its LR is for `apply --awgn 5`. The paper compares on the HR grid, to which its LR is interpolated; that is scale 1
-here. At scale 2 to 4 the blurred HR image is decimated at the centred phase (the mean of the two middle pixels a side at
-even scales) and compared with the native LR. The level is free in training, as published, and held in the exported
+here. At scale 2 to 4 the blurred HR image is decimated at the centred phase (the mean of the two middle pixels a side
+at even scales) and compared with the native LR. The level is free in training, as published, and held in the exported
 file, with a single pixel as k̄.
 
 ``default`` starts from `linear`, predicts weights on the LR grid, convolves at the native stride and holds the level.
