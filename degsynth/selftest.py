@@ -185,7 +185,7 @@ def threads_do_not_meet(model: Checkpoint) -> Iterator[Result]:
 def _clean(model: Checkpoint, hr: Tensor, seed: int) -> Tensor:
     size = (hr.shape[1] // model.spec.scale, hr.shape[2] // model.spec.scale)
     field = model.degrader.field(seed, 0, 0, *size, hr.shape[0])
-    cleaned: Tensor = model.degrader.clean(hr[None], model.degrader.draw(seed), field).clamp(0.0, 1.0)
+    cleaned: Tensor = model.degrader.clean(hr[None], model.degrader.draw(seed, *size), field).clamp(0.0, 1.0)
     return cleaned
 
 

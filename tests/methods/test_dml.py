@@ -281,6 +281,16 @@ def test_tiles_equal_the_whole(scale: int, values: dict[str, Any], tmp_path: Pat
     assert all(result.passed for result in results), results
 
 
+def test_a_model_that_knows_the_place_gives_all_known_answers(tmp_path: Path) -> None:
+    """But for the phase, which nobody has measured here."""
+    method = shaken(made(2, kernel_size=8, coordinates=True))
+    facts = {**method.spec(), "phase": [(0.0, 0.0)]}
+    spec = checkpoint.Spec(degsynth_version="test", method="dml", scale=2, halo=facts["clean_halo"], **facts)
+    checkpoint.save(method.degrader(), spec, tmp_path / "m.pt")
+    failed = [result for result in selftest.run(checkpoint.load(tmp_path / "m.pt")) if not result.passed]
+    assert {result.name for result in failed} <= {"kernel at the declared phase"}, failed
+
+
 def test_mirrored_patches_leave_a_lopsided_lens_alone(photographs: list[Tensor]) -> None:
     """With joint flips of HR and LR the kernel would have to become symmetric; here it stays what it is."""
     truth = gaussian(12, 1.2, 1.2, shift=(0.2, -0.1))
