@@ -25,7 +25,7 @@ class Training(Strict):
 
     steps: int = Field(default=10_000, ge=1)
     """Batches to learn from."""
-    minutes: float | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Stop after so many minutes where the steps take longer; the learning rate falls with whichever is nearer its end.
     Such a fit cannot be repeated exactly."""
     batch: int = Field(default=8, ge=1)

@@ -30,7 +30,7 @@ from degsynth.data.pair_check import PairCheck
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
-from degsynth.errors import ConfigError, DataError, OutputError
+from degsynth.errors import ConfigError, DataError, FitError, OutputError
 from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
@@ -127,7 +127,8 @@ def run(
         events.on_warning,
     )
     tables = _tables(options, config, pairs)
-    snapshot = _resumed(folder, tables) if resume else None
+    fingerprint = pairs.fingerprint()
+    snapshot = _resumed(folder, tables, fingerprint) if resume else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
         method = module.Method(config, pairs.scale, pairs.channels)
@@ -141,16 +142,18 @@ def run(
     method.prepare(train.subset(train.spread(START_PAIRS)) if isinstance(method, methods.Learned) else train)
     seconds["prepare"] = clock.lap()
 
+    if snapshot is None:
+        folder.make()
     try:
-        if snapshot is None:
-            folder.make()
         folder.describe(tables)
-        fingerprint = pairs.fingerprint()
         spec = exporting.spec_of(options.method, method, pairs, config.model_dump(mode="json"), fingerprint)
         beside: dict[str, checkpoint.Checkpoint] = {}
         trained: dict[str, Any] = {}
         if isinstance(method, methods.Learned):
-            beside["linear"] = _linear(train)
+            try:
+                beside["linear"] = _linear(train)
+            except FitError as error:  # a learned method may do with less
+                events.on_warning(f"no figure of linear to compare with: {error}")
             trained = _learn(method, options, spec, train, held, border, beside, folder, snapshot, events)
             seconds["train"] = trained["seconds"]
             clock.lap()
@@ -250,8 +253,6 @@ def _learn(
     state = loop.State(method)
     facts = {"spec": spec.model_dump_json(), "channels": train.channels}
     if snapshot is not None:
-        if checkpoint.parse_spec(snapshot["spec"], folder.out).data_fingerprint != spec.data_fingerprint:
-            raise ConfigError(f"the pairs are not those that {folder.out} was begun with; fit them anew")
         state.restore(snapshot)
         folder.forget_after(state.step)
         folder.reopen()
@@ -332,8 +333,8 @@ def _tables(options: FitOptions, config: Strict, pairs: PairSet) -> dict[str, di
     }
 
 
-def _resumed(folder: RunFolder, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest snapshot of a run that was begun with the same options; ConfigError names one that differs."""
+def _resumed(folder: RunFolder, tables: Mapping[str, Mapping[str, Any]], fingerprint: str) -> dict[str, Any]:
+    """The newest snapshot of a run that was begun with the same options and pairs; ConfigError names what differs."""
     before = folder.description()
     for table, now in tables.items():
         for key in now.keys() | before.get(table, {}).keys():
@@ -343,7 +344,10 @@ def _resumed(folder: RunFolder, tables: Mapping[str, Mapping[str, Any]]) -> dict
                     f"{folder.out} was begun with {key} = {was!r}, not {wanted!r}; --resume goes on with what was "
                     "begun, only its budget and device may change"
                 )
-    return folder.load_snapshot()
+    contents = folder.load_snapshot()
+    if checkpoint.parse_spec(contents["spec"], folder.out).data_fingerprint != fingerprint:
+        raise ConfigError(f"the pairs are not those that {folder.out} was begun with; fit them anew")
+    return contents
 
 
 def _shift_warning(pairs: PairSet, registered: bool) -> list[str]:

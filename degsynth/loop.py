@@ -50,6 +50,7 @@ class State:
         self.seconds = 0.0
         self.average = copy.deepcopy(method.modules["optics"]) if method.config.average else None
         self.best_psnr, self.best_step = -math.inf, 0
+        self.scored_step = -1
         self.best: dict[str, Tensor] = {}
 
     def progress(self) -> float:
@@ -91,8 +92,18 @@ class State:
         made.optics = self.learnt()
         return made
 
+    def check(self) -> None:
+        """FitError where a weight is not finite: a finite loss can have a gradient that is none."""
+        for name, module in self.method.modules.items():
+            for parameter in module.parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise FitError(
+                        f"step {self.step}: weights of '{name}' are not finite any more; lower --set learning_rate="
+                    )
+
     def keep_if_best(self, score: float) -> None:
         """Remember the weights where no earlier ones scored as high."""
+        self.scored_step = self.step
         if score > self.best_psnr:
             self.best_psnr, self.best_step = score, self.step
             self.best = {name: value.detach().cpu().clone() for name, value in self.learnt().state_dict().items()}
@@ -107,6 +118,7 @@ class State:
             "average": None if self.average is None else self.average.state_dict(),
             "best_psnr": self.best_psnr,
             "best_step": self.best_step,
+            "scored_step": self.scored_step,
             "best": self.best,
         }
 
@@ -120,6 +132,7 @@ class State:
         if self.average is not None:
             self.average.load_state_dict(contents["average"])
         self.best_psnr, self.best_step, self.best = contents["best_psnr"], contents["best_step"], contents["best"]
+        self.scored_step = contents["scored_step"]
 
 
 def _part(progress: float, parts: int) -> int:
@@ -181,6 +194,7 @@ def train(
     """
 
     def snapshot() -> None:
+        state.check()
         folder.save_snapshot(state.step, {**state.contents(), **facts})
 
     losses = _Losses()
@@ -207,6 +221,7 @@ def train(
                 row: dict[str, Any] = {"step": state.step, "seconds": round(state.seconds, 3), **means}
                 row["learning_rate"] = rate(state.config, state.step, now)
                 if passed(VALIDATIONS):
+                    state.check()
                     score = held_out.psnr(by_degrader(state.degrader()))
                     state.keep_if_best(score)
                     row["held_out_psnr_y"] = {"model": score, **beside}
@@ -221,3 +236,5 @@ def train(
                 losses.check()
                 snapshot()
                 raise FitStoppedError(f"stopped after step {state.step}; --resume goes on from there")
+    if state.scored_step != state.step:  # resumed with a budget that was used up already
+        state.keep_if_best(held_out.psnr(by_degrader(state.degrader())))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ class RunFolder:
     def make(self) -> None:
         """Make the folder; ConfigError where that cannot be done."""
         try:
-            self.previews.mkdir(parents=True)
+            self.out.mkdir(parents=True)  # and not if it is there: another fit may have been faster
+            self.previews.mkdir()
         except OSError as error:
             raise ConfigError(f"--out {self.out}: cannot be made: {error.strerror}") from None
 
@@ -59,14 +62,14 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Take rows of later steps out of the log: they will be written again."""
+        """Take what will be written again out of the log: rows of later steps or an export, or cut short by a crash."""
         if self._log.is_file():
             lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_atomic(self._log, "".join(line for line in lines if json.loads(line)["step"] <= step))
+            write_atomic(self._log, "".join(line for line in lines if _stays(line, step)))
 
     def steps(self) -> list[int]:
         """Steps of which there is a snapshot."""
-        return sorted(int(path.stem.removeprefix("step_")) for path in self.snapshots.glob("step_*.pt"))
+        return sorted(int(path.stem.removeprefix("step_")) for path in self.snapshots.glob("step_[0-9]*.pt"))
 
     def _snapshot(self, step: int) -> Path:
         return self.snapshots / f"step_{step:07d}.pt"
@@ -89,12 +92,13 @@ class RunFolder:
             raise ConfigError(f"{self.out} has no snapshot of step {step}; there are {', '.join(map(str, steps))}")
         path = self._snapshot(steps[-1] if step is None else step)
         try:
+            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+                if archive.testzip():
+                    raise ValueError("a checksum does not match")
             contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0][:100]
-            raise ConfigError(
-                f"snapshot {path} cannot be read ({reason}); remove it to go on from the one before"
-            ) from None
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:100]
+            raise ConfigError(f"snapshot {path} cannot be read ({reason}); remove it, there may be others") from None
         return contents
 
     def record(self) -> dict[str, Any] | None:
@@ -111,3 +115,11 @@ class RunFolder:
     def reopen(self) -> None:
         """Take the mark away: training goes on."""
         self._record.unlink(missing_ok=True)
+
+
+def _stays(line: str, step: int) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return "exported" not in row and bool(row["step"] <= step)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
+from degsynth.errors import DegsynthError
+
 LOG_INTERVAL_S = 10.0
 
 
@@ -83,7 +85,7 @@ class Progress:
             if came:
                 self._close()
                 failure = sys.exc_info()[1]
-                if failure is not None:
+                if isinstance(failure, DegsynthError):
                     self.note(f"degsynth: {failure}")
                 signal.raise_signal(came[0])
 

@@ -30,7 +30,7 @@ def command(
     data_range: options.DataRange = None,
     steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
-    device: options.Device = "auto",
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:N]; unset: auto, or a run's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Every random number follows from it; unset: 0.")] = None,
 ) -> None:
@@ -64,15 +64,24 @@ def command(
         "data_range": options.data_range(data_range),
         "register_pairs": register,
         "bad_pairs": bad_pairs,
-        "device": options.pick_device(device),
+        "device": device,
     }
     values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}
+    values["device"] = options.pick_device(str(values.get("device", "auto")))
+    before = tables.get("fit", {}).get("preset", "default")
+    if preset is not None and tables.get("method") and preset != before:
+        raise ConfigError(
+            f"--preset {preset}: the configuration has preset {before} written out in full; leave one out"
+        )
     for name in ("method", "hr", "lr"):
         if name not in values:
             raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
     chosen = configuration.build(fit.FitOptions, values, "fit")
     budget = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
-    method_values = {**tables.get("method", {}), **configuration.parse_assignments(assignments or []), **budget}
+    written = dict(tables.get("method", {}))
+    if resume and steps is not None and minutes is None:
+        written.pop("minutes", None)  # a new budget of steps takes the place of minutes that are used up
+    method_values = {**written, **configuration.parse_assignments(assignments or []), **budget}
     with console.Progress() as progress:
         events = fit.Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         record = fit.run(chosen, method_values, out, events, resume)

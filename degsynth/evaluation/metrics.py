@@ -20,6 +20,8 @@ HIGHEST_PSNR = 100.0
 def psnr(image: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of two images in [0, 1]; 100 dB at most, so that equal images have a mean."""
     error = float(torch.mean((image.double() - truth.double()) ** 2))
+    if math.isnan(error):
+        return math.nan
     return min(-10.0 * math.log10(error), HIGHEST_PSNR) if error > 0 else HIGHEST_PSNR
 
 
