@@ -60,7 +60,7 @@ class FitOptions(Strict):
     scale: int | None = Field(default=None, ge=1)
     """HR size / LR size; unset: inferred from the pairs."""
     seed: int = 0
-    """Decides which pairs are held out, and every random number of training."""
+    """Decides which pairs are held out, where weights begin, and which patches are seen."""
     data_range: tuple[float, float] | Literal["dtype"] | None = None
     """Black and white of 16-bit and float files; ``dtype``: the type's own; unset: found."""
     register_pairs: Literal["none", "shift"] = "none"

@@ -32,7 +32,7 @@ def command(
     minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:N]; unset: auto, or a run's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Every random number follows from it; unset: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides held-out pairs, first weights, patches; unset: 0.")] = None,
 ) -> None:
     """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
 
