@@ -1,7 +1,7 @@
 """The one fit: pairs on the disk in, a run directory with a verified checkpoint out.
 
-Everything that can be wrong with the input is found before the run directory is made. What the method is, the fit does
-not know: it hands it images, runs `degsynth.loop` where it learns by steps, and takes a degrader
+What the check of the pairs can find is found before the run directory is made. What the method is, the fit does not
+know: it hands it images, runs `degsynth.loop` where it learns by steps, and takes a degrader
 (`degsynth.methods.Method`).
 """
 

@@ -48,8 +48,7 @@ def command(
         rows = _rows(loaded, image)
         title = f"{loaded.spec.method}, scale {loaded.spec.scale}: {loaded.path.name}"
         if picture is not None:
-            with picture.open("wb") as file:
-                report.sheet(file, rows, title)
+            report.sheet(picture, rows, title)
         if html is not None:
             told = [(f"held out, {n}", ", ".join(f"{k} {v:.4g}" for k, v in f.items())) for n, f in scores.items()]
             report.page(html, title, [*facts, *told], rows)
