@@ -21,6 +21,8 @@ from degsynth.errors import ConfigError
 METHODS = {
     "linear": "degsynth.methods.linear",
     "dml": "degsynth.methods.dml",
+    "directkpn": "degsynth.methods.directkpn",
+    "directnet": "degsynth.methods.directnet",
 }
 
 

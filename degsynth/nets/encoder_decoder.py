@@ -74,6 +74,12 @@ class EncoderDecoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        out: Tensor = self.last(self.trunk(x))
+        return out
+
+    @torch.jit.export
+    def trunk(self, x: Tensor) -> Tensor:
+        """All but the last convolution: (B, inputs, h, w) → (B, widths[0], h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)
         passed: list[Tensor] = []
         for number, encoder in enumerate(self.encoders):
@@ -86,8 +92,7 @@ class EncoderDecoder(nn.Module):
             x = F.interpolate(join(x), scale_factor=2.0, mode="bilinear", align_corners=False)
             beside = passed.pop()
             x = decoder(torch.cat([x, beside], 1) if self.concatenate else x + beside)
-        out: Tensor = self.last(x)
-        return out
+        return x
 
 
 def _reach(encoder: tuple[int, ...], decoder: int) -> int:

@@ -52,3 +52,18 @@ def responses(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     # Channels as batch: filters of one input channel, which the CPU does bit-equally for any window of an image.
     seen = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
     return seen.reshape(batch, channels, kernels.shape[0], height // scale, width // scale)
+
+
+def apply_kernels(hr: Tensor, kernels: Tensor, scale: int, first_row: int = 0) -> Tensor:
+    """A kernel for every pixel: hr (B, C, s·H, s·w), kernels (B, h, w, K, K) of LR rows ``first_row`` … + h − 1.
+
+    Returns these rows, (B, C, h, w), borders of the whole image replicated. It takes K² numbers for every pixel and
+    channel of them: give as many rows at a time as memory allows.
+    """
+    rows, size = kernels.shape[1], kernels.shape[-1]
+    pad = half_width(size, scale)
+    above, below = scale * first_row - pad, scale * (first_row + rows) + pad
+    part = hr[:, :, max(0, above) : min(hr.shape[2], below)]
+    part = F.pad(part, [pad, pad, max(0, -above), max(0, below - hr.shape[2])], mode="replicate")
+    windows = part.unfold(2, size, scale).unfold(3, size, scale)  # a view: (B, C, h, w, K, K)
+    return (windows * kernels.unsqueeze(1)).sum([4, 5])

@@ -28,6 +28,14 @@ def area(image: Tensor, scale: int) -> Tensor:
     return F.avg_pool2d(image, scale)
 
 
+def without_surroundings(image: Tensor, reach: int) -> Tensor:
+    """Image (B, C, H, W) less its mean over (2·reach + 1)² px around every pixel, borders repeated: 0 where flat."""
+    side = 2 * reach + 1
+    mean = F.pad(image, [reach, reach, reach, reach], mode="replicate")
+    mean = F.avg_pool2d(F.avg_pool2d(mean, [side, 1], stride=1), [1, side], stride=1)
+    return image - mean
+
+
 def decimate(image: Tensor, scale: int) -> Tensor:
     """Every s-th sample of image (B, C, s·h, s·w) at the centred phase, no filter.
 

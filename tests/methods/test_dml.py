@@ -31,10 +31,10 @@ def shaken(method: dml.Method, seed: int = 1) -> dml.Method:
     """With weights and basis far from where training starts."""
     torch.manual_seed(seed)
     with torch.no_grad():
-        for parameter in method.network.parameters():
+        for parameter in method.backbone.network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
         method.optics.basis.add_(0.05 * torch.randn_like(method.optics.basis))
-        base = gaussian(method.kernel_size, 1.1, 1.3, shift=(0.2, -0.1)).float()
+        base = gaussian(method.backbone.kernel_size, 1.1, 1.3, shift=(0.2, -0.1)).float()
         method.optics.base.copy_(base)
     return method
 
@@ -125,9 +125,9 @@ def test_weights_are_bounded() -> None:
 
 def test_paper_preset_is_the_papers() -> None:
     method = dml.Method(build(dml.Config, dml.PRESETS["paper"], "dml"), 2, 3)
-    assert (method.config.basis_kernels, method.kernel_size, method.stride) == (8, 15, 1)
+    assert (method.config.basis_kernels, method.backbone.kernel_size, method.backbone.stride) == (8, 15, 1)
     assert (method.patch, method.config.batch, method.config.steps) == (192, 16, 100_000)
-    assert sum(p.numel() for p in method.network.parameters()) == 105_320
+    assert sum(p.numel() for p in method.backbone.network.parameters()) == 105_320
     sums = method.optics.basis.sum((1, 2))
     assert torch.allclose(sums, torch.full((8,), 2 / 8))  # half of each, at the first weights: together 1
     assert [group["lr"] for group in method.optimizers["adam"].param_groups] == [1e-4, 1e-4]
@@ -297,11 +297,11 @@ def test_mirrored_patches_leave_a_lopsided_lens_alone(photographs: list[Tensor])
     world = [(hr, blur_decimate(hr[None], truth[None].float(), 2)[0]) for hr in gray(photographs)]
     method = learn(made(2, 1, kernel_size=12, width=4, learning_rate=2e-3), world, 40, 48)
     assert psnr(method, world) > 60
-    assert method.mirrors
+    assert method.backbone.mirrors
     assert centroid(method.optics.base) == pytest.approx((0.2, -0.1), abs=0.02)
     far = gaussian(12, 1.2, 1.2, shift=(0.4, -0.3))
     method.prepare([(hr, blur_decimate(hr[None], far[None].float(), 2)[0]) for hr in gray(photographs)])
-    assert not method.mirrors
+    assert not method.backbone.mirrors
 
 
 def test_the_paper_preset_trains_and_exports(pair_folders: Any, tmp_path: Path) -> None:
