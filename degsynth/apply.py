@@ -37,7 +37,7 @@ from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.ops.resample import area
 from degsynth.pipeline import Stage, stream
-from degsynth.render import DEFAULT_NOISE, Identity, Noise, Rendered, check_channels, render
+from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendered, check_channels, render
 
 LINKS = ("hard", "symlink", "copy")
 MOST_WORKERS = 128
@@ -49,6 +49,8 @@ class Options:
 
     seed: int = 0
     noise: Noise = DEFAULT_NOISE
+    factor: Factor | None = None
+    """Hardware factor; None: the model's own, where it has one."""
     data_range: tuple[float, float] | Literal["dtype"] | None = None
     """Black and white in the files' units; ``dtype``: the type's; None: the checkpoint's, else the type's."""
     tile: int | None = None
@@ -129,7 +131,13 @@ class _Applier:
         identity = Identity(self.options.seed, source.name)
         with torch.inference_mode():
             rendered = render(
-                self.checkpoint, source.hr, identity, self.options.noise, self.options.tile, self.options.device
+                self.checkpoint,
+                source.hr,
+                identity,
+                self.options.noise,
+                self.options.tile,
+                self.options.device,
+                self.options.factor,
             )
         return source, rendered
 
@@ -157,7 +165,6 @@ class _Applier:
         except BaseException:  # never one side without the other
             (self.out / lr_name).unlink(missing_ok=True)
             raise
-        factor = self.checkpoint.spec.hardware_factor
         return Row(
             source=source.name,
             source_bytes=source.bytes,
@@ -172,7 +179,7 @@ class _Applier:
             channels=image.channels,
             dtype=str(image.pixels.dtype),
             seed=Identity(self.options.seed, source.name).seed("kernel"),
-            hardware_factor=None if factor is None else factor.default,
+            hardware_factor=rendered.hardware_factor,
             noise=_noise_name(self.checkpoint, self.options),
             awgn_sigma=rendered.awgn_sigma,
             hr_sha256=hr_sha256,
@@ -230,6 +237,7 @@ def _describe(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
             "method": checkpoint.spec.method,
             "scale": checkpoint.spec.scale,
             "seed": options.seed,
+            "hardware_factor": None if options.factor is None else [options.factor.low, options.factor.high],
             "noise": _noise_name(checkpoint, options),
             "awgn": None if awgn is None else list(awgn),
             "data_range": images.choose_range(options.data_range, checkpoint.spec.data_range),
@@ -263,6 +271,8 @@ def run(
     OutputError where the disk refuses later on; a bad image is a failed row.
     """
     options = options or Options()
+    if options.factor is not None:
+        options.factor.check(checkpoint)
     names, ignored = images.find(hr)
     with opened(out, hr, _describe(checkpoint, options), options.existing) as rows:
         finished = {row.source: str(Path(str(row.lr)).relative_to("lr").with_suffix("")) for row in rows}

@@ -41,6 +41,10 @@ class HardwareFactor(Strict):
     """What `draw` writes into the code unless told otherwise."""
     trained: float
     """The factor at which the model was fitted."""
+    entry: int = 0
+    """Which column of the code it is."""
+    range: tuple[float, float]
+    """Factors that the model takes."""
 
 
 class Spec(Strict):
@@ -84,7 +88,7 @@ class Spec(Strict):
     config: dict[str, Any] = Field(default_factory=dict)
     """The resolved configuration of the fit."""
     held_out: dict[str, Any] | None = None
-    """Metrics on pairs that the fit never saw."""
+    """Metrics on pairs that the fit never saw, at the factor of the fit where the model has one."""
     data_fingerprint: str | None = None
     """SHA-256 over the names and bytes of all pairs, the held-out ones among them."""
     licence: str = "unknown: that of the training images applies"
@@ -207,16 +211,36 @@ def parse_spec(text: str | bytes, path: Path) -> Spec:
 
 def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
     """Copy a checkpoint's file, in one move; CheckpointError where ``path`` exists or cannot be written."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / checkpoint.path.name}")
-    if path.suffix != ".pt":
-        raise CheckpointError(f"{path}: give a name that ends in .pt")
-    if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} exists; give another name, or --overwrite")
+    check_target(path, overwrite)
     try:
         write_atomic(path, checkpoint.path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_target(path: Path, overwrite: bool = False) -> None:
+    """CheckpointError where a checkpoint should not be written to ``path``."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / 'model.pt'}")
+    if path.suffix != ".pt":
+        raise CheckpointError(f"{path}: give a name that ends in .pt")
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists; give another name, or --overwrite")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: there is no folder {path.parent}; make it, or give another name")
+
+
+def rewrite(degrader: Any, spec: Spec, path: Path) -> Checkpoint:
+    """Write a loaded degrader with another spec, in one move; returns it as loaded again."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(degrader, spec, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return load(path)
 
 
 def write(degrader: nn.Module, spec: Spec, path: Path) -> None:

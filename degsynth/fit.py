@@ -31,6 +31,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, DataError, FitError, OutputError
+from degsynth.evaluation import hardware_factor
 from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
@@ -42,6 +43,8 @@ CACHE_MB = 2048
 SHIFT_WARNING_HR_PX = 0.1
 START_PAIRS = 64
 """So many pairs, evenly spread, are enough for what training starts from, and for the kernel it is compared with."""
+KNOB_IMAGES = 4
+"""So many held-out images show what a hardware factor does."""
 MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
 """Options that a resumed fit may be given anew."""
 
@@ -176,6 +179,9 @@ def run(
             }
         )
         figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in means.items())
+        knob, faults = None, list[str]()
+        if spec.hardware_factor is not None:
+            knob, faults = hardware_factor.look(model, [held.tensors(index)[0] for index in held.spread(KNOB_IMAGES)])
         rows = previews.rows(previews.by_checkpoint(model), held, 3)
         rows[0].append(report.Panel("effective kernel", previews.measured_kernel(model)))
         rows += report.anatomy(model.degrader, held.tensors(0)[0])
@@ -194,7 +200,8 @@ def run(
             "training": trained,
             "phase": [list(phase) for phase in spec.phase],
             "report": method.report(),
-            "warnings": method.warnings(),
+            "hardware_factor": knob,
+            "warnings": [*method.warnings(), *faults],
             "held_out": scores,
             "seconds": seconds,
             "data_fingerprint": fingerprint,
@@ -206,7 +213,7 @@ def run(
         if isinstance(error, OSError):
             raise OutputError(f"--out {out}: {error.strerror or error}") from None
         raise
-    for text in (*method.warnings(), *_shift_warning(pairs, options.register_pairs == "shift")):
+    for text in (*record["warnings"], *_shift_warning(pairs, options.register_pairs == "shift")):
         events.on_warning(text)
     return record
 

@@ -51,12 +51,44 @@ DEFAULT_NOISE = Noise()
 
 
 @dataclass(frozen=True)
+class Factor:
+    """What an image's hardware factor is drawn from; equal ends for a fixed one."""
+
+    low: float
+    high: float
+
+    def check(self, checkpoint: Checkpoint) -> str:
+        """ConfigError where the model has no such factor; what a user should know of this one, or nothing."""
+        knob, text = checkpoint.spec.hardware_factor, f"{self.low:g}" + (f":{self.high:g}" * (self.high != self.low))
+        if knob is None:
+            raise ConfigError(
+                f"hardware factor {text}: the model {checkpoint.path} ({checkpoint.spec.method}) has none; "
+                "models fitted by abl do"
+            )
+        if not knob.range[0] <= self.low <= self.high <= knob.range[1]:
+            raise ConfigError(
+                f"hardware factor {text}: give one from {knob.range[0]:g} to {knob.range[1]:g}, or LO:HI with LO ≤ HI"
+            )
+        if self.low >= FAR_BELOW * knob.trained:
+            return ""
+        return (
+            f"hardware factor {self.low:g} is far below the {knob.trained:g} of the fit: the model then sharpens what "
+            "it should blur, and amplifies noise"
+        )
+
+
+FAR_BELOW = 0.5
+"""Below this share of the fit's factor, what encoder and decoder learnt to sharpen is no longer blurred again."""
+
+
+@dataclass(frozen=True)
 class Rendered:
     """An LR image and what was drawn for it."""
 
     lr: Tensor
     """(C, h, w) float32 on the CPU, not clamped."""
     awgn_sigma: float | None
+    hardware_factor: float | None
 
 
 def check_channels(checkpoint: Checkpoint, channels: int) -> None:
@@ -73,11 +105,18 @@ def check_channels(checkpoint: Checkpoint, channels: int) -> None:
 
 
 def render(
-    checkpoint: Checkpoint, hr: Tensor, identity: Identity, noise: Noise, tile: int | None = None, device: str = "cpu"
+    checkpoint: Checkpoint,
+    hr: Tensor,
+    identity: Identity,
+    noise: Noise,
+    tile: int | None = None,
+    device: str = "cpu",
+    factor: Factor | None = None,
 ) -> Rendered:
     """Degrade hr (C, s·h, s·w) in [0, 1]: learned blur → learned noise → AWGN. Not clamped, not quantised.
 
     ``tile`` is the side of a tile's core in LR px (None: the whole image at once); it changes memory, not the result.
+    ``factor`` None: the model's own, where it has one.
     """
     degrader, spec = checkpoint.degrader, checkpoint.spec
     channels, height, width = hr.shape[0], hr.shape[1] // spec.scale, hr.shape[2] // spec.scale
@@ -87,7 +126,11 @@ def render(
     if tile is None or spec.tiling == "whole_only":
         tile = max(height, width)
     seed = identity.seed("kernel")
-    code = degrader.draw(seed, height, width).to(device)
+    code, knob, drawn = degrader.draw(seed, height, width), spec.hardware_factor, None
+    if knob is not None:
+        drawn = knob.default if factor is None else uniform(identity.seed("factor"), factor.low, factor.high)
+        code[:, knob.entry] = drawn
+    code = code.to(device)
     lr = torch.empty(channels, height, width)
     for part in tiling.grid(height, width, tile, spec.scale, spec.halo, spec.multiple_of):
         y, y_end = part.rows.window_start, part.rows.window_stop
@@ -102,4 +145,4 @@ def render(
         seed = identity.seed("awgn")
         sigma = uniform(seed, *noise.awgn)
         lr += sigma / SIGMA_UNIT * block_field(seed, 0, 0, height, width, channels)[0]
-    return Rendered(lr, sigma)
+    return Rendered(lr, sigma, drawn)

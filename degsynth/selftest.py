@@ -167,6 +167,34 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
     yield Result("noise as declared", agrees, f"{255 * silent:.2g}/255", "> 0" if spec.has_noise else "0: it has none")
 
 
+def hardware_factor_turns(model: Checkpoint) -> Iterator[Result]:
+    """Where there is a hardware factor: `draw` writes the default, every item of a batch has its own, more blurs more."""
+    knob = model.spec.hardware_factor
+    if knob is None:
+        return
+    scale, channels = model.spec.scale, model.spec.usual_channels()
+    code = model.degrader.draw(0)
+    written = float(code[0, knob.entry])
+    yield Result("draw writes the factor", abs(written - knob.default) < 1e-6, f"{written:g}", f"{knob.default:g}")
+
+    factors = [max(knob.range[0], 0.5 * knob.trained), knob.trained, min(knob.range[1], 2 * knob.trained)]
+    codes = code.repeat(3, 1)
+    codes[:, knob.entry] = torch.tensor(factors)
+    hr = texture(channels, 40 * scale, 33 * scale)[None].expand(3, -1, -1, -1)
+    field = model.degrader.field(0, 0, 0, 40, 33, channels).expand(3, -1, -1, -1)
+    mixed = model.degrader.clean(hr, codes, field)
+    alone = torch.cat([model.degrader.clean(hr[:1], codes[item : item + 1], field[:1]) for item in range(3)])
+    apart = _largest(mixed, alone)
+    yield Result("a batch mixes factors", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
+    contrast = [float(item.std()) for item in mixed]
+    falls = contrast[0] > contrast[1] > contrast[2]
+    figures = ", ".join(f"{f:.3g}: {c:.4f}" for f, c in zip(factors, contrast, strict=True))
+    yield Result("a larger factor blurs more", falls, f"contrast at {figures}", "falls")
+    flat = model.degrader.clean(torch.full_like(hr, 0.4003), codes, field)
+    drift = max(float((flat[:, c] - model.spec.level(0.4003, c)).abs().max()) for c in range(channels))
+    yield Result("flat at any factor", drift <= MEAN_LEVEL, f"{255 * drift:.4f}/255", f"≤ {255 * MEAN_LEVEL:g}/255")
+
+
 def threads_do_not_meet(model: Checkpoint) -> Iterator[Result]:
     """Many threads, each with its own seed, get what one thread gets: `apply` runs that way."""
     spec = model.spec
@@ -262,6 +290,7 @@ CHECKS: tuple[Check, ...] = (
     tiles_equal_whole,
     batch_of_two,
     seeds_decide,
+    hardware_factor_turns,
     threads_do_not_meet,
     reload_agrees,
     sizes_and_borders,

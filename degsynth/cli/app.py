@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import degsynth
-from degsynth.cli import apply, demo, evaluate, export, fit, inspect, methods, selftest
+from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, methods, selftest
 from degsynth.errors import DegsynthError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (fit, export, apply, evaluate, selftest, inspect, methods, demo):
+for module in (fit, export, apply, calibrate, evaluate, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
 
 

@@ -23,6 +23,7 @@ def command(
     awgn: Annotated[
         str | None, typer.Option(metavar="SIGMA|LO:HI", help="Add white Gaussian noise, σ on the 0–255 scale.")
     ] = None,
+    hardware_factor: options.Factor = None,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: whole images.")] = None,
@@ -54,11 +55,15 @@ def command(
     levels = options.data_range(data_range)
     device = options.pick_device(device)
     loaded = checkpoint.load(checkpoint.resolve(model), device)
+    factor = options.factor(hardware_factor)
+    if factor is not None and (warning := factor.check(loaded)):
+        console.note(f"warning: {warning}")
     if noise == "learned" and not loaded.spec.has_noise:
         raise ConfigError(f"--noise learned: the model {model} ({loaded.spec.method}) has no noise; use --awgn or none")
     chosen = apply.Options(
         seed=seed,
         noise=Noise(noise != "none", options.interval(awgn, "--awgn")),
+        factor=factor,
         data_range=levels,
         tile=tile,
         link=cast(Literal["hard", "symlink", "copy"], link),

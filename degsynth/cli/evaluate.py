@@ -19,6 +19,7 @@ def command(
     lr: Annotated[Path, typer.Option(help="Folder of real LR images, matched by stem.", show_default=False)],
     border: Annotated[int, typer.Option(help="LR pixels left out at each edge.")] = 8,
     noise: Annotated[str, typer.Option(metavar="learned|none", help="Whether the model's noise is in.")] = "learned",
+    hardware_factor: options.Factor = None,
     data_range: options.DataRange = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -42,6 +43,9 @@ def command(
     levels = options.data_range(data_range)
     device = options.pick_device(device)
     loaded = checkpoint.load(checkpoint.resolve(model), device)
+    factor = options.factor(hardware_factor)
+    if factor is not None and (warning := factor.check(loaded)):
+        console.note(f"warning: {warning}")
     with console.Progress() as progress:
         opened = open_for_model(
             hr,
@@ -59,6 +63,7 @@ def command(
             Noise(noise == "learned"),
             seed,
             device,
+            factor=factor,
             on_image=lambda n: progress("scoring", n, len(opened)),
         )
     if json:

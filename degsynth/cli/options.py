@@ -6,7 +6,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,11 @@ Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A checkpoint (.pt), a run directory, or a shipped model's name.")
 ]
 
+Factor = Annotated[
+    str | None,
+    typer.Option(metavar="F|LO:HI", help="Of an abl model: its blur, drawn anew for every image from a range."),
+]
+
 
 def interval(text: str | None, option: str) -> tuple[float, float] | None:
     """``"5"`` → (5, 5), ``"0:10"`` → (0, 10), None → None."""
@@ -36,6 +41,14 @@ def interval(text: str | None, option: str) -> tuple[float, float] | None:
     if not all(map(math.isfinite, found)):
         raise ConfigError(f"{option} {text}: give a number, or a range LO:HI")
     return found
+
+
+def factor(text: str | None) -> Any:
+    """`render.Factor` of ``--hardware-factor``, unchecked; None where it was not given."""
+    from degsynth.render import Factor
+
+    found = interval(text, "--hardware-factor")
+    return None if found is None else Factor(*found)
 
 
 def data_range(text: str | None) -> tuple[float, float] | Literal["dtype"] | None:

@@ -46,10 +46,12 @@ class Row(Strict):
     channels: int | None = None
     dtype: str | None = None
     seed: int | None = None
-    """``degrade(hr, seed)`` of the checkpoint repeats this LR, unless its noise was left out or AWGN added."""
+    """``degrade(hr, seed)`` of the checkpoint repeats this LR, after ``set_hardware_factor`` with the one below, unless
+    its noise was left out or AWGN added."""
     kernel_id: int | None = None
     """Index in the pool, where the model is one."""
     hardware_factor: float | None = None
+    """Of a model that has one: its own, or what was drawn."""
     noise: Literal["learned", "none"] = "none"
     awgn_sigma: float | None = None
     """On the 0–255 scale."""

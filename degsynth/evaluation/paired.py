@@ -12,7 +12,7 @@ from degsynth.checkpoint import Checkpoint
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
 from degsynth.ops.resample import bicubic
-from degsynth.render import DEFAULT_NOISE, Identity, Noise, render
+from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, render
 
 FIGURES = ("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb")
 
@@ -25,11 +25,12 @@ def evaluate(
     seed: int = 0,
     device: str = "cpu",
     beside: Mapping[str, Checkpoint] | None = None,
+    factor: Factor | None = None,
     on_image: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """Figures per image and their means, for the model, for models ``beside`` it by name, and for bicubic.
 
-    Returns images, mean, and the border left out.
+    ``factor`` is the model's hardware factor, if not its own. Returns images, mean, and the border left out.
     """
     models = {"model": checkpoint, **(beside or {})}
     rows: list[dict[str, Any]] = []
@@ -39,7 +40,8 @@ def evaluate(
             identity = Identity(seed, name + pairs.pairs[index].hr.suffix)
             row: dict[str, Any] = {"name": name}
             for which, model in models.items():
-                row[which] = score(render(model, hr, identity, noise, device=device).lr, lr, border)
+                made = render(model, hr, identity, noise, device=device, factor=factor if which == "model" else None)
+                row[which] = score(made.lr, lr, border)
             row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)
             rows.append(row)
             on_image(index + 1)

@@ -21,6 +21,7 @@ from degsynth.errors import ConfigError
 METHODS = {
     "linear": "degsynth.methods.linear",
     "dml": "degsynth.methods.dml",
+    "abl": "degsynth.methods.abl",
     "directkpn": "degsynth.methods.directkpn",
     "directnet": "degsynth.methods.directnet",
 }

@@ -125,9 +125,6 @@ class Backbone:
         # At stride 1 a patch has more pixels where numbers are needed; a smaller one keeps a step as fast as elsewhere.
         usual = 48 * self.reduction if self.stride > 1 else 64 if outputs else 48
         outputs = outputs or self.kernel_size**2
-        # At stride 1 a patch has more pixels where numbers are needed; a smaller one keeps a step as fast as elsewhere.
-        usual = 48 * self.reduction if self.stride > 1 else 64 if outputs else 48
-        outputs = outputs or self.kernel_size**2
         self.network = self._made(self.reduction**2 + places, outputs * (self.reduction // self.stride) ** 2)
         self.multiple_of = math.lcm(self.network.multiple_of * self.reduction, scale)
         self.patch = config.patch or -(-usual // self.multiple_of) * self.multiple_of

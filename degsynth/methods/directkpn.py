@@ -49,7 +49,7 @@ class Config(backbone.Config):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
+    "default": {"learning_rate": 1e-3},
     "paper": {**backbone.PAPER, "level": "learned", "centred": False},
 }
 

@@ -39,19 +39,33 @@ def centroid(kernel: Tensor) -> tuple[float, float]:
     return float((kernel.sum(1) * offsets).sum() / total), float((kernel.sum(0) * offsets).sum() / total)
 
 
-def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
-    """σ (y, x) in HR px of the Gaussian that dims a wave of the given period (HR px) as much as the kernel does.
+def variance_at(kernel: Tensor, period: float = 8.0) -> tuple[float, float]:
+    """σ² (y, x) in HR px² of the Gaussian that dims a wave of the given period (HR px) as much as the kernel does.
 
-    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes. None
-    where the kernel does not dim that wave at all (it sharpens).
+    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes, and
+    does not hang on the kernel's outermost taps. Negative where the kernel strengthens that wave (it sharpens).
     """
     kernel = kernel.double() / kernel.double().sum()
     wave = torch.exp(2j * math.pi / period * _offsets(kernel.shape[-1]))
-    found: list[float | None] = []
+    found = []
     for profile in (kernel.sum(1), kernel.sum(0)):
         passed = float((profile * wave).sum().abs())
-        found.append(period / math.pi * math.sqrt(-0.5 * math.log(max(passed, 1e-6))) if passed < 1.0 else None)
+        found.append(-0.5 * math.log(max(passed, 1e-6)) * (period / math.pi) ** 2)
     return found[0], found[1]
+
+
+def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
+    """The roots of `variance_at`, (y, x) in HR px; None where the kernel does not dim that wave at all."""
+    y, x = (math.sqrt(value) if value > 0 else None for value in variance_at(kernel, period))
+    return y, x
+
+
+def second_moment(kernel: Tensor) -> tuple[float, float]:
+    """Second central moments (y, x) in HR px²: a blur's variance, and negative where halos outweigh it."""
+    kernel = kernel.double() / kernel.double().sum()
+    at = _offsets(kernel.shape[-1])
+    y, x = centroid(kernel)
+    return float((kernel.sum(1) * (at - y) ** 2).sum()), float((kernel.sum(0) * (at - x) ** 2).sum())
 
 
 def similarity(a: Tensor, b: Tensor) -> float:
