@@ -20,7 +20,7 @@ from degsynth.evaluation.metrics import BORDER
 from degsynth.ops.resample import luma
 
 MOST_IMAGES = 16
-LARGEST_SIDE = 320
+LARGEST_SIDE = 256
 """Of the middle of an unpaired image that is looked at, LR px."""
 
 

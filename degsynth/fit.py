@@ -183,7 +183,7 @@ def run(
         if spec.hardware_factor is not None:
             knob, faults = hardware_factor.look(model, [held.tensors(index)[0] for index in held.spread(KNOB_IMAGES)])
         rows = previews.rows(previews.by_checkpoint(model), held, 3)
-        rows[0].append(report.Panel("effective kernel", previews.measured_kernel(model)))
+        rows[0] += previews.measured_kernels(model)
         rows += report.anatomy(model.degrader, held.tensors(0)[0])
         heading = f"held-out pairs, luma PSNR against the real LR: {figures}"
         report.sheet(folder.previews / "held_out.png", rows, heading)

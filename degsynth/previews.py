@@ -9,11 +9,14 @@ from torch import Tensor
 
 from degsynth.checkpoint import Checkpoint
 from degsynth.data.pairs import PairSet
-from degsynth.evaluation.effective_kernel import effective_kernel
+from degsynth.evaluation.effective_kernel import effective_kernel, texture
+from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import bicubic
 from degsynth.render import DEFAULT_NOISE, Identity, render
 from degsynth.report import Panel, comparison
+
+SHOWN_FACTORS = (0.25, 1.0, 3.0)
 
 Degrade = Callable[[Tensor, str], Tensor]
 """What makes lr (C, h, w) of hr (C, s·h, s·w) and a name."""
@@ -35,10 +38,14 @@ def rows(degrade: Degrade, pairs: PairSet, count: int, whose: str = "real") -> l
     return found
 
 
-def measured_kernel(model: Checkpoint) -> Tensor:
-    """The effective kernel of a model's first channel, (K, K)."""
+def measured_kernels(model: Checkpoint) -> list[Panel]:
+    """The effective kernel of a model's first channel; where it has a hardware factor also some at other factors."""
     with torch.inference_mode():
-        return effective_kernel(model).kernel
+        panels = [Panel("effective kernel", effective_kernel(model).kernel)]
+        if model.spec.hardware_factor is not None:
+            gray = texture(1, 160 * model.spec.scale, 160 * model.spec.scale)
+            panels += [Panel(f"at factor {f:g}", kernel_at(model, [gray], f)) for f in SHOWN_FACTORS]
+    return panels
 
 
 def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:

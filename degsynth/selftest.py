@@ -168,7 +168,7 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
 
 
 def hardware_factor_turns(model: Checkpoint) -> Iterator[Result]:
-    """Where there is a hardware factor: `draw` writes the default, every item of a batch has its own, more blurs more."""
+    """Where there is a hardware factor: `draw` writes it, each item of a batch has its own, more of it blurs more."""
     knob = model.spec.hardware_factor
     if knob is None:
         return

@@ -20,7 +20,7 @@ from degsynth.ops.blur import blur_decimate
 
 settings.register_profile("degsynth", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("degsynth")
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")

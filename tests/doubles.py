@@ -279,3 +279,50 @@ class SabotagedOptics(nn.Module):
     @torch.jit.export
     def set_hardware_factor(self, f: float) -> None:
         raise ValueError("no hardware factor")
+
+
+class FactorOptics(nn.Module):
+    """An isotropic Gaussian of variance 2.6 × the hardware factor, which is the second entry of the code."""
+
+    def __init__(self, scale: int, size: int, sabotage: str = "") -> None:
+        """``sabotage``: inert, level (the mean depends on the factor), forgets (draw does), shares (in a batch)."""
+        super().__init__()
+        self.scale, self.size, self.sabotage = scale, size, sabotage
+        self.factor = 0.8
+
+    @torch.jit.export
+    def draw(self, seed: int) -> Tensor:
+        return torch.tensor([[7.0, 1.0 if self.sabotage == "forgets" else self.factor]])
+
+    @torch.jit.export
+    def dice(self, channels: int) -> int:
+        return 0
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        factor = code[:, 1]
+        if self.sabotage == "inert":
+            factor = torch.ones_like(factor)
+        elif self.sabotage == "shares":
+            factor = factor.mean().expand(factor.shape[0])
+        at = torch.arange(self.size, dtype=hr.dtype, device=hr.device) - (self.size - 1) / 2
+        profile = torch.exp(-0.5 * at * at / (2.6 * factor.view(-1, 1)))
+        kernels = profile.unsqueeze(1) * profile.unsqueeze(2)
+        lr = blur_each(hr, kernels / kernels.sum([1, 2], keepdim=True), self.scale)
+        return lr * (1.0 + 0.01 * factor.view(-1, 1, 1, 1)) if self.sabotage == "level" else lr
+
+    @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        return torch.zeros_like(lr)
+
+    @torch.jit.export
+    def set_hardware_factor(self, f: float) -> None:
+        if not 0.1 <= f <= 4.0:
+            raise ValueError(f"the hardware factor must be from 0.1 to 4, not {f}")
+        self.factor = f
+
+
+def factor_double(path: Path, sabotage: str = "") -> checkpoint.Checkpoint:
+    """Scale 2, fitted and by default at 0.8."""
+    knob = {"default": 0.8, "trained": 0.8, "entry": 1, "range": (0.1, 4.0)}
+    return save_double(path, FactorOptics(2, 16, sabotage), 2, clean_halo=7, hardware_factor=knob)

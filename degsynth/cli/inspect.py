@@ -78,6 +78,6 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
         if min(hr.shape[1:]) < spec.multiple_of:
             raise DataError(f"{image} is too small to draw weight maps of: at least {spec.multiple_of} px a side")
     return [
-        [report.Panel("effective kernel", previews.measured_kernel(loaded)), report.Panel("HR", hr)],
+        [*previews.measured_kernels(loaded), report.Panel("HR", hr)],
         *report.anatomy(loaded.degrader, hr),
     ]

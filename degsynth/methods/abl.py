@@ -67,7 +67,7 @@ class Config(Training):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"steps": 6000},
+    "default": {"steps": 6000, "batch": 4},
     "paper": {
         "factor": 1.0,
         "width": 128,
@@ -93,13 +93,13 @@ class AdaptiveOptics(nn.Module):
         super().__init__()
         self.encoder, self.blur, self.decoder = encoder, blur, decoder
         self.scale = scale
-        self.factor = 1.0
+        self.factor = nn.Buffer(torch.ones(1, 1, dtype=torch.float64))
         self.lowest, self.highest = LOWEST, HIGHEST
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
         """The factor, as the one entry of the code."""
-        return torch.tensor([[self.factor]])
+        return self.factor.float().cpu()
 
     @torch.jit.export
     def dice(self, channels: int) -> int:  # noqa: D102
@@ -133,7 +133,7 @@ class AdaptiveOptics(nn.Module):
     def set_hardware_factor(self, f: float) -> None:  # noqa: D102
         if not (self.lowest <= f <= self.highest):
             raise ValueError(f"the hardware factor must be from {self.lowest} to {self.highest}, not {f}")
-        self.factor = f
+        self.factor.fill_(f)
 
 
 class Method:
@@ -184,7 +184,7 @@ class Method:
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """L1 of one batch of luma patches at the fit's factor, borders that see padding left out."""
         hr, lr = luma(batch["hr"]), luma(batch["lr"])
-        features = self.optics.blur.learning(self.optics.encoder(hr), hr.new_tensor([self.optics.factor]))
+        features = self.optics.blur.learning(self.optics.encoder(hr), self.optics.factor[0])
         made = self.optics.decoder(features) / self.optics.gain()
         loss = inside(made - lr, self.border).abs().mean()
         return {"l1": losses.update(self.optimizers["adam"], loss)}
@@ -195,7 +195,7 @@ class Method:
 
     def spec(self) -> dict[str, Any]:
         """Exact tiles, no dice; the phase is learnt, and measured."""
-        factor = self.optics.factor
+        factor = self.optics.factor.item()
         return {
             "clean_halo": self.halo,
             "noise_halo": 0,
@@ -209,7 +209,7 @@ class Method:
         mixture = torch.softmax(self.optics.blur.logits.detach(), 1).mean(0)
         return {
             "parameters": sum(p.numel() for p in self.optics.parameters()),
-            "factor": self.optics.factor,
+            "factor": self.optics.factor.item(),
             "mean_mixture": mixture.tolist(),
         }
 

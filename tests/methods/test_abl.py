@@ -1,0 +1,255 @@
+"""abl: level, phase, presets, and what its hardware factor does to a model that was fitted to a known blur."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from degsynth import calibrate, checkpoint, exporting, fit, selftest
+from degsynth.config import build
+from degsynth.data import images
+from degsynth.errors import ConfigError
+from degsynth.evaluation import calibration, hardware_factor
+from degsynth.evaluation.effective_kernel import texture
+from degsynth.evaluation.held_out import HeldOut
+from degsynth.methods import abl
+from degsynth.nets.adaptive_blur import AdaptiveBlur
+from degsynth.nets.residual import Filter
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.gaussian_cells import LAYER_VARIANCE, cells
+from degsynth.ops.kernels import centroid, gaussian
+from degsynth.ops.least_squares import NormalEquations, solve
+from degsynth.ops.resample import luma
+from tests.conftest import save_png
+
+Folders = Callable[..., tuple[Path, Path]]
+SMALL: dict[str, Any] = {"width": 4}
+PAPER_SMALL: dict[str, Any] = {"width": 4, "blocks": 1, "decoder": "strided", "blind": False}
+
+
+def made(scale: int, **values: Any) -> abl.Method:
+    torch.manual_seed(0)
+    method = abl.Method(build(abl.Config, {**SMALL, **values}, "abl"), scale, 3)
+    method.optics.set_hardware_factor(0.6)
+    return method
+
+
+def shaken(method: abl.Method) -> abl.Method:
+    """With weights far from where training starts."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.optics.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return method
+
+
+@pytest.mark.parametrize("values", [{}, PAPER_SMALL], ids=["default", "paper"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_flat_stays_flat_whatever_the_weights(scale: int, values: dict[str, Any]) -> None:
+    degrader = shaken(made(scale, **values)).degrader()
+    for level in (0.02, 0.4003, 1.0):
+        for factor in (0.01, 0.6, 5.0):
+            flat = torch.full((1, 3, 6 * scale, 7 * scale), level)
+            with torch.no_grad():
+                lr = degrader.clean(flat, torch.tensor([[factor]]), torch.zeros(1, 0, 6, 7))
+            assert float((lr - level).abs().max()) < 2e-6
+
+
+@pytest.mark.parametrize("values", [{}, PAPER_SMALL], ids=["default", "paper"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_the_first_model_is_the_layer_and_sits_at_the_phase(scale: int, values: dict[str, Any]) -> None:
+    """Encoder and decoder begin as copies: the blur of the whole is the layer's, about the centre of the s×s block."""
+    method = made(scale, **values)
+    decoder = method.optics.decoder
+    for part in (decoder.layers if values else decoder.linear).modules():
+        if isinstance(part, Filter):  # without the noise of the start
+            part.copying(1.0 if len(part.weight) > 1 else 1.0 / part.weight.shape[1], 0.0)
+    with torch.no_grad():
+        hr = texture(1, 60 * scale, 60 * scale)
+        lr = method.degrader().clean(hr[None], torch.tensor([[0.6]]), torch.zeros(1, 0, 60, 60))
+    equations = NormalEquations(18 + scale % 2, scale)
+    equations.add(hr[0], lr[0, 0], method.border)
+    kernel = solve(equations, 0.0, fit_gain=True, fit_offset=True).kernel
+    assert centroid(kernel) == pytest.approx((0, 0), abs=1e-3)
+    if not values:
+        layer = method.optics.blur.kernels(torch.tensor([0.6])).detach()[0].mean(0).double()
+        assert torch.allclose(kernel[1:-1, 1:-1], layer, atol=1e-4)
+
+
+@pytest.mark.parametrize("values", [{}, {"group": 2, "blocks": 2}, PAPER_SMALL], ids=["default", "wide", "paper"])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_tiles_equal_the_whole(scale: int, values: dict[str, Any]) -> None:
+    method = shaken(made(scale, **values))
+    halo = -(-method.halo // scale)  # LR px
+    degrader = method.degrader()
+    code, size = torch.tensor([[1.1]]), 4 * halo + 6
+    hr = texture(1, size * scale, size * scale)[None]
+    with torch.no_grad():
+        whole = degrader.clean(hr, code, torch.zeros(1, 0, size, size))
+        first = halo + 1
+        window = hr[:, :, (first - halo) * scale : (first + 5 + halo) * scale]
+        part = degrader.clean(window, code, torch.zeros(1, 0, 5 + 2 * halo, size))
+    assert float((part[:, :, halo : halo + 5] - whole[:, :, first : first + 5]).abs().max()) < 2e-6
+
+
+def test_colour_is_gray_three_times() -> None:
+    degrader = shaken(made(2)).degrader()
+    hr = torch.rand(2, 3, 24, 30)
+    codes, field = torch.tensor([[0.5], [2.0]]), torch.zeros(2, 0, 12, 15)
+    lr = degrader.clean(hr, codes, field)
+    for channel in range(3):
+        alone = degrader.clean(hr[:, channel : channel + 1], codes, field)
+        assert torch.allclose(lr[:, channel : channel + 1], alone, atol=1e-6)
+
+
+def test_paper_preset_is_the_papers() -> None:
+    config = build(abl.Config, abl.PRESETS["paper"], "abl")
+    assert (config.width, config.patch, config.batch) == (128, 256, 8)
+    assert config.steps == 50 * 112 * 50 // 8
+    assert (config.learning_rate, config.schedule, config.flips) == (1e-4, "constant", True)
+    method = abl.Method(config, 4, 3)
+    assert method.optics.blur.logits.shape == (128, 4)
+    assert method.optics.blur.size == 16
+    assert (
+        abl.Method(build(abl.Config, {**abl.PRESETS["paper"], "group": 2}, "abl"), 4, 3).optics.blur.logits.shape[1]
+        == 8
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"factor": 0.0}, "factor .=0. must be from"),
+        ({"factor": "soft"}, "factor"),
+        ({"patch": 33}, "multiple of the scale"),
+        ({"patch": 16}, "at least"),
+        ({"group": 3}, "group"),
+    ],
+)
+def test_options_that_cannot_be(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        made(2, **values)
+
+
+@pytest.mark.parametrize(("sigma", "factor"), [(0.9, 0.34), (0.3, 0.25), (2.0, 1.57), (3.6, 3.0)])
+def test_auto_gives_the_layer_the_blur_of_the_pairs(photographs: list[Tensor], sigma: float, factor: float) -> None:
+    """σ² + 1/12 (a pixel's own) over 2.6; limited to the paper's factors."""
+    kernel = gaussian(20, sigma, sigma)[None].float()
+    method = made(2, factor="auto")
+    method.prepare(
+        [(shot[:, :300, :300], blur_decimate(shot[None, :, :300, :300], kernel, 2)[0]) for shot in photographs]
+    )
+    assert method.optics.factor.item() == pytest.approx(factor, rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def world(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, checkpoint.Checkpoint]:
+    """LR made with the layer's Gaussians at factors 0.5, 1 and 2, and a model fitted to those at 1."""
+    folder = tmp_path_factory.mktemp("world")
+    layer = AdaptiveBlur(1, 1, cells(2), 2)
+    torch.nn.init.zeros_(layer.logits)
+    for number, shot in enumerate(photographs):
+        hr = luma(shot)[:, :240, :240]
+        save_png(folder / f"HR/{number}.png", hr)
+        for factor in (0.5, 1.0, 2.0):
+            with torch.no_grad():
+                save_png(folder / f"LR_{factor:g}/{number}.png", layer(hr[None], torch.tensor([factor]))[0])
+    options = fit.FitOptions(method="abl", hr=str(folder / "HR"), lr=str(folder / "LR_1"))
+    values = {"factor": 1.0, "steps": 60, "width": 8, "batch": 4}
+    record = fit.run(options, values, folder / "run")
+    assert record["hardware_factor"]["share"] == pytest.approx(1.0, abs=0.4)
+    assert record["hardware_factor"]["r_squared"] > 0.95
+    assert record["warnings"] == []
+    return folder, checkpoint.load(folder / "run/checkpoint.pt")
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_the_factor_that_was_put_in_comes_out(world: tuple[Path, checkpoint.Checkpoint], factor: float) -> None:
+    folder, model = world
+    for unpaired, error in ((False, 0.05), (True, 0.2)):
+        found = calibrate.run(model, folder / "HR", folder / f"LR_{factor:g}", unpaired, None, "cpu")
+        assert found.factor == pytest.approx(factor, rel=error), f"unpaired: {unpaired}"
+        assert not found.at_the_end
+        assert found.factor == min(found.tried, key=lambda row: row[1])[0]
+
+
+def test_calibrated_model_is_the_same_but_for_its_factor(
+    world: tuple[Path, checkpoint.Checkpoint], tmp_path: Path
+) -> None:
+    _, model = world
+    saved = calibrate.save(model, 1.7, tmp_path / "other.pt")
+    assert saved.spec.hardware_factor is not None
+    assert (saved.spec.hardware_factor.default, saved.spec.hardware_factor.trained) == (1.7, 1.0)
+    selftest.require(saved)
+    hr = texture(3, 60, 60)[None]
+    there = model.degrader.clean(hr, torch.tensor([[1.7]]), torch.zeros(1, 0, 30, 30)).clamp(0, 1)
+    assert torch.equal(saved.degrader.degrade(hr, 5), there)
+    assert float(model.degrader.draw(0)[0, 0]) == 1.0, "the model that was given keeps its own"
+
+
+def test_a_factor_that_does_nothing_is_told(world: tuple[Path, checkpoint.Checkpoint], monkeypatch: Any) -> None:
+    """A blind knob: every factor gives the picture of one."""
+    folder, model = world
+    pictures = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(2)]
+    monkeypatch.setattr(hardware_factor, "with_factor", lambda model, code, factor: code)
+    found, faults = hardware_factor.look(model, pictures)
+    assert found is not None
+    assert abs(found["share"]) < 0.01
+    assert "does not do what it says" in faults[0]
+    nothing, faults = hardware_factor.look(model, [torch.full((1, 100, 100), 0.5)])
+    assert nothing is None
+    assert "could not be measured" in faults[0]
+
+
+def test_search_finds_a_known_least() -> None:
+    found = calibration.search(lambda factor: abs(factor - 0.8), (0.01, 10.0))
+    assert found.factor == pytest.approx(0.8, rel=0.03)
+    assert calibration.search(lambda factor: factor, (0.01, 10.0)).at_the_end
+    assert calibration.search(lambda factor: -factor, (0.01, 10.0)).at_the_end
+
+
+def test_spectra_do_not_see_contrast_nor_white_noise(world: tuple[Path, checkpoint.Checkpoint]) -> None:
+    folder, model = world
+    shots = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(4)]
+    blurred = [images.to_tensor(images.read(folder / f"LR_2/{n}.png").pixels) for n in range(4)]
+    generator = torch.Generator().manual_seed(0)
+    other = [0.2 + 0.5 * lr + 0.01 * torch.randn(lr.shape, generator=generator) for lr in blurred]
+    assert calibration.unpaired(model, shots, other).factor == pytest.approx(2.0, rel=0.2)
+
+
+def test_layer_variance_of_a_fitted_model(world: tuple[Path, checkpoint.Checkpoint]) -> None:
+    """Continuous factors, not only those of the paper: a third of a unit adds a third of 2.6 px²."""
+    folder, model = world
+    pictures = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(4)]
+    rows = {row["factor"]: row["variance_px2"] for row in hardware_factor.sweep(model, pictures)["sweep"]}
+    assert list(rows) == list(hardware_factor.FACTORS)
+    assert rows[1.5] - rows[1.0] == pytest.approx(0.5 * LAYER_VARIANCE, rel=0.4)
+    assert list(rows.values()) == sorted(rows.values())
+
+
+def test_held_out_parts_serve_calibration(world: tuple[Path, checkpoint.Checkpoint]) -> None:
+    """The middles of large pairs are looked at, at places that suit the model's tiles."""
+    folder, model = world
+    from degsynth.data.opening import open_for_model
+
+    pairs = open_for_model(folder / "HR", folder / "LR_1", 2, "any", None)
+    held = HeldOut(pairs, 8, model.spec.multiple_of)
+    assert calibration.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)
+
+
+def test_snapshot_keeps_the_chosen_factor(pair_folders: Folders, tmp_path: Path) -> None:
+    hr, lr = pair_folders(gaussian(12, 1.5, 1.5), 2, side=180)
+    options = fit.FitOptions(method="abl", hr=str(hr), lr=str(lr))
+    fit.run(options, {**SMALL, "steps": 20, "batch": 2}, tmp_path / "run")
+    model = checkpoint.load(tmp_path / "run/checkpoint.pt")
+    early = fit.open_snapshot(tmp_path / "run", 20, tmp_path / "early.pt")
+    for spec in (model.spec, early.spec):
+        assert spec.hardware_factor is not None
+        assert spec.hardware_factor.trained == pytest.approx(0.88, abs=0.15)
+    assert early.degrader.draw(0)[0, 0] == model.degrader.draw(0)[0, 0]
+    assert exporting.as_checkpoint(made(2).degrader(), early.spec).spec.hardware_factor == early.spec.hardware_factor

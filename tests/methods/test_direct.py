@@ -1,0 +1,156 @@
+"""directkpn and directnet against their slow twins, and what they must keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degsynth.config import build
+from degsynth.errors import ConfigError
+from degsynth.methods import directkpn, directnet
+from degsynth.ops.blur import apply_kernels
+from degsynth.ops.kernels import gaussian
+from degsynth.ops.resample import luma
+
+EMPTY = torch.zeros(1, 0)
+
+
+def made(module: Any, scale: int, **values: Any) -> Any:
+    torch.manual_seed(0)
+    method = module.Method(build(module.Config, {"width": 4, **values}, "direct"), scale, 3)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in method.backbone.network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        size = method.backbone.kernel_size
+        method.optics.base.copy_(gaussian(size, 1.1, 1.3, shift=(0.2, -0.1)).float())
+    return method
+
+
+def kernels_of(method: Any, hr: Tensor) -> Tensor:
+    """k_ij = k̄ + T − S k̄ − moment · g for every pixel, one by one: (B, h, w, K, K) float64."""
+    optics, size = method.optics, method.backbone.kernel_size
+    last, finer = optics.network.last, optics.reduction // optics.stride
+    features = optics.network.trunk(F.pixel_unshuffle(luma(hr) - 0.5, optics.reduction))
+    raw = last(features)  # (B, n²·K², H', W'), sub-pixels first
+    batch, _, height, width = raw.shape
+    raw = raw.view(batch, finer, finer, size, size, height, width).permute(0, 5, 1, 6, 2, 3, 4)
+    taps = raw.reshape(batch, height * finer, width * finer, size, size).double()
+    base, movers = optics.base.double(), optics.movers.double()
+    at = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    out = torch.empty_like(taps)
+    for index in torch.cartesian_prod(*(torch.arange(n) for n in taps.shape[:3])).tolist():
+        change = taps[tuple(index)] - taps[tuple(index)].sum() * base
+        if optics.centred:
+            moments = (change.sum(1) @ at, change.sum(0) @ at)
+            change = change - moments[0] * movers[0] - moments[1] * movers[1]
+        out[tuple(index)] = base + change
+    return out
+
+
+def applied(hr: Tensor, kernels: Tensor, stride: int) -> Tensor:
+    """An inner product for every pixel."""
+    size = kernels.shape[-1]
+    pad = (size - stride) // 2
+    padded = F.pad(hr.double(), [pad] * 4, mode="replicate")
+    batch, height, width = kernels.shape[:3]
+    out = torch.zeros(batch, hr.shape[1], height, width, dtype=torch.float64)
+    for i in range(height):
+        for j in range(width):
+            seen = padded[:, :, stride * i : stride * i + size, stride * j : stride * j + size]
+            out[:, :, i, j] = (seen * kernels[:, None, i, j]).sum((2, 3))
+    return out
+
+
+@pytest.mark.parametrize("values", [{}, {"centred": False}])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_folded_and_chunked_equals_a_kernel_for_every_pixel(scale: int, values: dict[str, Any]) -> None:
+    method = made(directkpn, scale, kernel_size=5 if scale % 2 else 6, **values)
+    side = 2 * method.multiple_of
+    hr = torch.rand(2, 3, side, side + method.multiple_of)
+    with torch.no_grad():
+        kernels = kernels_of(method, hr)
+        assert torch.allclose(kernels.sum((3, 4)), torch.ones(kernels.shape[:3], dtype=torch.float64), atol=1e-5)
+        whole = method.degrader().clean(hr, EMPTY, EMPTY)
+        assert torch.allclose(whole.double(), applied(hr, kernels, scale), atol=1e-5)
+        method.optics.taps_at_once = 1  # a row at a time
+        assert torch.allclose(method.degrader().clean(hr, EMPTY, EMPTY), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_kernels_at_all_hr_pixels_are_decimated_at_the_phase(scale: int) -> None:
+    """grid=hr: a network that says nothing leaves the base, applied everywhere, and its middle samples."""
+    method = directkpn.Method(
+        build(directkpn.Config, {"width": 4, "grid": "hr", "start": "random", "kernel_size": 7}, ""), scale, 3
+    )
+    with torch.no_grad():
+        method.backbone.network.last.weight.zero_()
+        hr = torch.rand(1, 1, 24, 36)
+        lr = method.degrader().clean(hr, EMPTY, EMPTY)
+    first, last = (scale - 1) // 2, scale // 2
+    corners = [hr[..., a::scale, b::scale] for a in {first, last} for b in {first, last}]
+    assert torch.allclose(lr, torch.stack(corners).mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("first_row", [0, 2])
+def test_rows_of_kernels_know_the_borders(scale: int, first_row: int) -> None:
+    hr = torch.rand(1, 2, 8 * scale, 5 * scale)
+    kernels = torch.rand(1, 8, 5, 4 + scale, 4 + scale)
+    whole = applied(hr, kernels.double(), scale)
+    part = apply_kernels(hr, kernels[:, first_row : first_row + 3], scale, first_row)
+    assert torch.allclose(part.double(), whole[:, :, first_row : first_row + 3], atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [directkpn, directnet])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_flat_stays_flat_and_tiles_equal_the_whole(module: Any, scale: int) -> None:
+    method = made(module, scale)
+    degrader, spec = method.degrader(), method.spec()
+    for level in (0.1, 0.4003, 0.95):
+        flat = torch.full((1, 3, 5 * scale, 9 * scale), level)
+        with torch.no_grad():
+            assert float((degrader.clean(flat, EMPTY, torch.zeros(1, 0, 5, 9)) - level).abs().max()) < 5e-6
+    grid = method.multiple_of
+    halo = -(-spec["clean_halo"] // grid) * grid
+    hr = torch.rand(1, 1, 2 * halo + 3 * grid, 3 * grid)
+    with torch.no_grad():
+        whole = degrader.clean(hr, EMPTY, torch.zeros(1, 0, 1, 1))
+        part = degrader.clean(hr[:, :, grid:], EMPTY, torch.zeros(1, 0, 1, 1))
+    core = slice((grid + halo) // scale, None)
+    assert torch.allclose(part[:, :, halo // scale :], whole[:, :, core], atol=5e-6)
+
+
+def test_residual_is_of_luma_and_added_to_every_channel() -> None:
+    method = made(directnet, 2)
+    hr = torch.rand(1, 3, 24, 24)
+    with torch.no_grad():
+        lr, change = method.degrader().clean(hr, EMPTY, EMPTY), method.optics.change(hr)
+        assert float(change.abs().max()) > 0.01
+        assert torch.allclose(method.optics.change(luma(hr)), change, atol=1e-6)
+        base = lr - change
+        method.backbone.network.last.weight.zero_()
+        assert torch.allclose(method.degrader().clean(hr, EMPTY, EMPTY), base, atol=1e-6)
+
+
+@pytest.mark.parametrize("module", [directkpn, directnet])
+def test_paper_preset_shares_the_backbone_of_dml(module: Any) -> None:
+    config = build(module.Config, module.PRESETS["paper"], "direct")
+    assert (config.patch, config.batch, config.steps, config.learning_rate) == (192, 16, 100_000, 1e-4)
+    method = module.Method(config, 2, 3)
+    outputs = 225 if module is directkpn else 1
+    assert sum(p.numel() for p in method.backbone.network.parameters()) == 105_320 + (outputs - 8) * (32 * 49 + 1)
+    assert method.backbone.stride == 1
+
+
+def test_options_that_cannot_be() -> None:
+    with pytest.raises(ConfigError, match=r"directkpn: kernel_size \(=15\): with grid=lr at scale 2 it must be even"):
+        made(directkpn, 2, kernel_size=15)
+    with pytest.raises(ConfigError, match="level=learned goes with"):
+        made(directkpn, 2, level="learned")
+    with pytest.raises(ConfigError, match="start=linear needs grid=lr"):
+        made(directnet, 2, grid="hr")
