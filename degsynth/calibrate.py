@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +20,11 @@ from degsynth.evaluation.calibration import Calibration
 from degsynth.evaluation.held_out import HeldOut
 from degsynth.evaluation.metrics import BORDER
 from degsynth.ops.resample import luma
+from degsynth.previews import measured_phase
+from degsynth.render import Factor, far_below
 
 MOST_IMAGES = 16
+SHIFT_WARNING_HR_PX = 0.1
 LARGEST_SIDE = 256
 """Of the middle of an unpaired image that is looked at, LR px."""
 
@@ -46,47 +51,96 @@ def run(
         on_progress("trying factors", count, max(count, calibration.COARSE))
 
     if unpaired:
-        reach = LARGEST_SIDE * model.spec.scale
-        sides = [_open(folder, side, levels, device) for folder, side in ((hr, reach), (lr, LARGEST_SIDE))]
-        found = calibration.unpaired(model, [_whole(image, model.spec.scale) for image in sides[0]], sides[1], on_try)
+        scale, border = model.spec.scale, math.ceil(model.spec.clean_halo / model.spec.scale)
+        least = calibration.TILE + 2 * border
+        given = [_open(hr, scale * LARGEST_SIDE, scale * least, data_range, levels, device, on_warning)]
+        given += [_open(lr, LARGEST_SIDE, calibration.TILE, data_range, levels, device, on_warning)]
+        found = calibration.unpaired(model, [_whole(image, scale) for image in given[0]], given[1], on_try)
     else:
-        pairs = open_for_model(hr, lr, model.spec.scale, model.spec.channels, levels, on_progress, on_warning)
-        smallest = min(min(pairs.size(index)) for index in range(len(pairs)))
-        border = min(BORDER, (smallest - 1) // 4)
-        found = calibration.paired(model, HeldOut(pairs, border, model.spec.multiple_of, device).parts, border, on_try)
+        found = _paired(model, hr, lr, levels, device, on_try, on_progress, on_warning)
     if found.at_the_end:
         on_warning(
             f"{found.factor:g} is the end of what was tried: these LR differ from the model's in more than blur; "
             "fit a model to the other camera"
         )
+    if warning := far_below(model, Factor(found.factor, found.factor)):
+        on_warning(warning)
     return found
 
 
+def _paired(
+    model: Checkpoint,
+    hr: Path,
+    lr: Path,
+    levels: tuple[float, float] | None,
+    device: str,
+    on_try: Callable[[int], None],
+    on_progress: Callable[[str, int, int], None],
+    on_warning: Callable[[str], None],
+) -> Calibration:
+    spec = model.spec
+    pairs = open_for_model(hr, lr, spec.scale, spec.channels, levels, on_progress, on_warning, MOST_IMAGES)
+    shifts = [math.hypot(*pair.shift) * spec.scale for pair in pairs.pairs if pair.shift is not None]
+    if shifts and sum(shifts) / len(shifts) > SHIFT_WARNING_HR_PX:
+        on_warning(
+            f"the pairs are shifted by {sum(shifts) / len(shifts):.2f} HR px on average, which is taken for blur; "
+            "align them first"
+        )
+    parts = HeldOut(pairs, 0, spec.multiple_of, device).parts
+    smallest = min(min(part.lr.shape[1:]) for part in parts)
+    border = min(max(BORDER, math.ceil(spec.clean_halo / spec.scale)), (smallest - 1) // 4)
+    return calibration.paired(model, parts, border, on_try)
+
+
 def save(model: Checkpoint, factor: float, path: Path) -> Checkpoint:
-    """Write the model with another default factor, in one move; returns it as loaded again."""
+    """Write the model with another default factor, in one move; returns it as loaded again.
+
+    A blur that follows the picture may sit elsewhere at another factor: the phase is measured anew.
+    """
     knob = model.spec.hardware_factor
     assert knob is not None
     spec = model.spec.model_copy(update={"hardware_factor": knob.model_copy(update={"default": factor})})
     changed = checkpoint.load(model.path)  # on the CPU, and a copy: the caller's keeps its factor
     changed.degrader.set_hardware_factor(factor)
+    spec = spec.model_copy(update={"phase": measured_phase(replace(changed, spec=spec))})
     return checkpoint.rewrite(changed.degrader, spec, path)
 
 
-def _open(folder: Path, side: int, levels: tuple[float, float] | None, device: str) -> list[Tensor]:
-    """The middles, ``side`` px at most, of the luma of a folder's images, evenly spread: (1, H, W) each."""
+def _open(
+    folder: Path,
+    most: int,
+    least: int,
+    asked: tuple[float, float] | Literal["dtype"] | None,
+    levels: tuple[float, float] | None,
+    device: str,
+    on_warning: Callable[[str], None],
+) -> list[Tensor]:
+    """Luma of the middles (1, H, W), ``most`` px a side, of a folder's images, evenly spread.
+
+    Those smaller than ``least`` px a side are left out; DataError where all are.
+    """
     names, _ = images.find(folder)
     root = folder.parent if folder.is_file() else folder
     count = min(MOST_IMAGES, len(names))
-    found = []
+    found, small = [], []
     for name in (names[index * len(names) // count] for index in range(count)):
         image = images.read(root / name)
-        try:
-            images.check_range(image.pixels, levels)
-        except DataError as error:
-            raise DataError(f"{root / name}: {error}") from None
-        gray = luma(images.to_tensor(image.pixels, levels))
-        top, left = (max(0, (length - side) // 2) for length in gray.shape[1:])
-        found.append(gray[:, top : top + side, left : left + side].to(device))
+        if asked is None:
+            try:
+                images.check_range(image.pixels, levels)
+            except DataError as error:
+                raise DataError(f"{root / name}: {error}") from None
+        if min(image.height, image.width) < least:
+            small.append(f"{name} ({image.width}×{image.height})")
+            continue
+        top, left = (max(0, (length - most) // 2) for length in (image.height, image.width))
+        pixels = image.pixels[top : top + most, left : left + most]
+        found.append(luma(images.to_tensor(pixels, levels)).to(device))
+    rule = f"smaller than {least}×{least} px, too small for a spectrum"
+    if not found:
+        raise DataError(f"{folder}: all {len(small)} images looked at are {rule}, e.g. {small[0]}; give larger ones")
+    if small:
+        on_warning(f"{folder}: {len(small)} images are left out: {rule}, e.g. {small[0]}")
     return found
 
 

@@ -235,6 +235,7 @@ def rewrite(degrader: Any, spec: Spec, path: Path) -> Checkpoint:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(degrader, spec, partial)
+        load(partial)
         partial.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None

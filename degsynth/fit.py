@@ -158,6 +158,7 @@ def run(
             except FitError as error:  # a learned method may do with less
                 events.on_warning(f"no figure of linear to compare with: {error}")
             trained = _learn(method, options, spec, train, held, border, beside, folder, snapshot, events)
+            spec = exporting.spec_of(options.method, method, pairs, config.model_dump(mode="json"), fingerprint)
             seconds["train"] = trained["seconds"]
             clock.lap()
         degrader = method.degrader()

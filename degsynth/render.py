@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,10 @@ DEFAULT_NOISE = Noise()
 """The model's own, nothing added."""
 
 
+FAR_BELOW = 0.5
+"""Below this share of the fit's factor, what encoder and decoder learnt to sharpen is no longer blurred again."""
+
+
 @dataclass(frozen=True)
 class Factor:
     """What an image's hardware factor is drawn from; equal ends for a fixed one."""
@@ -57,8 +62,8 @@ class Factor:
     low: float
     high: float
 
-    def check(self, checkpoint: Checkpoint) -> str:
-        """ConfigError where the model has no such factor; what a user should know of this one, or nothing."""
+    def check(self, checkpoint: Checkpoint) -> None:
+        """ConfigError where the model has no such factor."""
         knob, text = checkpoint.spec.hardware_factor, f"{self.low:g}" + (f":{self.high:g}" * (self.high != self.low))
         if knob is None:
             raise ConfigError(
@@ -69,16 +74,18 @@ class Factor:
             raise ConfigError(
                 f"hardware factor {text}: give one from {knob.range[0]:g} to {knob.range[1]:g}, or LO:HI with LO ≤ HI"
             )
-        if self.low >= FAR_BELOW * knob.trained:
-            return ""
-        return (
-            f"hardware factor {self.low:g} is far below the {knob.trained:g} of the fit: the model then sharpens what "
-            "it should blur, and amplifies noise"
-        )
 
 
-FAR_BELOW = 0.5
-"""Below this share of the fit's factor, what encoder and decoder learnt to sharpen is no longer blurred again."""
+def far_below(checkpoint: Checkpoint, factor: Factor | None) -> str:
+    """What a user should know of a factor (None: the model's own) far below the fit's; empty where it is not."""
+    knob = checkpoint.spec.hardware_factor
+    low = knob.default if factor is None and knob is not None else factor.low if factor is not None else 0.0
+    if knob is None or low >= FAR_BELOW * knob.trained:
+        return ""
+    return (
+        f"hardware factor {low:g} is far below the {knob.trained:g} of the fit: the model then sharpens what it should "
+        "blur, and amplifies noise"
+    )
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,12 @@ def render(
     seed = identity.seed("kernel")
     code, knob, drawn = degrader.draw(seed, height, width), spec.hardware_factor, None
     if knob is not None:
-        drawn = knob.default if factor is None else uniform(identity.seed("factor"), factor.low, factor.high)
-        code[:, knob.entry] = drawn
+        if factor is not None:
+            drawn = uniform(identity.seed("factor"), factor.low, factor.high)
+            code[:, knob.entry] = drawn
+        else:  # said as it was set, where the code's 32 bits are all that is between
+            written = float(code[0, knob.entry])
+            drawn = knob.default if math.isclose(written, knob.default, rel_tol=1e-6) else written
     code = code.to(device)
     lr = torch.empty(channels, height, width)
     for part in tiling.grid(height, width, tile, spec.scale, spec.halo, spec.multiple_of):

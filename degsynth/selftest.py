@@ -177,7 +177,8 @@ def hardware_factor_turns(model: Checkpoint) -> Iterator[Result]:
     written = float(code[0, knob.entry])
     yield Result("draw writes the factor", abs(written - knob.default) < 1e-6, f"{written:g}", f"{knob.default:g}")
 
-    factors = [max(knob.range[0], 0.5 * knob.trained), knob.trained, min(knob.range[1], 2 * knob.trained)]
+    low, high = max(knob.range[0], 0.5 * knob.trained), min(knob.range[1], max(2 * knob.trained, 0.5))
+    factors = [low, math.sqrt(low * high), high]
     codes = code.repeat(3, 1)
     codes[:, knob.entry] = torch.tensor(factors)
     hr = texture(channels, 40 * scale, 33 * scale)[None].expand(3, -1, -1, -1)

@@ -174,7 +174,7 @@ def test_unpaired_folders_may_differ_in_number_and_size(
     save_png(tmp_path / "tiny/a.png", torch.rand(3, 40, 40))
     code, _, stderr = cli("calibrate", model.path, "--hr", hr, "--lr", tmp_path / "tiny", "--unpaired")
     assert code == 2
-    assert "64 px" in stderr
+    assert "64×64 px" in stderr
     save_png(tmp_path / "flat/a.png", torch.full((3, 90, 90), 0.5))
     code, _, stderr = cli("calibrate", model.path, "--hr", hr, "--lr", tmp_path / "flat", "--unpaired")
     assert code == 2

@@ -19,6 +19,7 @@ ALLOWED = {
     "pipeline": set(),
     "ops": {"ops"},
     "nets": {"ops", "nets"},
+    "calibrate": {"ops", "data", "checkpoint", "render", "evaluation", "previews"},
     "losses": {"ops", "losses"},
     "degrader": {"ops"},
     "tiling": set(),
@@ -55,7 +56,8 @@ FOREIGN = {
     "tiling": {"torch", "numpy"},
     "fit": {"rich", "typer", "tqdm"},
     "loop": {"rich", "typer", "tqdm", "numpy", "cv2"},
-    "nets": {"rich", "typer", "tqdm", "numpy", "cv2"},
+    "nets": {"rich", "typer", "tqdm", "cv2"},
+    "calibrate": {"rich", "typer", "tqdm", "cv2"},
     "apply": {"rich", "typer", "tqdm"},
 }
 

@@ -44,7 +44,7 @@ def command(
     from degsynth import apply, checkpoint
     from degsynth.data.manifest import Row
     from degsynth.errors import ConfigError
-    from degsynth.render import Noise
+    from degsynth.render import Noise, far_below
 
     if noise not in (None, "learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")
@@ -56,7 +56,9 @@ def command(
     device = options.pick_device(device)
     loaded = checkpoint.load(checkpoint.resolve(model), device)
     factor = options.factor(hardware_factor)
-    if factor is not None and (warning := factor.check(loaded)):
+    if factor is not None:
+        factor.check(loaded)
+    if warning := far_below(loaded, factor):
         console.note(f"warning: {warning}")
     if noise == "learned" and not loaded.spec.has_noise:
         raise ConfigError(f"--noise learned: the model {model} ({loaded.spec.method}) has no noise; use --awgn or none")

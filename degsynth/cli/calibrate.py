@@ -55,11 +55,13 @@ def command(
             "unpaired": unpaired,
             "factor": found.factor,
             "trained": knob.trained,
+            "at_the_end": found.at_the_end,
+            "written": None if out is None else str(out),
             "tried": [{"factor": factor, "distance": distance} for factor, distance in found.tried],
         }
         typer.echo(jsonlib.dumps(record))
         return
-    what = "error of the spectrum" if unpaired else "L1 of luma"
+    what = "error of the spectrum" if unpaired else "L1 of luma, levels matched"
     rows = [[f"{factor:g}{' *' * (factor == found.factor)}", f"{distance:.5f}"] for factor, distance in found.tried]
     console.table(f"fitted at {knob.trained:g}; * best", ["hardware factor", what], rows)
     typer.echo(f"{found.factor:g}")

@@ -34,7 +34,7 @@ def command(
     from degsynth.data.opening import open_for_model
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
-    from degsynth.render import Noise
+    from degsynth.render import Noise, far_below
 
     if noise not in ("learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")
@@ -44,7 +44,9 @@ def command(
     device = options.pick_device(device)
     loaded = checkpoint.load(checkpoint.resolve(model), device)
     factor = options.factor(hardware_factor)
-    if factor is not None and (warning := factor.check(loaded)):
+    if factor is not None:
+        factor.check(loaded)
+    if warning := far_below(loaded, factor):
         console.note(f"warning: {warning}")
     with console.Progress() as progress:
         opened = open_for_model(
@@ -68,6 +70,8 @@ def command(
         )
     if json:
         head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
+        if factor is not None:
+            head["hardware_factor"] = [factor.low, factor.high]
         typer.echo(jsonlib.dumps({**head, **result}, ensure_ascii=False))
         return
     rows = [

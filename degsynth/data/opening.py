@@ -77,9 +77,15 @@ def open_for_model(
     data_range: tuple[float, float] | None,
     on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
     on_warning: Callable[[str], None] = lambda text: None,
+    most: int | None = None,
 ) -> PairSet:
-    """All pairs of two folders, for scoring a model of that scale and colour; DataError names those that do not fit."""
+    """Pairs of two folders, for scoring a model of that scale and colour; DataError names those that do not fit.
+
+    All of them, or ``most``, evenly spread.
+    """
     found, alone = match(hr, lr)
+    if most is not None and len(found) > most:
+        found = [found[number * len(found) // most] for number in range(most)]
     if alone:
         on_warning(f"{len(alone)} files have no partner and are left out, e.g. {alone[0]}")
     checked = check(found, scale, on_pair=lambda count: on_progress("checking pairs", count, len(found)))

@@ -1,8 +1,9 @@
 """The hardware factor at which a fitted model comes nearest to the LR of another camera.
 
-From pairs: the factor whose LR differs least from the real one (L1 of luma). From two folders without common scenes:
-the factor whose LR has the real one's average power spectrum, up to two unknowns, the contrast of what was photographed
-and a floor of white noise::
+From pairs: the factor whose LR differs least from the real one (L1 of luma), once the shots' levels are matched: on
+coarse means, which no blur changes, so that another exposure is not taken for another lens. From two folders without
+common scenes: the factor whose LR has the real one's average power spectrum, up to two unknowns, the contrast of what
+was photographed and a floor of white noise::
 
     S_real(ν)  ≈  contrast · S_model(ν; factor) + floor          contrast, floor ≥ 0
 
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar, nnls
 from torch import Tensor
@@ -36,6 +38,10 @@ RESOLUTION = 0.01
 """Relative; how well the best is known in the end."""
 TILE = 64
 """Side of the patches that spectra are taken of, LR px."""
+COARSE_SIDE = 16
+"""Of the blocks whose means tell levels, LR px: a blur of some pixels does not change them."""
+LEAST_SPREAD = 1e-4
+"""Variance of these means, below which they are no measure of contrast (levels in [0, 1])."""
 LOWEST_BIN = 2
 """Slower waves than TILE / 2 px say little of a blur and much of what was photographed."""
 
@@ -48,8 +54,8 @@ class Calibration:
 
     factor: float
     tried: list[tuple[float, float]]
-    """(factor, distance), by factor; the distance is L1 in [0, 1] levels, or the rms error of the spectrum relative to
-    itself."""
+    """(factor, distance), by factor; the distance is L1 in [0, 1] levels, levels matched, or the rms error of the
+    spectrum relative to itself."""
     at_the_end: bool
     """Whether the best is the smallest or largest that was tried: then blur is not what tells the cameras apart."""
 
@@ -92,18 +98,31 @@ def paired(
     assert model.spec.hardware_factor is not None
     count = 0
 
+    trained = model.spec.hardware_factor.trained
+
+    def made(part: Part, factor: float) -> Tensor:
+        return inside(_made(model, luma(part.hr), part.origin, part.frame, factor), border)
+
     def distance(factor: float) -> float:
         nonlocal count
-        errors = []
-        for part in parts:
-            made = _made(model, luma(part.hr), part.origin, part.frame, factor)
-            errors.append(float(inside(made - luma(part.lr)[0], border).abs().mean()))
+        errors = [float((made(part, factor) - real).abs().mean()) for part, real in zip(parts, wanted, strict=True)]
         count += 1
         on_try(count)
         return sum(errors) / len(errors)
 
     with torch.inference_mode():
+        wanted = [matched(inside(luma(part.lr)[0], border), made(part, trained)) for part in parts]
         return search(distance, model.spec.hardware_factor.range)
+
+
+def matched(real: Tensor, made: Tensor) -> Tensor:
+    """Real (h, w) with the gain and offset that bring the means of its blocks of 16×16 px to those of made."""
+    side = min(COARSE_SIDE, *real.shape)
+    x, y = (F.avg_pool2d(image[None].double(), side)[0].flatten() for image in (real, made))
+    spread = (x - x.mean()).square().mean()
+    # Where all blocks are alike their contrast tells nothing: the gain then tends to 1.
+    gain = (((x - x.mean()) * (y - y.mean())).mean() + LEAST_SPREAD) / (spread + LEAST_SPREAD)
+    return (gain * (real - x.mean()) + y.mean()).to(real.dtype)
 
 
 def unpaired(
@@ -111,7 +130,7 @@ def unpaired(
 ) -> Calibration:
     """The factor whose LR of gray images hr (1, s·h, s·w) has the spectrum of gray images lr (1, h', w').
 
-    Raises DataError where images are smaller than a patch.
+    Of hr the model's reach is left out at each edge; raises DataError where nothing of `TILE` px is left on a side.
     """
     assert model.spec.hardware_factor is not None
     real, weights = _spectrum([image[0] for image in lr], "LR")
@@ -147,15 +166,17 @@ def _spectrum(images: Sequence[Tensor], side: str) -> tuple[Spectrum, Spectrum]:
     for image in images:
         if min(image.shape) < TILE:
             continue
-        patches = image.double().unfold(0, TILE, TILE // 2).unfold(1, TILE, TILE // 2).reshape(-1, TILE, TILE)
+        patches = image.double().cpu().unfold(0, TILE, TILE // 2).unfold(1, TILE, TILE // 2).reshape(-1, TILE, TILE)
         patches = (patches - patches.mean((1, 2), keepdim=True)) * window[:, None] * window[None, :]
         total += torch.fft.fft2(patches).abs().square().sum(0)
         count += len(patches)
     if count == 0:
-        raise DataError(f"no {side} image is large enough: LR must measure {TILE} px a side, besides the model's reach")
+        raise DataError(
+            f"no {side} image is large enough: its LR must have {TILE}×{TILE} px besides what the model reads"
+        )
     rings = torch.arange(LOWEST_BIN, TILE // 2 + 1)
     sizes = torch.bincount(ring.flatten(), minlength=TILE)[rings]
     power = torch.bincount(ring.flatten(), total.flatten(), minlength=TILE)[rings] / (sizes * count)
     if not bool((power > 0).all()):
-        raise DataError(f"the {side} images are flat: they have no spectrum to compare")
+        raise DataError(f"the {side} images are flat: they have no spectrum to compare; give some with texture")
     return power.numpy(), sizes.double().sqrt().numpy()

@@ -47,6 +47,8 @@ def kernel_at(model: Checkpoint, images: Sequence[Tensor], factor: float) -> Ten
         code = with_factor(model, model.degrader.draw(0), factor)
         field = model.degrader.field(0, 0, 0, hr.shape[1] // scale, hr.shape[2] // scale, 1)
         equations.add(hr[0], model.degrader.clean(hr[None], code, field)[0, 0], border)
+    if equations.count < equations.kernel_size**2:
+        raise ValueError(f"{equations.count} LR pixels are too few for {equations.kernel_size**2} taps")
     return solve(equations, 1e-6, fit_gain=True, fit_offset=True).kernel
 
 
@@ -77,8 +79,9 @@ def sweep(model: Checkpoint, images: Sequence[Tensor]) -> dict[str, Any]:
 
     ``variance_px2`` is that of the Gaussian that dims a wave of 8 HR px as much, ``second_moment_px2`` the kernel's
     own; both are means of the two axes and may be negative, where the LR is sharpened. ``rise_px2`` is that of the
-    variance from 0.25 to 3, ``share`` the rise over what the layer itself adds (2.6 px² a unit), ``r_squared`` tells
-    how well a straight line describes it.
+    variance from 0.25 to 3, ``share`` the rise over the 7.15 px² that the Gaussians themselves gain (2.6 px² a unit; by
+    this ruler, and in a window of 16 px, the layer alone has 0.83 of it, 0.90 with group two), ``r_squared`` tells how
+    well a straight line describes it.
     """
     parts = [middle(image, model.spec.scale) for image in images]
     rows = []
@@ -90,6 +93,6 @@ def sweep(model: Checkpoint, images: Sequence[Tensor]) -> dict[str, Any]:
     factors = torch.tensor([row["factor"] for row in rows], dtype=torch.float64)
     variances = torch.tensor([row["variance_px2"] for row in rows], dtype=torch.float64)
     rise = float(variances[-1] - variances[0])
-    r_squared = float(torch.corrcoef(torch.stack([factors, variances]))[0, 1] ** 2)
+    r_squared = float(torch.corrcoef(torch.stack([factors, variances]))[0, 1] ** 2) if rise else 0.0
     share = rise / (LAYER_VARIANCE * (FACTORS[-1] - FACTORS[0]))
     return {"rise_px2": rise, "share": share, "r_squared": r_squared, "sweep": rows}

@@ -42,6 +42,8 @@ def evaluate(
             for which, model in models.items():
                 made = render(model, hr, identity, noise, device=device, factor=factor if which == "model" else None)
                 row[which] = score(made.lr, lr, border)
+                if which == "model" and made.hardware_factor is not None:
+                    row["hardware_factor"] = made.hardware_factor
             row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)
             rows.append(row)
             on_image(index + 1)

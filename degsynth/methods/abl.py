@@ -8,18 +8,21 @@ learnt on luma.
 
 For the factor to mean something, encoder and decoder must leave the blur to the layer. In the ``default`` preset they
 begin as copies and are shallow, and the layer is where samples are dropped: so what a unit of factor adds to the blur
-of the whole model is what it adds to the layer's, 2.6 px² of variance. `fit` measures that and writes it to
-``fit.json``. What is right is this *difference*: at which factor a fit is made hardly matters to its accuracy, since
-the decoder sharpens or blurs what is left, so the factor's absolute value says little. ``factor=auto`` gives the layer
-the whole blur that one kernel has (`linear`: its variance at a period of 8 px, over 2.6 px²).
+of the whole model is what it adds to the layer's, 2.6 px² of variance (group two up to 1.2 times that; less where the
+window of 16 px cuts a wide Gaussian off). `fit` measures that and writes it to ``fit.json``. What is right is this
+*difference*: at which factor a fit is made hardly matters to its accuracy, since the decoder sharpens or blurs what is
+left, so the factor's absolute value says little. ``factor=auto`` gives the layer the whole blur that one kernel has
+(that of `linear`, at a period of 8 px).
 
-Level: see `nets.residual`. No filter has a bias, and the answer to a flat 1 is divided out, in training as well.
+Level: see `nets.residual`. What filters make of a flat 1 is divided out, in training as well; bends, where there are
+any, pass through the origin and see differences only.
 
 Presets. ``paper`` is what was published: 128 channels, the factor 1 (the paper fits 0.25, 0.5, 1, 2 and 3), L1, Adam at
-a constant 1e-4, 8 patches of 256², 35 000 steps (50 epochs of 50 patches of 112 images), flips. The paper does not say
-how many residual blocks there are (here 4, of 3×3 filters), how the decoder looks (here filters with the scale's
-stride, one more, and the last, ReLUs between), nor how weights begin (here as copies). The weights that were best on
-held-out pairs are exported, not the last. ``default`` has 16 channels, one residual block blind to the level, and a
+a constant 1e-4, 8 patches of 256² (255² at scale 3), 35 000 steps (50 epochs of 50 patches of 112 images), flips. The
+paper does not say how many residual blocks there are (here 4, of 3×3 filters), how the decoder looks (here filters with
+the scale's stride, one more, and the last, ReLUs between), how weights begin (here as copies), nor whether filters have
+a bias (here not). At odd scales the window has 17×17 px, where 16 would be half a pixel off. The weights that were best
+on held-out pairs are exported, not the last. ``default`` has 16 channels, one residual block blind to the level, and a
 decoder of one linear filter and a branch blind to the level, which fits in minutes.
 """
 
@@ -31,21 +34,24 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from degsynth import losses
 from degsynth.config import Training
 from degsynth.degrader import Degrader
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, FitError
 from degsynth.methods import linear
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import ResidualEncoder, StridedDecoder, SumDecoder
-from degsynth.ops.gaussian_cells import HIGHEST, LAYER_VARIANCE, LOWEST, cells
+from degsynth.ops.gaussian_cells import HIGHEST, LOWEST, cells
 from degsynth.ops.kernels import variance_at
 from degsynth.ops.resample import inside, luma
 
 AUTO_LOWEST, AUTO_HIGHEST = 0.25, 3.0
 """Between these factor=auto chooses: those of the paper."""
+NUMBERS_AT_ONCE = 16_000_000
+"""Of one feature map, that exist at a time: 64 MB."""
 
 
 class Config(Training):
@@ -89,17 +95,20 @@ PRESETS: dict[str, dict[str, Any]] = {
 class AdaptiveOptics(nn.Module):
     """Encoder, blurring layer, decoder; the code of an image is its hardware factor. No dice, no noise."""
 
-    def __init__(self, encoder: ResidualEncoder, blur: AdaptiveBlur, decoder: nn.Module, scale: int) -> None:
+    def __init__(self, encoder: ResidualEncoder, blur: AdaptiveBlur, decoder: nn.Module, scale: int, halo: int) -> None:
+        """``halo``: HR px that the three read beyond an LR pixel's own block."""
         super().__init__()
         self.encoder, self.blur, self.decoder = encoder, blur, decoder
         self.scale = scale
         self.factor = nn.Buffer(torch.ones(1, 1, dtype=torch.float64))
         self.lowest, self.highest = LOWEST, HIGHEST
+        self.margin = -(-halo // scale)
+        self.numbers_at_once = NUMBERS_AT_ONCE
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
         """The factor, as the one entry of the code."""
-        return self.factor.float().cpu()
+        return self.factor.float().cpu().clone()  # whoever writes another factor into it does not write into the model
 
     @torch.jit.export
     def dice(self, channels: int) -> int:  # noqa: D102
@@ -118,11 +127,25 @@ class AdaptiveOptics(nn.Module):
         return self.answer(one, one[0, 0, 0, :1])
 
     @torch.jit.export
+    def by_rows(self, gray: Tensor, factor: Tensor) -> Tensor:
+        """`answer`, for as many rows at a time as keep the features of a large image small."""
+        height = gray.shape[2] // self.scale
+        features_of_a_row = self.blur.logits.shape[0] * self.scale * gray.shape[3] * gray.shape[0]
+        rows = max(self.margin, self.numbers_at_once // features_of_a_row)
+        parts: list[Tensor] = []
+        for first in range(0, height, rows):
+            last = min(first + rows, height)
+            top, bottom = max(0, first - self.margin), min(height, last + self.margin)
+            made = self.answer(gray[:, :, top * self.scale : bottom * self.scale], factor)
+            parts.append(made[:, :, first - top : last - top])
+        return torch.cat(parts, 2)
+
+    @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         gain = self.gain()
         planes: list[Tensor] = []
-        for channel in range(hr.shape[1]):  # one by one: a third of the memory
-            planes.append(self.answer(hr[:, channel : channel + 1], code[:, 0]) / gain)
+        for channel in range(hr.shape[1]):
+            planes.append(self.by_rows(hr[:, channel : channel + 1], code[:, 0]) / gain)
         return torch.cat(planes, 1)
 
     @torch.jit.export
@@ -145,22 +168,22 @@ class Method:
         self.config, self.scale, self.channels = config, scale, channels
         if config.factor != "auto" and not LOWEST <= config.factor <= HIGHEST:
             raise ConfigError(f"method abl: factor (={config.factor:g}) must be from {LOWEST} to {HIGHEST}, or auto")
-        if config.decoder == "strided" and scale > 4:
-            raise ConfigError(f"method abl: the strided decoder knows scales 1 to 4, not {scale}; give decoder=sum")
+        if scale > 4:
+            raise ConfigError(
+                f"method abl: scale (={scale}) must be from 1 to 4: its Gaussians are 8 HR px wide at most"
+            )
         size = cells(scale)
         strided = config.decoder == "strided"
         stride = 1 if strided else scale
         encoder = ResidualEncoder(config.width, config.blocks, config.blind)
         blur = AdaptiveBlur(config.width, config.group, size, stride)
         decoder = StridedDecoder(config.width, scale) if strided else SumDecoder(config.width)
-        self.optics = AdaptiveOptics(encoder, blur, decoder, scale)
         self.halo = encoder.reach + (size - stride + 1) // 2 + decoder.reach * stride
+        self.optics = AdaptiveOptics(encoder, blur, decoder, scale, self.halo)
         self.border = math.ceil(self.halo / scale)
         self.multiple_of = scale
         usual = scale * {1: 64, 2: 48, 3: 36}.get(scale, 32)  # so that a step takes about as long at every scale
-        self.patch = config.patch or usual
-        if self.patch % scale:
-            raise ConfigError(f"method abl: patch (={self.patch}) must be a multiple of the scale {scale}")
+        self.patch = (config.patch or usual) // scale * scale
         self.least_patch = 3 * self.border * scale
         if self.patch < self.least_patch:
             raise ConfigError(f"method abl: patch (={self.patch}) must be at least {self.least_patch} HR px")
@@ -172,14 +195,30 @@ class Method:
 
     def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Choose the factor, where it is left to us, by the one kernel that explains the pairs."""
-        first = linear.Method(linear.Config(), self.scale, self.channels)
-        first.prepare(images)
-        self.level_changed = linear.level_changed(first.free[0])
         factor = self.config.factor
-        if factor == "auto":
-            blur = sum(variance_at(first.solutions[0].kernel)) / 2
-            factor = round(min(max(blur / LAYER_VARIANCE, AUTO_LOWEST), AUTO_HIGHEST), 2)
-        self.optics.set_hardware_factor(float(factor))
+        first = linear.Method(linear.Config(), self.scale, self.channels)
+        try:
+            first.prepare(images)
+        except FitError:
+            if factor == "auto":
+                raise FitError(
+                    "abl: factor=auto looks at the one kernel that explains the pairs, and these do not determine one; "
+                    "give larger or more images, or --set factor=1"
+                ) from None
+        else:
+            self.level_changed = linear.level_changed(first.free[0])
+        self.optics.set_hardware_factor(self._as_blurred_as(first.solutions[0].kernel) if factor == "auto" else factor)
+
+    def _as_blurred_as(self, kernel: Tensor) -> float:
+        """The factor at which the layer, its Gaussians mixed equally, dims a wave of 8 HR px as a kernel does."""
+        wanted = sum(variance_at(kernel))
+
+        def surplus(factor: float) -> float:
+            return sum(variance_at(self.optics.blur.table(torch.tensor([factor]))[0].mean(0))) - wanted
+
+        if surplus(AUTO_LOWEST) >= 0 or surplus(AUTO_HIGHEST) <= 0:
+            return AUTO_LOWEST if surplus(AUTO_LOWEST) >= 0 else AUTO_HIGHEST
+        return round(float(brentq(surplus, AUTO_LOWEST, AUTO_HIGHEST, xtol=1e-3)), 2)
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """L1 of one batch of luma patches at the fit's factor, borders that see padding left out."""

@@ -2,8 +2,9 @@
 
 All three make ``lr = k̄ ⋆ hr + change``: a fixed kernel k̄, the base, and what a network makes of the picture. In the
 ``default`` presets k̄ is the solution of `linear`, and the network learns what that leaves to be explained. So they
-differ in one thing only, in how a network's numbers become a change: as weights of basis kernels (`dml`), as a kernel
-for every pixel (`directkpn`), or as the change itself (`directnet`).
+differ in how a network's numbers become a change: as weights of basis kernels (`dml`), as a kernel for every pixel
+(`directkpn`, with 15 or 16 taps a side as published where the others have 20 or 21, and smaller patches at stride 1),
+or as the change itself (`directnet`, whose network sees differences only). Data, schedule and network are the same.
 """
 
 from __future__ import annotations

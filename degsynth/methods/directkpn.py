@@ -6,13 +6,14 @@ Level and phase are held as in `dml`, pixel by pixel: with T_ij the network's ta
     k_ij = k̄ + T_ij − S_ij k̄ − moment(T_ij − S_ij k̄) · g
 
 so every kernel sums to 1, and with ``centred`` has the centroid of k̄ (see `methods.dml`). Kernels found on luma are
-applied to every channel. The kernels of a 12-megapixel image would fill 10 GB: they are made and used for a few rows
-at a time.
+applied to every channel. The kernels of a 12-megapixel image would fill 3 GB at scale 2, and 10 GB at scale 1: they are
+made and used for a few rows at a time. (The ``paper`` network works at HR resolution and needs 1 GB a megapixel for its
+features: use `apply --tile`.)
 
 Presets. ``paper`` has the network, patches and schedule of `dml`'s, as the paper says ("the same hyper-parameters"; the
-authors' code trains this one at 1e-3 for 6 000 steps first), 15×15 taps bounded by nothing, the level free in training
-and held in the exported file. ``default`` starts from `linear`, predicts kernels for the LR pixels (16×16 at even
-scales) and holds the level.
+authors' code has 1e-3 for the first 6 000 steps, and a weight decay on the first layer), 15×15 taps bounded by nothing,
+the level free in training and held in the exported file. ``default`` starts from `linear`, predicts kernels for the LR
+pixels (16×16 at even scales) and holds the level.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
 from degsynth.ops.resample import decimate, luma
 
+TAP_UNIT = 0.03
+"""What the network's numbers are multiplied by at a linear start: they are taps, which are small, and there are many of
+them. So the first kernels are next to the base, and a step changes them as little as one of `dml` changes its own."""
 TAPS_AT_ONCE = 16_000_000
 """Taps of per-pixel kernels that exist at a time: 64 MB."""
 
@@ -49,7 +53,7 @@ class Config(backbone.Config):
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "default": {"learning_rate": 1e-3},
+    "default": {},
     "paper": {**backbone.PAPER, "level": "learned", "centred": False},
 }
 
@@ -58,14 +62,25 @@ class PixelKernelOptics(nn.Module):
     """A network that predicts the kernel of every pixel. No dice, no noise."""
 
     def __init__(
-        self, network: EncoderDecoder, kernel_size: int, scale: int, stride: int, reduction: int, centred: bool
+        self,
+        network: EncoderDecoder,
+        kernel_size: int,
+        scale: int,
+        stride: int,
+        reduction: int,
+        centred: bool,
+        unit: float,
     ) -> None:
-        """Take a network from ``reduction``² luma channels to ``kernel_size``² taps at every ``stride``-th HR pixel."""
+        """Take a network from ``reduction``² luma channels to ``kernel_size``² taps at every ``stride``-th HR pixel.
+
+        ``unit`` is what its numbers are multiplied by.
+        """
         super().__init__()
         self.network = network
         self.base = nn.Buffer(first_base(kernel_size))
         self.movers = nn.Buffer(movers(kernel_size))
         self.scale, self.stride, self.reduction, self.centred = scale, stride, reduction, centred
+        self.unit = unit
         self.taps_at_once = TAPS_AT_ONCE
 
     @torch.jit.export
@@ -92,9 +107,9 @@ class PixelKernelOptics(nn.Module):
         """Weight and bias of the convolution that makes the taps, (n²·K², F, 3, 3) and (n²·K²,).
 
         What holds a kernel's level and place is linear in its taps, and so are they in the features: it is done to the
-        layer's own kernels, of which there are some hundred, not to those of millions of pixels.
+        layer's own kernels, some hundred or thousand of them, not to those of millions of pixels.
         """
-        weight, bias = self.network.last.weight, self.network.last.bias
+        weight, bias = self.unit * self.network.last.weight, self.unit * self.network.last.bias
         if hold:
             # Channels are sub-pixels × taps: every column of this matrix is a few kernels, one below the other.
             columns = torch.cat([weight.flatten(1), bias.unsqueeze(1)], 1)
@@ -149,8 +164,9 @@ class Method:
         self.patch, self.least_patch = self.backbone.patch, self.backbone.least_patch
         self.multiple_of = self.backbone.multiple_of
         network, size = self.backbone.network, self.backbone.kernel_size
+        unit = TAP_UNIT if config.start == "linear" else 1.0
         self.optics = PixelKernelOptics(
-            network, size, scale, self.backbone.stride, self.backbone.reduction, config.centred
+            network, size, scale, self.backbone.stride, self.backbone.reduction, config.centred, unit
         )
         self.modules: dict[str, nn.Module] = {"optics": self.optics}
         self.optimizers: dict[str, torch.optim.Optimizer] = {

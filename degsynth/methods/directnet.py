@@ -7,12 +7,12 @@ the network does not see the picture, but what the picture differs from its surr
 
     r(hr) = N(luma − box ⋆ luma) − N(0)
 
-which is exactly 0 on a flat picture, of any gray.
+which is 0 on a flat picture, of any gray.
 
 Presets. ``paper`` has the network, patches and schedule of `dml`'s, as the paper says ("the same hyper-parameters"; the
-authors' code trains this one at 1e-3 for 6 000 steps first), with the HR image itself in place of ``k̄ ⋆ hr``. What the
-network sees is ours there, too: otherwise the file could not keep its level. ``default`` takes k̄ from `linear` and
-works at the LR pixels.
+authors' code has 1e-3 for the first 6 000 steps, and a weight decay on the first layer), with the HR image itself in
+place of ``k̄ ⋆ hr``. What the network sees is ours there, too: otherwise the file could not keep its level. ``default``
+takes k̄ from `linear` and works at the LR pixels.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ PIXEL = 0.5
 WIDER = 1.2
 """What group two multiplies the factor by for its second four."""
 LOWEST, HIGHEST = 0.01, 10.0
-"""Factors that make sense: a Gaussian much smaller than a pixel, and one that lies in the window by half."""
+"""Factors that make sense: a Gaussian much smaller than a pixel, and one of which a fifth lies outside the window."""
 LAYER_VARIANCE = (1 + ACROSS) / 2 / PIXEL**2
 """What a unit of factor adds to a blur's variance, mean of both axes: 2.6 px²."""
 

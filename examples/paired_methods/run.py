@@ -3,8 +3,8 @@
 Usage: python examples/paired_methods/run.py HR LR OUT [--steps N] [--held-out N] [--jobs N] [--methods a,b,c]
 
 Fits every method, with its default preset, to all scenes but the last by name, scores it on those, and prints Markdown.
-With --steps, methods that learn by steps all have that many. Fits use one thread each. What is there in OUT is not done
-again.
+Methods that learn by steps all have --steps of them; without it, as many as their presets say. Fits use one thread
+each. A stopped experiment goes on where it was.
 """
 
 import argparse
@@ -14,9 +14,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "common"))
 
-from shared import degsynth, markdown, split
+from experiment import begin, degsynth, fit, markdown, split
 
 METHODS = ("dml", "directkpn", "directnet", "abl", "linear")
 
@@ -69,19 +69,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     parser.add_argument("--methods", default=",".join(METHODS))
     given = parser.parse_args()
+    begin(given.out, hr=given.hr, lr=given.lr, steps=given.steps, held_out=given.held_out)
     pairs = split(given.hr, given.lr, given.held_out, given.out / "pairs")
     names = given.methods.split(",")
 
-    def fit(name: str) -> None:
-        run, (hr, lr) = given.out / name, pairs["fit"]
-        if not (run / "fit.json").is_file():
-            where = ["--hr", hr, "--lr", lr, "--out", run, "--device", "cpu"]
-            budget = [] if given.steps is None or name == "linear" else ["--steps", given.steps]
-            degsynth("fit", "--method", name, *where, *budget, log=given.out / f"{name}.log")
+    def learnt(name: str) -> None:
+        budget = [] if given.steps is None or name == "linear" else ["--steps", given.steps]
+        fit(given.out / name, pairs["fit"], name, *budget)
         print(f"{name}: fitted", file=sys.stderr)
 
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(fit, names))
+        list(pool.map(learnt, names))
     rows = []
     for name in names:
         told = degsynth("evaluate", given.out / name, "--hr", pairs["test"][0], "--lr", pairs["test"][1], "--json")

@@ -4,8 +4,9 @@ Usage: python examples/two_cameras/run.py FIRST_HR FIRST_LR SECOND_HR SECOND_LR 
 
 Fits abl, groups one and two, at five hardware factors to the first camera's pairs; scores each on the first camera's
 last scenes by name (Table 1), and on the second camera's last scenes at every factor (Tables 2 and 3), beside bicubic.
-Then it lets `degsynth calibrate` choose the factor, from three pairs of the second camera's other scenes, and from its
-folders without regard to pairs. Prints Markdown; figures are L1 of luma. What is there in OUT is not done again.
+Then it lets `degsynth calibrate` choose the factor: from three pairs of the second camera's other scenes, and unpaired,
+from HR of one half and LR of the other half of these, which have no scene in common. Prints Markdown; figures are L1 of
+luma. A stopped experiment goes on where it was.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "common"))
 
-from shared import degsynth, markdown, split
+from experiment import begin, degsynth, fit, markdown, split
 
 FACTORS = (0.25, 0.5, 1, 2, 3)
 GROUPS = (1, 2)
@@ -29,21 +30,13 @@ def score(model: Path, pairs: tuple[Path, Path], factor: float | None = None) ->
     return {name: told["mean"][name]["l1_y"] for name in ("model", "bicubic")}
 
 
-def fitted(out: Path, pairs: tuple[Path, Path], group: int, factor: float, steps: int) -> Path:
-    """The checkpoint of one fit."""
-    run = out / f"group{group}_factor{factor:g}"
-    if not (run / "fit.json").is_file():
-        where = ["--hr", pairs[0], "--lr", pairs[1], "--out", run]
-        options = ["--set", f"group={group}", "--set", f"factor={factor}", "--steps", steps]
-        degsynth("fit", "--method", "abl", *where, *options, "--device", "cpu", log=out / f"{run.name}.log")
-    return run / "checkpoint.pt"
-
-
 def studied(model: Path, first: dict, second: dict) -> dict:
     """All figures of one model."""
     found = {"own": score(model, first["test"]), "other": {f: score(model, second["test"], f) for f in FACTORS}}
-    for way, role, options in (("three pairs", "three", []), ("unpaired", "fit", ["--unpaired"])):
-        hr, lr = second[role]
+    for way, hr, lr, options in (
+        ("three pairs", second["three"][0], second["three"][1], []),
+        ("unpaired", second["one half"][0], second["other half"][1], ["--unpaired"]),
+    ):
         factor = float(degsynth("calibrate", model, "--hr", hr, "--lr", lr, *options))
         found[way] = (factor, score(model, second["test"], factor)["model"])
     return found
@@ -90,16 +83,19 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=8, help="scenes to score on, the last by name")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     given = parser.parse_args()
+    begin(given.out, **{key: value for key, value in vars(given).items() if key not in ("out", "jobs")})
     first = split(given.first_hr, given.first_lr, given.held_out, given.out / "first")
     second = split(given.second_hr, given.second_lr, given.held_out, given.out / "second")
 
     def study(model: tuple[int, float]) -> tuple[dict, dict]:
         group, factor = model
-        checkpoint = fitted(given.out, first["fit"], group, factor, given.steps)
+        options = ["--set", f"group={group}", "--set", f"factor={factor}", "--steps", given.steps]
+        checkpoint = fit(given.out / f"group{group}_factor{factor}", first["fit"], "abl", *options) / "checkpoint.pt"
         knob = json.loads((checkpoint.parent / "fit.json").read_text())["hardware_factor"]
         stored = checkpoint.with_name("two_cameras.json")
         if not stored.is_file():
-            stored.write_text(json.dumps(studied(checkpoint, first, second)))
+            made = json.dumps(studied(checkpoint, first, second))
+            stored.write_text(made)
         figures = json.loads(stored.read_text())
         figures["other"] = {float(f): row for f, row in figures["other"].items()}
         print(f"group {group}, factor {factor:g}: done", file=sys.stderr)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth import calibrate, checkpoint, exporting, fit, selftest
+from degsynth import calibrate, checkpoint, fit, selftest
 from degsynth.config import build
 from degsynth.data import images
 from degsynth.errors import ConfigError
@@ -92,9 +92,11 @@ def test_tiles_equal_the_whole(scale: int, values: dict[str, Any]) -> None:
     with torch.no_grad():
         whole = degrader.clean(hr, code, torch.zeros(1, 0, size, size))
         first = halo + 1
-        window = hr[:, :, (first - halo) * scale : (first + 5 + halo) * scale]
-        part = degrader.clean(window, code, torch.zeros(1, 0, 5 + 2 * halo, size))
-    assert float((part[:, :, halo : halo + 5] - whole[:, :, first : first + 5]).abs().max()) < 2e-6
+        for axis in (2, 3):
+            window = hr.narrow(axis, (first - halo) * scale, (5 + 2 * halo) * scale)
+            part = degrader.clean(window, code, torch.zeros(1, 0, *(n // scale for n in window.shape[2:])))
+            apart = part.narrow(axis, halo, 5) - whole.narrow(axis, first, 5)
+            assert float(apart.abs().max()) < 2e-6
 
 
 def test_colour_is_gray_three_times() -> None:
@@ -112,6 +114,7 @@ def test_paper_preset_is_the_papers() -> None:
     assert (config.width, config.patch, config.batch) == (128, 256, 8)
     assert config.steps == 50 * 112 * 50 // 8
     assert (config.learning_rate, config.schedule, config.flips) == (1e-4, "constant", True)
+    assert [abl.Method(config, scale, 3).patch for scale in (1, 2, 3)] == [256, 256, 255]
     method = abl.Method(config, 4, 3)
     assert method.optics.blur.logits.shape == (128, 4)
     assert method.optics.blur.size == 16
@@ -126,7 +129,6 @@ def test_paper_preset_is_the_papers() -> None:
     [
         ({"factor": 0.0}, "factor .=0. must be from"),
         ({"factor": "soft"}, "factor"),
-        ({"patch": 33}, "multiple of the scale"),
         ({"patch": 16}, "at least"),
         ({"group": 3}, "group"),
     ],
@@ -136,15 +138,15 @@ def test_options_that_cannot_be(values: dict[str, Any], told: str) -> None:
         made(2, **values)
 
 
-@pytest.mark.parametrize(("sigma", "factor"), [(0.9, 0.34), (0.3, 0.25), (2.0, 1.57), (3.6, 3.0)])
+@pytest.mark.parametrize(("sigma", "factor"), [(0.9, 0.28), (0.3, 0.25), (2.0, 1.64), (3.6, 3.0)])
 def test_auto_gives_the_layer_the_blur_of_the_pairs(photographs: list[Tensor], sigma: float, factor: float) -> None:
-    """σ² + 1/12 (a pixel's own) over 2.6; limited to the paper's factors."""
+    """The layer at that factor dims as much; limited to the paper's factors."""
     kernel = gaussian(20, sigma, sigma)[None].float()
     method = made(2, factor="auto")
     method.prepare(
         [(shot[:, :300, :300], blur_decimate(shot[None, :, :300, :300], kernel, 2)[0]) for shot in photographs]
     )
-    assert method.optics.factor.item() == pytest.approx(factor, rel=0.15)
+    assert method.optics.factor.item() == pytest.approx(factor, rel=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +177,6 @@ def test_the_factor_that_was_put_in_comes_out(world: tuple[Path, checkpoint.Chec
         found = calibrate.run(model, folder / "HR", folder / f"LR_{factor:g}", unpaired, None, "cpu")
         assert found.factor == pytest.approx(factor, rel=error), f"unpaired: {unpaired}"
         assert not found.at_the_end
-        assert found.factor == min(found.tried, key=lambda row: row[1])[0]
 
 
 def test_calibrated_model_is_the_same_but_for_its_factor(
@@ -222,8 +223,52 @@ def test_spectra_do_not_see_contrast_nor_white_noise(world: tuple[Path, checkpoi
     assert calibration.unpaired(model, shots, other).factor == pytest.approx(2.0, rel=0.2)
 
 
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.06), (0.9, 0.0), (1.1, -0.05)])
+def test_another_exposure_is_not_another_blur(
+    world: tuple[Path, checkpoint.Checkpoint], tmp_path: Path, gain: float, offset: float
+) -> None:
+    folder, model = world
+    for number in range(4):
+        lr = images.to_tensor(images.read(folder / f"LR_2/{number}.png").pixels)
+        save_png(tmp_path / f"LR/{number}.png", (gain * lr + offset).clamp(0, 1))
+    found = calibrate.run(model, folder / "HR", tmp_path / "LR", False, None, "cpu")
+    assert found.factor == pytest.approx(2.0, rel=0.1)
+
+
+def test_unpaired_scenes_have_nothing_in_common(
+    world: tuple[Path, checkpoint.Checkpoint], photographs: list[Tensor], tmp_path: Path
+) -> None:
+    """HR from the left halves of the photographs, LR from their right halves."""
+    _, model = world
+    layer = AdaptiveBlur(1, 1, cells(2), 2)
+    torch.nn.init.zeros_(layer.logits)
+    for number, shot in enumerate(photographs):
+        side = shot.shape[2] // 4 * 2
+        save_png(tmp_path / f"HR/{number}.png", shot[:, :, :side])
+        with torch.no_grad():
+            other = layer(luma(shot)[None, :, :, side : 2 * side], torch.tensor([2.0]))[0]
+        save_png(tmp_path / f"LR/other{number}.png", other)
+    found = calibrate.run(model, tmp_path / "HR", tmp_path / "LR", True, None, "cpu")
+    assert found.factor == pytest.approx(2.0, rel=0.2)
+
+
+def test_bands_of_rows_equal_the_whole() -> None:
+    """What bounds the memory of large images changes nothing."""
+    for scale, values in ((1, {}), (2, {}), (2, PAPER_SMALL), (3, {})):
+        method = shaken(made(scale, **values))
+        hr, code = torch.rand(2, 3, 64 * scale, 9 * scale), torch.tensor([[0.4], [2.0]])
+        with torch.no_grad():
+            whole = method.degrader().clean(hr, code, torch.zeros(2, 0, 64, 9))
+            method.optics.numbers_at_once = 1
+            answered = []
+            method.optics.encoder.register_forward_hook(lambda *told, seen=answered: seen.append(told[2].shape[2]))
+            banded = method.degrader().clean(hr, code, torch.zeros(2, 0, 64, 9))
+        assert float((banded - whole).abs().max()) < 2e-6
+        assert max(answered) <= 3 * method.optics.margin * scale < 64 * scale
+
+
 def test_layer_variance_of_a_fitted_model(world: tuple[Path, checkpoint.Checkpoint]) -> None:
-    """Continuous factors, not only those of the paper: a third of a unit adds a third of 2.6 px²."""
+    """Continuous factors, not only those of the paper: half a unit adds half of 2.6 px²."""
     folder, model = world
     pictures = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(4)]
     rows = {row["factor"]: row["variance_px2"] for row in hardware_factor.sweep(model, pictures)["sweep"]}
@@ -251,5 +296,5 @@ def test_snapshot_keeps_the_chosen_factor(pair_folders: Folders, tmp_path: Path)
     for spec in (model.spec, early.spec):
         assert spec.hardware_factor is not None
         assert spec.hardware_factor.trained == pytest.approx(0.88, abs=0.15)
-    assert early.degrader.draw(0)[0, 0] == model.degrader.draw(0)[0, 0]
-    assert exporting.as_checkpoint(made(2).degrader(), early.spec).spec.hardware_factor == early.spec.hardware_factor
+        for written in (early, model):
+            assert written.degrader.draw(0).item() == pytest.approx(spec.hardware_factor.default, rel=1e-6)
