@@ -183,6 +183,7 @@ def run(
         knob, faults = None, list[str]()
         if spec.hardware_factor is not None:
             knob, faults = hardware_factor.look(model, [held.tensors(index)[0] for index in held.spread(KNOB_IMAGES)])
+            events.on_note(f"hardware factor {spec.hardware_factor.trained:g}{hardware_factor.told(knob)}")
         rows = previews.rows(previews.by_checkpoint(model), held, 3)
         rows[0] += previews.measured_kernels(model)
         rows += report.anatomy(model.degrader, held.tensors(0)[0])

@@ -191,6 +191,57 @@ def test_evaluate_turns_the_model_only(model: Checkpoint, pairs: tuple[Path, Pat
     assert turned["other"] == own["other"]
 
 
+def test_evaluate_says_at_which_factor(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:  # noqa: F811
+    hr, lr = pairs
+    code, stdout, _ = cli("evaluate", model.path, "--hr", hr, "--lr", lr, "--hardware-factor", "0.5:2", "--json")
+    record = json.loads(stdout)
+    drawn = [image["hardware_factor"] for image in record["images"]]
+    assert (code, record["hardware_factor"]) == (0, [0.5, 2.0])
+    assert len(set(drawn)) == len(drawn)
+    _, stdout, _ = cli("evaluate", model.path, "--hr", hr, "--lr", lr, "--json")
+    assert [image["hardware_factor"] for image in json.loads(stdout)["images"]] == [0.8] * len(drawn)
+
+
+def test_a_sharper_camera_is_warned_of_at_every_step(
+    model: Checkpoint,
+    photographs: list[Tensor],
+    tmp_path: Path,
+    cli: Run,  # noqa: F811
+) -> None:
+    """Calibrated far below the fit: calibrate says so, and so does whoever applies what it wrote."""
+    for number, shot in enumerate(photographs):
+        hr = shot[:, :160, :160]
+        save_png(tmp_path / f"HR/{number}.png", hr)
+        lr = render(model, hr, Identity(0, ""), Noise(), factor=Factor(0.2, 0.2)).lr
+        save_png(tmp_path / f"LR/{number}.png", lr)
+    new = tmp_path / "new.pt"
+    code, stdout, stderr = cli("calibrate", model.path, "--hr", tmp_path / "HR", "--lr", tmp_path / "LR", "-o", new)
+    assert (code, float(stdout)) == (0, pytest.approx(0.2, rel=0.1))
+    assert "far below the 0.8 of the fit" in stderr
+    code, _, stderr = cli("apply", new, tmp_path / "HR", tmp_path / "out", "--workers", "1")
+    assert code == 0
+    assert "far below the 0.8 of the fit" in stderr
+    assert {row.hardware_factor for row in Manifest(tmp_path / "out").read()} == {float(stdout)}
+
+
+def test_shifted_pairs_are_told(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:  # noqa: F811
+    hr, lr = pairs
+    for path in lr.iterdir():
+        save_png(path, images.to_tensor(images.read(path).pixels).roll((1, 1), (1, 2)))
+    code, _, stderr = cli("calibrate", model.path, "--hr", hr, "--lr", lr)
+    assert code in (0, 2)
+    assert "shift" in stderr
+
+
+def test_what_was_set_in_the_model_counts(model: Checkpoint, photographs: list[Tensor]) -> None:
+    turned = checkpoint.load(model.path)
+    turned.degrader.set_hardware_factor(2.0)
+    hr = photographs[0][:, :64, :64]
+    made = render(turned, hr, Identity(0, "x"), Noise())
+    assert made.hardware_factor == 2.0
+    assert torch.equal(made.lr, render(model, hr, Identity(0, "x"), Noise(), factor=Factor(2.0, 2.0)).lr)
+
+
 @pytest.mark.parametrize(
     ("sabotage", "caught"),
     [
