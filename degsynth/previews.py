@@ -9,7 +9,7 @@ from torch import Tensor
 
 from degsynth.checkpoint import Checkpoint
 from degsynth.data.pairs import PairSet
-from degsynth.evaluation.effective_kernel import effective_kernel, texture
+from degsynth.evaluation.effective_kernel import effective_kernel, effective_kernels, texture
 from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import bicubic
@@ -51,5 +51,4 @@ def measured_kernels(model: Checkpoint) -> list[Panel]:
 def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:
     """Where the effective kernel of each channel sits, (y, x) in HR px from the centred phase."""
     with torch.inference_mode():
-        channels = range(model.spec.usual_channels())
-        return tuple(centroid(effective_kernel(model, channel, channel).kernel) for channel in channels)
+        return tuple(centroid(solution.kernel) for solution in effective_kernels(model))

@@ -21,7 +21,7 @@ from degsynth import checkpoint as checkpoints
 from degsynth.checkpoint import Checkpoint
 from degsynth.data.images import quantise, to_tensor
 from degsynth.errors import CheckpointError
-from degsynth.evaluation.effective_kernel import effective_kernel, texture
+from degsynth.evaluation.effective_kernel import effective_kernel, effective_kernels, texture
 from degsynth.ops.kernels import centroid
 from degsynth.render import Identity, Noise, render
 
@@ -97,9 +97,11 @@ def centred_phase(model: Checkpoint) -> Iterator[Result]:
     """The effective kernel, by least squares on a textured image, has its centroid where the spec says."""
     spec, channels = model.spec, model.spec.usual_channels()
     measured, declared, excess = "", (0.0, 0.0), -math.inf
-    for seed in range(max(channels, 3 if spec.stochastic else 1)):  # another seed with each channel
-        channel = seed % channels
-        solution = effective_kernel(model, seed, channel)
+    if spec.stochastic:  # another seed with each channel
+        found = [(seed % channels, effective_kernel(model, seed, seed % channels)) for seed in range(max(channels, 3))]
+    else:
+        found = list(enumerate(effective_kernels(model)))
+    for channel, solution in found:
         y, x = centroid(solution.kernel)
         phase = spec.phase[channel % len(spec.phase)]
         distance = math.hypot(y - phase[0], x - phase[1])

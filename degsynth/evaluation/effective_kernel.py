@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ LARGEST_KERNEL = 63
 MEASURED_TAPS = 33
 """Side of the window in which the kernel of a model that reads further is measured, HR px."""
 MEASURED_IMAGES = 16
+LOOKED_AT = (1, 4, 16)
+"""Solving costs more than adding an image: it is done after so many of them."""
 
 
 def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
@@ -35,21 +38,29 @@ def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solu
     window of 33. Of a model whose kernel varies over the image it is the mean, and images are added until its centroid
     is known to ± 0.003 HR px, or there are 16. Raises ValueError where the output does not determine a kernel.
     """
+    return effective_kernels(model, seed, [channel])[0]
+
+
+def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] | None = None) -> list[Solution]:
+    """`effective_kernel` of several channels (None: of all), from the same images."""
     spec = model.spec
-    channels = spec.usual_channels()
+    count = spec.usual_channels()
+    wanted = range(count) if channels is None else channels
     taps = 2 * spec.clean_halo + spec.scale
     if taps > LARGEST_KERNEL:
         taps = MEASURED_TAPS - (MEASURED_TAPS - spec.scale) % 2
     border = math.ceil(spec.clean_halo / spec.scale)
     size = max(96, 2 * math.ceil(taps / spec.scale)) + 2 * border
-    equations = NormalEquations(taps, spec.scale)
+    equations = [NormalEquations(taps, spec.scale) for _ in wanted]
     code = model.degrader.draw(seed)
     for number in range(1, MEASURED_IMAGES + 1):
-        hr = texture(channels, size * spec.scale, size * spec.scale, seed=number)
-        field = model.degrader.field(seed + number, 0, 0, size, size, channels)
-        equations.add(hr[channel], model.degrader.clean(hr[None], code, field)[0, channel], border)
-        if number & (number - 1) == 0:  # solving costs more than adding: look after 1, 2, 4, 8, 16 images
-            solution = solve(equations, 0.0, fit_gain=True, fit_offset=True)
-            if max(solution.centroid_error) < 0.003:
+        hr = texture(count, size * spec.scale, size * spec.scale, seed=number)
+        field = model.degrader.field(seed + number, 0, 0, size, size, count)
+        lr = model.degrader.clean(hr[None], code, field)[0]
+        for sums, channel in zip(equations, wanted, strict=True):
+            sums.add(hr[channel], lr[channel], border)
+        if number in LOOKED_AT:
+            solutions = [solve(sums, 0.0, fit_gain=True, fit_offset=True) for sums in equations]
+            if max(max(solution.centroid_error) for solution in solutions) < 0.003:
                 break
-    return solution
+    return solutions

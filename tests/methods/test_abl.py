@@ -124,6 +124,19 @@ def test_paper_preset_is_the_papers() -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_the_papers_network_learns(scale: int, photographs: list[Tensor]) -> None:
+    values = {**abl.PRESETS["paper"], "width": 6, "blocks": 1, "patch": 24 * max(scale, 3), "learning_rate": 3e-3}
+    torch.manual_seed(0)
+    method = abl.Method(build(abl.Config, values, "abl"), scale, 3)
+    method.optics.set_hardware_factor(1.0)
+    side = method.patch
+    hr = torch.stack([shot[:, 60 : 60 + side, 60 : 60 + side] for shot in photographs[:2]])
+    lr = blur_decimate(hr, gaussian(10 + scale % 2, 0.9, 0.9)[None].float(), scale)
+    losses = [float(method.training_step({"hr": hr, "lr": lr}, step)["l1"]) for step in range(25)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
