@@ -143,7 +143,7 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
         "negative border": (["evaluate", model, "--hr", hr, "--lr", lr, "--border", "-1"], "--border -1"),
         "export over a file": (["export", model, "-o", model], "exists"),
         "export to a picture": (["export", model, "-o", str(tmp / "a.png")], "ends in .pt"),
-        "export into nowhere": (["export", model, "-o", str(tmp / "no/such/m.pt")], "cannot be written"),
+        "export into nowhere": (["export", model, "-o", str(tmp / "no/such/m.pt")], "there is no folder"),
         "demo over a folder": (["demo", hr], "exists"),
         "unknown method name": (["methods", "dlm"], "no method 'dlm'"),
     }
