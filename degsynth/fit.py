@@ -185,7 +185,8 @@ def run(
             knob, faults = hardware_factor.look(model, [held.tensors(index)[0] for index in held.spread(KNOB_IMAGES)])
             events.on_note(f"hardware factor {spec.hardware_factor.trained:g}{hardware_factor.told(knob)}")
         rows = previews.rows(previews.by_checkpoint(model), held, 3)
-        rows[0] += previews.measured_kernels(model)
+        kernels = previews.measured_kernels(model)
+        rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
         rows += report.anatomy(model.degrader, held.tensors(0)[0])
         heading = f"held-out pairs, luma PSNR against the real LR: {figures}"
         report.sheet(folder.previews / "held_out.png", rows, heading)
