@@ -14,6 +14,7 @@ from degsynth import checkpoint
 from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
 from degsynth.data.opening import open_for_model
+from degsynth.data.pairs import evenly
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation import calibration
 from degsynth.evaluation.calibration import Calibration
@@ -121,9 +122,8 @@ def _open(
     """
     names, _ = images.find(folder)
     root = folder.parent if folder.is_file() else folder
-    count = min(MOST_IMAGES, len(names))
     found, small = [], []
-    for name in (names[index * len(names) // count] for index in range(count)):
+    for name in (names[index] for index in evenly(len(names), MOST_IMAGES)):
         image = images.read(root / name)
         if asked is None:
             try:

@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from copy import deepcopy as copy_module
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -235,13 +235,13 @@ def rewrite(degrader: Any, spec: Spec, path: Path) -> Checkpoint:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(degrader, spec, partial)
-        load(partial)
+        written = load(partial)
         partial.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return load(path)
+    return replace(written, path=path)
 
 
 def write(degrader: nn.Module, spec: Spec, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from degsynth.data import images
 from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import PairSet, match
+from degsynth.data.pairs import PairSet, evenly, match
 from degsynth.errors import ConfigError, DataError
 
 
@@ -84,8 +84,8 @@ def open_for_model(
     All of them, or ``most``, evenly spread.
     """
     found, alone = match(hr, lr)
-    if most is not None and len(found) > most:
-        found = [found[number * len(found) // most] for number in range(most)]
+    if most is not None:
+        found = [found[index] for index in evenly(len(found), most)]
     if alone:
         on_warning(f"{len(alone)} files have no partner and are left out, e.g. {alone[0]}")
     checked = check(found, scale, on_pair=lambda count: on_progress("checking pairs", count, len(found)))

@@ -50,6 +50,11 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return found
 
 
+def evenly(length: int, count: int) -> list[int]:
+    """At most ``count`` of ``length`` indices, evenly spread: folders are often sorted by camera or scene."""
+    return sorted({number * length // count for number in range(count)}) if length else []
+
+
 def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
     """Pairs with equal stems (sub-folders included) in order of name, and the files of either side without a partner.
 
@@ -131,8 +136,8 @@ class PairSet:
         return len(self.pairs)
 
     def spread(self, count: int) -> list[int]:
-        """At most ``count`` indices, evenly spread: folders are often sorted by camera or scene."""
-        return sorted({number * len(self) // count for number in range(count)})
+        """`evenly` over its pairs."""
+        return evenly(len(self), count)
 
     def subset(self, indices: Sequence[int]) -> PairSet:
         """Some of the pairs; the decoded images are shared."""

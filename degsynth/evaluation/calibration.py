@@ -60,14 +60,22 @@ class Calibration:
     """Whether the best is the smallest or largest that was tried: then blur is not what tells the cameras apart."""
 
 
-def search(distance: Callable[[float], float], limits: tuple[float, float]) -> Calibration:
-    """The factor of least distance within ``limits``: a grid in equal ratios, then Brent's method about its best."""
+def search(
+    distance: Callable[[float], float],
+    limits: tuple[float, float],
+    on_try: Callable[[int], None] = lambda count: None,
+) -> Calibration:
+    """The factor of least distance within ``limits``: a grid in equal ratios, then Brent's method about its best.
+
+    ``on_try`` hears how many have been tried.
+    """
     tried: dict[float, float] = {}
 
     def at(factor: float) -> float:
         factor = float(f"{factor:.4g}")  # what is tried is what is said
         if factor not in tried:
             tried[factor] = distance(factor)
+            on_try(len(tried))
         return tried[factor]
 
     low, high = max(LOWEST, limits[0]), min(HIGHEST, limits[1])
@@ -96,23 +104,18 @@ def paired(
 ) -> Calibration:
     """The factor of least L1 over pairs, ``border`` LR px left out at each edge."""
     assert model.spec.hardware_factor is not None
-    count = 0
-
     trained = model.spec.hardware_factor.trained
 
     def made(part: Part, factor: float) -> Tensor:
         return inside(_made(model, luma(part.hr), part.origin, part.frame, factor), border)
 
     def distance(factor: float) -> float:
-        nonlocal count
         errors = [float((made(part, factor) - real).abs().mean()) for part, real in zip(parts, wanted, strict=True)]
-        count += 1
-        on_try(count)
         return sum(errors) / len(errors)
 
     with torch.inference_mode():
         wanted = [matched(inside(luma(part.lr)[0], border), made(part, trained)) for part in parts]
-        return search(distance, model.spec.hardware_factor.range)
+        return search(distance, model.spec.hardware_factor.range, on_try)
 
 
 def matched(real: Tensor, made: Tensor) -> Tensor:
@@ -130,23 +133,19 @@ def unpaired(
 ) -> Calibration:
     """The factor whose LR of gray images hr (1, s·h, s·w) has the spectrum of gray images lr (1, h', w').
 
-    Of hr the model's reach is left out at each edge; raises DataError where nothing of `TILE` px is left on a side.
+    Of hr the model's reach is left out at each edge: what remains, and lr, must measure `TILE` LR px a side at least.
+    Raises DataError where they are flat.
     """
     assert model.spec.hardware_factor is not None
     real, weights = _spectrum([image[0] for image in lr], "LR")
     border = math.ceil(model.spec.clean_halo / model.spec.scale)
-    count = 0
 
     def distance(factor: float) -> float:
-        nonlocal count
         made = [_made(model, image, (0, 0), (image.shape[1], image.shape[2]), factor) for image in hr]
-        found = spectral_distance(_spectrum([inside(image, border) for image in made], "HR")[0], real, weights)
-        count += 1
-        on_try(count)
-        return found
+        return spectral_distance(_spectrum([inside(image, border) for image in made], "HR")[0], real, weights)
 
     with torch.inference_mode():
-        return search(distance, model.spec.hardware_factor.range)
+        return search(distance, model.spec.hardware_factor.range, on_try)
 
 
 def spectral_distance(made: Spectrum, real: Spectrum, weights: Spectrum) -> float:
@@ -164,16 +163,10 @@ def _spectrum(images: Sequence[Tensor], side: str) -> tuple[Spectrum, Spectrum]:
     window = torch.hann_window(TILE, periodic=True, dtype=torch.float64)
     total, count = torch.zeros(TILE, TILE, dtype=torch.float64), 0
     for image in images:
-        if min(image.shape) < TILE:
-            continue
         patches = image.double().cpu().unfold(0, TILE, TILE // 2).unfold(1, TILE, TILE // 2).reshape(-1, TILE, TILE)
         patches = (patches - patches.mean((1, 2), keepdim=True)) * window[:, None] * window[None, :]
         total += torch.fft.fft2(patches).abs().square().sum(0)
         count += len(patches)
-    if count == 0:
-        raise DataError(
-            f"no {side} image is large enough: its LR must have {TILE}×{TILE} px besides what the model reads"
-        )
     rings = torch.arange(LOWEST_BIN, TILE // 2 + 1)
     sizes = torch.bincount(ring.flatten(), minlength=TILE)[rings]
     power = torch.bincount(ring.flatten(), total.flatten(), minlength=TILE)[rings] / (sizes * count)
