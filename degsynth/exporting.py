@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import degsynth
 from degsynth.checkpoint import Checkpoint, Spec, load, save
-from degsynth.data.pairs import PairSet
 from degsynth.degrader import Degrader
 from degsynth.methods import Method
 from degsynth.previews import measured_phase
 
 
-def spec_of(name: str, method: Method, pairs: PairSet, config: dict[str, Any], fingerprint: str | None) -> Spec:
+class Images(Protocol):
+    """What a spec says of the images that were fitted to."""
+
+    scale: int
+    data_range: tuple[float, float] | None
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spec_of(name: str, method: Method, images: Images, config: dict[str, Any], fingerprint: str | None) -> Spec:
     """What the checkpoint will say of itself, without scores; ``name`` is the method's in the table."""
     facts = method.spec()
     facts["phase"] = facts["phase"] or [(0.0, 0.0)]  # until it is measured
     return Spec(
         degsynth_version=degsynth.__version__,
         method=name,
-        scale=pairs.scale,
-        halo=facts["clean_halo"] + pairs.scale * facts["noise_halo"],
-        data_range=pairs.data_range,
+        scale=images.scale,
+        halo=facts["clean_halo"] + images.scale * facts["noise_halo"],
+        data_range=images.data_range,
         config=config,
         data_fingerprint=fingerprint,
         **facts,

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from degsynth.config import Training
-from degsynth.data.patches import Patches
 from degsynth.degrader import Degrader
 from degsynth.errors import FitError, FitStoppedError
-from degsynth.evaluation.held_out import HeldOut, by_degrader
+from degsynth.evaluation.held_out import Judge
 from degsynth.methods import Learned
 from degsynth.run_folder import RunFolder
 
@@ -49,7 +48,7 @@ class State:
         self.step = 0
         self.seconds = 0.0
         self.average = copy.deepcopy(method.modules["optics"]) if method.config.average else None
-        self.best_psnr, self.best_step = -math.inf, 0
+        self.best_score, self.best_step = math.nan, 0
         self.scored_step = -1
         self.best: dict[str, Tensor] = {}
 
@@ -88,9 +87,7 @@ class State:
 
     def degrader(self) -> Degrader:
         """`learnt`, as a checkpoint module."""
-        made = self.method.degrader()
-        made.optics = self.learnt()
-        return made
+        return self.method.degrader(self.learnt())
 
     def check(self) -> None:
         """FitError where a weight is not finite: a finite loss can have a gradient that is none."""
@@ -101,11 +98,11 @@ class State:
                         f"step {self.step}: weights of '{name}' are not finite any more; lower --set learning_rate="
                     )
 
-    def keep_if_best(self, score: float) -> None:
-        """Remember the weights where no earlier ones scored as high."""
+    def keep_if_best(self, score: float, sign: int) -> None:
+        """Remember the weights where no earlier ones scored as high (sign 1) or as low (−1)."""
         self.scored_step = self.step
-        if score > self.best_psnr:
-            self.best_psnr, self.best_step = score, self.step
+        if math.isnan(self.best_score) or sign * score > sign * self.best_score:
+            self.best_score, self.best_step = score, self.step
             self.best = {name: value.detach().cpu().clone() for name, value in self.learnt().state_dict().items()}
 
     def contents(self) -> dict[str, Any]:
@@ -116,7 +113,7 @@ class State:
             "modules": {name: module.state_dict() for name, module in self.method.modules.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.method.optimizers.items()},
             "average": None if self.average is None else self.average.state_dict(),
-            "best_psnr": self.best_psnr,
+            "best_score": self.best_score,
             "best_step": self.best_step,
             "scored_step": self.scored_step,
             "best": self.best,
@@ -131,7 +128,7 @@ class State:
             optimizer.load_state_dict(contents["optimizers"][name])
         if self.average is not None:
             self.average.load_state_dict(contents["average"])
-        self.best_psnr, self.best_step, self.best = contents["best_psnr"], contents["best_step"], contents["best"]
+        self.best_score, self.best_step, self.best = contents["best_score"], contents["best_step"], contents["best"]
         self.scored_step = contents["scored_step"]
 
 
@@ -145,8 +142,7 @@ class _Losses:
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._sums: dict[str, tuple[float, int]] = {}
 
     def add(self, step: int, terms: dict[str, Tensor]) -> None:
         self._waiting.append((step, terms))
@@ -162,22 +158,22 @@ class _Losses:
                         f"step {step}: the loss term '{name}' is {number}; lower --set learning_rate=, or look for "
                         "damaged images"
                     )
-                self._sums[name] = self._sums.get(name, 0.0) + number
-            self._count += 1
+                total, count = self._sums.get(name, (0.0, 0))
+                self._sums[name] = total + number, count + 1
         self._waiting.clear()
 
     def means(self) -> dict[str, float]:
         """Mean of every term since the last time."""
         self.check()
-        found = {name: total / max(1, self._count) for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
+        found = {name: total / count for name, (total, count) in self._sums.items()}
+        self._sums = {}
         return found
 
 
 def train(
     state: State,
-    patches: Patches,
-    held_out: HeldOut,
+    batch_of: Callable[[int], dict[str, Tensor]],
+    judge: Judge,
     beside: Mapping[str, float],
     folder: RunFolder,
     facts: Mapping[str, Any],
@@ -186,9 +182,10 @@ def train(
     on_picture: Callable[[Degrader, str], None],
     deferred_stop: Callable[[], AbstractContextManager[Callable[[], bool]]],
 ) -> None:
-    """Learn until the budget is used up; the best held-out weights are then in ``state.best``.
+    """Learn until the budget is used up; the best weights, as ``judge`` finds them, are then in ``state.best``.
 
-    ``beside`` are held-out figures of others, to be seen beside the method's own; ``facts`` travel in every snapshot.
+    ``batch_of`` makes the batch of a step. ``beside`` are held-out figures of others, to be seen beside the method's
+    own; ``facts`` travel in every snapshot.
     Within ``deferred_stop`` a wish to stop is answered between two steps, with a snapshot. Raises FitError where a
     loss is not finite, FitStoppedError where it was stopped.
     """
@@ -197,15 +194,17 @@ def train(
         state.check()
         folder.save_snapshot(state.step, {**state.contents(), **facts})
 
+    if judge.judges_start and state.scored_step < 0:
+        state.keep_if_best(judge.score(state.degrader()), judge.sign)
     losses = _Losses()
     others = ", ".join(f"{name} {score:.2f}" for name, score in beside.items())
     with deferred_stop() as stop_asked, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic() - state.seconds
-        upcoming = pool.submit(patches.batch, state.step)
+        upcoming = pool.submit(batch_of, state.step)
         while (before := state.progress()) < 1.0:
             state.set_rates()
             batch = upcoming.result()
-            upcoming = pool.submit(patches.batch, state.step + 1)
+            upcoming = pool.submit(batch_of, state.step + 1)
             losses.add(state.step, state.method.training_step(batch, state.step))
             state.step += 1
             state.take_mean()
@@ -222,11 +221,11 @@ def train(
                 row["learning_rate"] = rate(state.config, state.step, now)
                 if passed(VALIDATIONS):
                     state.check()
-                    score = held_out.psnr(by_degrader(state.degrader()))
-                    state.keep_if_best(score)
-                    row["held_out_psnr_y"] = {"model": score, **beside}
+                    score = judge.score(state.degrader())
+                    state.keep_if_best(score, judge.sign)
+                    row[f"held_out_{judge.figure}"] = {"model": score, **beside}
                     terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-                    on_figures(f"{terms}; held out {score:.2f} dB ({others})")
+                    on_figures(f"{terms}; held out {score:.2f}{judge.unit} ({others})")
                 folder.log(row)
                 if passed(VALIDATIONS):
                     snapshot()
@@ -237,4 +236,4 @@ def train(
                 snapshot()
                 raise FitStoppedError(f"stopped after step {state.step}; --resume goes on from there")
     if state.scored_step != state.step:  # resumed with a budget that was used up already
-        state.keep_if_best(held_out.psnr(by_degrader(state.degrader())))
+        state.keep_if_best(judge.score(state.degrader()), judge.sign)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -12,3 +13,13 @@ def update(optimizer: Optimizer, loss: Tensor) -> Tensor:
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
+
+
+def real(logits: Tensor) -> Tensor:
+    """Cross-entropy of being taken for real, mean over logits: −log sigmoid (adl, Eq. 2, non-saturating)."""
+    return F.softplus(-logits).mean()
+
+
+def fake(logits: Tensor) -> Tensor:
+    """Cross-entropy of being taken for made."""
+    return F.softplus(logits).mean()

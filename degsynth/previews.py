@@ -14,7 +14,7 @@ from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import bicubic
 from degsynth.render import DEFAULT_NOISE, Identity, render
-from degsynth.report import Panel, comparison
+from degsynth.report import Panel, comparison, crop
 
 SHOWN_FACTORS = (0.25, 1.0, 3.0)
 
@@ -36,6 +36,18 @@ def rows(degrade: Degrade, pairs: PairSet, count: int, whose: str = "real") -> l
             usual = bicubic(hr[None], pairs.scale)[0]
             found.append(comparison(name, hr, lr, degrade(hr, name), usual, pairs.scale, whose))
     return found
+
+
+def unpaired_row(name: str, hr: Tensor, made: Tensor, real: Tensor, scale: int, side: int = 96) -> list[Panel]:
+    """HR (C, s·h, s·w), what is made of it, bicubic LR, and real LR of another scene."""
+    usual = bicubic(hr[None], scale)[0]
+    return [
+        Panel(f"HR ({name})", crop(hr, side, scale)),
+        Panel("synthesised LR", crop(made, side)),
+        Panel("bicubic LR", crop(usual, side)),
+        Panel("real LR (another scene)", crop(real, side)),
+        Panel("synthesised − bicubic, ×5", crop(made - usual, side), error=True),
+    ]
 
 
 def measured_kernels(model: Checkpoint) -> list[Panel]:

@@ -125,7 +125,12 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def scores(title: str, means: dict[str, dict[str, float]]) -> None:
-    """The table of `evaluation.paired.evaluate`'s means: the model and bicubic, luma and RGB."""
+    """A table of held-out means, by model: luma and RGB figures of pairs, or whatever there is of unpaired folders."""
+    if not all("psnr_y" in figures for figures in means.values()):
+        names = list(dict.fromkeys(name for figures in means.values() for name in figures))
+        lines = [[who, *(f"{row[name]:.3f}" if name in row else "" for name in names)] for who, row in means.items()]
+        table(title, ["", *(name.replace("_", " ").replace(" 255", ", /255") for name in names)], lines)
+        return
     header = ["", "PSNR Y", "SSIM Y", "L1 Y", "PSNR RGB", "SSIM RGB", "L1 RGB"]
     rows = []
     for name, figures in means.items():

@@ -15,9 +15,11 @@ NAME = "fit"
 def command(
     method: Annotated[str | None, typer.Option(help="See 'degsynth methods'.")] = None,
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images.")] = None,
-    lr: Annotated[Path | None, typer.Option(help="Folder of LR images, matched to HR by stem.")] = None,
+    lr: Annotated[
+        Path | None, typer.Option(help="Folder of LR images: matched to HR by stem, or of other scenes.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
-    scale: Annotated[int | None, typer.Option(help="HR size / LR size; unset: inferred from the pairs.")] = None,
+    scale: Annotated[int | None, typer.Option(help="HR size / LR size; unset: inferred from pairs.")] = None,
     preset: Annotated[str | None, typer.Option(help="default, or paper: what was published.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with all of this, e.g. a run's config.toml.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Method option.")] = None,
@@ -25,7 +27,10 @@ def command(
         str | None, typer.Option(metavar="none|shift", help="shift: correct a global sub-pixel shift per pair.")
     ] = None,
     bad_pairs: Annotated[
-        str | None, typer.Option(metavar="stop|skip", help="skip: leave out pairs that cannot be used.")
+        str | None, typer.Option(metavar="stop|skip", help="skip: leave out what cannot be used.")
+    ] = None,
+    lr_denoise: Annotated[
+        str | None, typer.Option(metavar="none|nlm", help="Unpaired: take noise off LR first (non-local means).")
     ] = None,
     data_range: options.DataRange = None,
     steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
@@ -37,6 +42,8 @@ def command(
     """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
 
     Example: degsynth fit --method dml --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
+
+    Unpaired: degsynth fit --method adl --hr sharp --lr phone --scale 2 --out runs/phone
 
     Ctrl-C leaves a snapshot: degsynth fit --resume --out runs/nikon
     """
@@ -64,6 +71,7 @@ def command(
         "data_range": options.data_range(data_range),
         "register_pairs": register,
         "bad_pairs": bad_pairs,
+        "lr_denoise": lr_denoise,
         "device": device,
     }
     values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}
@@ -87,7 +95,8 @@ def command(
         record = fit.run(chosen, method_values, out, events, resume)
     means = dict(record["held_out"]["mean"])
     console.scores(
-        f"held-out pairs ({len(record['held_out']['images'])}), scale {record['scale']}",
+        f"held-out {'pairs' if 'pairs' in record else 'images'} ({len(record['held_out']['images'])}), "
+        f"scale {record['scale']}",
         {record["method"]: means.pop("model"), **means},
     )
     console.note(f"{out}: run of {sum(record['seconds'].values()):.1f} s, checkpoint in {out / 'checkpoint.pt'}")

@@ -58,7 +58,7 @@ def command(
     for name, value in facts:
         typer.echo(f"{name:18} {value}")
     if scores:
-        console.scores("held-out pairs of its fit", scores)
+        console.scores("held-out images of its fit", scores)
 
 
 def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:

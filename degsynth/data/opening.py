@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from degsynth.data import images
+from degsynth.data.folders import ImageSet, look_at
+from degsynth.data.images import Image
 from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import PairSet, evenly, match
+from degsynth.data.pairs import Cache, PairSet, evenly, match
 from degsynth.errors import ConfigError, DataError
+from degsynth.ops.spectra import SIDE
 
 
 def open_for_fit(
@@ -43,7 +47,8 @@ def open_for_fit(
             )
         on_warning(f"{len(checked.faults)} of {len(found)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, register, cache_bytes)
-    pairs.data_range = find_data_range(checked, pairs, data_range)
+    decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
+    pairs.data_range = find_data_range(checked.dtype, decoded, data_range)
     return pairs, checked
 
 
@@ -52,17 +57,17 @@ def _some(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + more
 
 
-def find_data_range(checked: PairCheck, pairs: PairSet, asked: Any) -> tuple[float, float] | None:
+def find_data_range(dtype: str, decoded: Iterable[Image], asked: Any) -> tuple[float, float] | None:
     """Black and white: as asked; for 16-bit files the least of 10, 12, 14, 16 bits that holds every value."""
-    if asked == "dtype" or checked.dtype == "uint8":
+    if asked == "dtype" or dtype == "uint8":
         return None
     if asked is not None:
         black, white = asked
         if not black < white:
             raise ConfigError(f"data range {black:g}:{white:g}: black must be below white")
         return float(black), float(white)
-    largest = max(float(image.pixels.max()) for pair in pairs.pairs for image in pairs.decoded(pair))
-    if checked.dtype == "uint16":
+    largest = max(float(image.pixels.max()) for image in decoded)
+    if dtype == "uint16":
         return 0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1))
     if largest > 1.0:
         raise DataError(f"float images reach {largest:g}; say what is black and white with --data-range BLACK:WHITE")
@@ -106,3 +111,48 @@ def open_for_model(
                 except DataError as error:
                     raise DataError(f"{path}: {error}") from None
     return opened
+
+
+def open_folders(
+    hr: Path,
+    lr: Path,
+    scale: int,
+    skip_bad: bool,
+    cache_bytes: int,
+    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
+    on_warning: Callable[[str], None] = lambda text: None,
+) -> tuple[ImageSet, ImageSet, list[tuple[str, str]], list[str]]:
+    """All usable images of two folders without common scenes; those that are not, with the reason; and notes.
+
+    DataError names the unusable ones where leaving them out is not asked for, and where the sides differ in colour
+    or type.
+    """
+    if hr.resolve() == lr.resolve():
+        raise ConfigError(f"--hr and --lr are both {hr}; give a folder of HR images and another of LR images")
+    cache = Cache(cache_bytes)
+    sides, faults = [], []
+    asked: tuple[tuple[Path, Literal["HR", "LR"], int], ...] = ((hr, "HR", scale * SIDE), (lr, "LR", SIDE))
+    for folder, side, least in asked:
+        found, bad = look_at(folder, side, least, cache, functools.partial(on_progress, f"checking {side} images"))
+        sides.append(found)
+        faults += [(f"{folder}/{name}", reason) for name, reason in bad]
+    if faults:
+        details = _some([f"{name} ({reason})" for name, reason in faults])
+        if not skip_bad:
+            raise DataError(f"{len(faults)} images cannot be used: {details}; --bad-pairs skip leaves them out")
+        on_warning(f"{len(faults)} images are left out: {details}")
+    first, second = sides
+    for what, a, b in (
+        ("colour", first.colour, second.colour),
+        ("type", first.dtype, second.dtype),
+    ):
+        if a != b:
+            raise DataError(f"the images in {hr} and {lr} differ in {what}: {a} and {b}; convert one side")
+    notes = []
+    stems = [{Path(name).stem for name in side.names} for side in sides]
+    if len(stems[0] & stems[1]) > len(stems[1]) / 2:
+        notes.append(
+            "most LR images have the name of an HR image: if they show the same scenes, a paired method (linear, dml, "
+            "…) learns much more from them"
+        )
+    return first, second, faults, notes

@@ -77,7 +77,7 @@ def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
     return [Pair(stem, hr_folder / hr[stem], lr_folder / lr[stem]) for stem in common], alone
 
 
-class _Cache:
+class Cache:
     """Pairs in memory, the least recently used leaving first; safe to use from several threads.
 
     Kept are decoded files, and registered tensors, whose making costs far more than decoding.
@@ -129,7 +129,7 @@ class PairSet:
     ) -> None:
         self.pairs, self.scale, self.channels = list(pairs), scale, channels
         self.data_range, self.register = data_range, register
-        self._cache = _Cache(cache_bytes)
+        self._cache = Cache(cache_bytes)
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:

@@ -6,12 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degsynth.data.folders import ImageSet
 from degsynth.data.pairs import PairSet, square
 from degsynth.errors import DataError
 from degsynth.seeds import derive
 
 SHARE_OF_DEVICE = 0.5
 """Of an accelerator's free memory, that training images may fill."""
+TRIES = 6
+"""So often an unpaired patch without texture is drawn anew."""
+LEAST_VARIANCE = 4e-4
+"""What texture is: 5/255 of standard deviation, in [0, 1] levels."""
 
 
 class Patches:
@@ -74,3 +79,38 @@ class Patches:
         hr, lr = self._resident[index]
         side, scale = self.patch, self.pairs.scale
         return hr[:, *square(scale * y, scale * x, scale * side)], lr[:, *square(y, x, side)]
+
+
+class UnpairedPatches:
+    """Random crops of two `ImageSet`s that have nothing to do with each other, on a device."""
+
+    def __init__(
+        self, hr: ImageSet, lr: ImageSet, scale: int, seed: int, size: int, patch: int, flips: bool, device: str
+    ) -> None:
+        """Prepare batches of ``size`` crops; where an image is smaller than ``patch`` (HR px) all become smaller."""
+        self.hr, self.lr, self.scale, self.seed, self.size, self.flips = hr, lr, scale, seed, size, flips
+        self.device = torch.device(device)
+        sharp = min(min(hr.size(index)) for index in range(len(hr))) // scale
+        real = min(min(lr.size(index)) for index in range(len(lr)))
+        self.patch = min(patch // scale, sharp, real)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Batch number ``step``: hr (size, C, s·p, s·p) and lr (size, C, p, p) in [0, 1], of different scenes.
+
+        Flat places tell nothing of blur: a crop without texture is drawn again, up to six times.
+        """
+        dice = np.random.default_rng(derive(self.seed, "", 0, step, "patches"))
+        hr = [self._crop(dice, self.hr, self.scale * self.patch) for _ in range(self.size)]
+        lr = [self._crop(dice, self.lr, self.patch) for _ in range(self.size)]
+        return {"hr": torch.stack(hr).to(self.device), "lr": torch.stack(lr).to(self.device)}
+
+    def _crop(self, dice: np.random.Generator, images: ImageSet, side: int) -> Tensor:
+        for _ in range(TRIES):
+            index = int(dice.integers(len(images)))
+            height, width = images.size(index)
+            y, x = (int(dice.integers(length - side + 1)) for length in (height, width))
+            crop = images.window(index, y, x, side, side)
+            if float(crop.mean(0).var()) >= LEAST_VARIANCE:
+                break
+        axes = [axis for axis in (-2, -1) if self.flips and dice.integers(2)]
+        return crop.flip(axes) if axes else crop

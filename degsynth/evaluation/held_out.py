@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -44,8 +44,25 @@ def by_degrader(degrader: Any) -> Callable[[Part], Tensor]:
     return degrade
 
 
+class Judge(Protocol):
+    """What training is steered by."""
+
+    figure: str
+    """What the score is, as logs name it."""
+    unit: str
+    sign: int
+    """1: the higher the better; −1: the lower."""
+    judges_start: bool
+    """Whether what training starts from is judged, too, and kept if nothing is better."""
+
+    def score(self, degrader: Any) -> float:
+        """Of a degrader, on images that the fit does not see."""
+
+
 class HeldOut:
     """The middles of at most 16 held-out pairs, kept in memory, on a device."""
+
+    figure, unit, sign, judges_start = "psnr_y", " dB", 1, False
 
     def __init__(self, pairs: PairSet, border: int, grid: int, device: str = "cpu") -> None:
         """Cut at multiples of ``grid`` HR px; ``border`` LR px are left out of the score at each edge."""
@@ -58,6 +75,10 @@ class HeldOut:
             y, x = ((length - side) // 2 // step * step for length in (height, width))
             hr, lr = pairs.window(index, y, x, side)
             self.parts.append(Part(hr.to(device), lr.to(device), (y, x), (height, width)))
+
+    def score(self, degrader: Any) -> float:
+        """`psnr` of a degrader's LR."""
+        return self.psnr(by_degrader(degrader))
 
     def psnr(self, degrade: Callable[[Part], Tensor]) -> float:
         """Mean luma PSNR (dB) of what ``degrade`` makes of the parts, against the real LR."""

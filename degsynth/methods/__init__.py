@@ -8,7 +8,6 @@ table.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -24,6 +23,9 @@ METHODS = {
     "abl": "degsynth.methods.abl",
     "directkpn": "degsynth.methods.directkpn",
     "directnet": "degsynth.methods.directnet",
+    "spectral": "degsynth.methods.spectral",
+    "lfl": "degsynth.methods.lfl",
+    "adl": "degsynth.methods.adl",
 }
 
 
@@ -31,10 +33,14 @@ class Method(Protocol):
     """All that `degsynth.fit` knows of a method. Made as ``Method(config, scale, channels)``."""
 
     paired: bool
-    """Whether it needs aligned HR-LR pairs."""
+    """Whether it needs aligned HR-LR pairs; else it takes two sets of images that have nothing in common."""
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Estimation without gradients, from whole images hr (C, s·h, s·w) and lr (C, h, w) in [0, 1]."""
+    def prepare(self, images: Any) -> None:
+        """Estimation without gradients, from whole images (C, H, W) in [0, 1].
+
+        Paired: an iterable of (hr, lr), of sizes s·h × s·w and h × w. Unpaired: a sequence of hr, one of lr, and the
+        covariance (C, C) of the noise that the LR images have, or had before it was taken off.
+        """
 
     def degrader(self) -> Degrader:
         """What has been learnt, ready to be exported."""
@@ -54,7 +60,10 @@ class Method(Protocol):
 
 @runtime_checkable
 class Learned(Method, Protocol):
-    """A method that learns by steps: what `degsynth.loop` needs of it besides."""
+    """A method that learns by steps: what `degsynth.loop` needs of it besides.
+
+    Its `degrader` takes optics to wrap in place of those that are being trained: their running mean.
+    """
 
     config: Training
     modules: dict[str, nn.Module]
@@ -67,6 +76,9 @@ class Learned(Method, Protocol):
     """What a patch must not be smaller than, HR px, where images are small."""
     multiple_of: int
     """Patches begin at multiples of it, HR px."""
+
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
+        """What has been learnt, or other weights of the same kind, ready to be exported."""
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Learn from one batch of `data.patches.Patches`; the loss's terms by name, each a single number.

@@ -228,9 +228,9 @@ class Method:
         loss = inside(made - lr, self.border).abs().mean()
         return {"l1": losses.update(self.optimizers["adam"], loss)}
 
-    def degrader(self) -> Degrader:
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """The network as a checkpoint module."""
-        return Degrader(self.optics, self.scale)
+        return Degrader(optics or self.optics, self.scale)
 
     def spec(self) -> dict[str, Any]:
         """Exact tiles, no dice; the phase is learnt, and measured."""

@@ -184,9 +184,9 @@ class Method:
         made = self.optics.change(hr, held)
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(made, wanted))}
 
-    def degrader(self) -> Degrader:
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """The network as a checkpoint module."""
-        return Degrader(self.optics, self.optics.scale, self.multiple_of)
+        return Degrader(optics or self.optics, self.optics.scale, self.multiple_of)
 
     def spec(self) -> dict[str, Any]:
         """Phase measured, as with `dml`."""

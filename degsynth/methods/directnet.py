@@ -111,9 +111,9 @@ class Method:
         made = self.optics.change(hr)
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(made, wanted))}
 
-    def degrader(self) -> Degrader:
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """Kernel and network as a checkpoint module."""
-        return Degrader(self.optics, self.optics.scale, self.multiple_of)
+        return Degrader(optics or self.optics, self.optics.scale, self.multiple_of)
 
     def spec(self) -> dict[str, Any]:
         """Phase measured; the network reads its own reach, and the surroundings of what it reads."""

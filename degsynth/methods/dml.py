@@ -216,9 +216,9 @@ class Method:
         fields = [pixel_centres(int(y), int(x), size[0], size[1]) for y, x in batch["origin"].tolist()]
         return batch["frame"].to(batch["lr"]), torch.cat(fields).to(batch["lr"])
 
-    def degrader(self) -> Degrader:
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """Basis and network as a checkpoint module."""
-        return Degrader(self.optics, self.optics.scale, self.multiple_of, placed=self.config.coordinates)
+        return Degrader(optics or self.optics, self.optics.scale, self.multiple_of, placed=self.config.coordinates)
 
     def spec(self) -> dict[str, Any]:
         """Phase measured: every kernel is centred, but weights that follow the picture colour what is measured."""

@@ -60,6 +60,32 @@ def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, f
     return y, x
 
 
+def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
+    """The Gaussian that passes slow waves as the kernel does: σ along and across (HR px), angle of along (radians).
+
+    Fitted to −log |M(ν)| = 2π² νᵀ Σ ν, by least squares over the frequencies of which the kernel passes more than
+    half: those that a second moment speaks of, without its trust in the outermost taps. Angle as in `gaussian`, of
+    the longer axis, in [0, π); σ is 0 where the kernel sharpens.
+    """
+    size, side = kernel.shape[-1], 64
+    at, frequency = _offsets(size), torch.fft.fftfreq(side, dtype=torch.float64)
+    wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
+    passed = (wave @ (kernel.double() / kernel.double().sum()).to(torch.complex128) @ wave.T).abs()
+    y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
+    # Only what hangs together with frequency 0: lobes further out pass much again.
+    length = torch.hypot(y, x)
+    used = (passed > 0.5) & (length > 0) & (length < 0.5) & (length <= length[passed <= 0.5].min())
+    if int(used.sum()) < 6:  # a blur so wide that the grid does not resolve it
+        variances = second_moment(kernel)
+        wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))
+        return wide, narrow, 0.0 if variances[1] >= variances[0] else math.pi / 2
+    y, x, wanted = y[used], x[used], -torch.log(passed[used]) / (2 * math.pi**2)
+    yy, xy, xx = torch.linalg.lstsq(torch.stack([y * y, 2 * x * y, x * x], 1), wanted[:, None]).solution[:, 0].tolist()
+    middle, half = (yy + xx) / 2, math.hypot((xx - yy) / 2, xy)
+    along, across = (math.sqrt(max(0.0, value)) for value in (middle + half, middle - half))
+    return along, across, 0.5 * math.atan2(-2 * xy, xx - yy) % math.pi
+
+
 def second_moment(kernel: Tensor) -> tuple[float, float]:
     """Second central moments (y, x) in HR px²: a blur's variance, and negative where halos outweigh it."""
     kernel = kernel.double() / kernel.double().sum()

@@ -1,0 +1,178 @@
+"""Images of one folder, of one colour and type: found, looked at, decoded on demand. Unpaired fits take two of them."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from degsynth.data import images
+from degsynth.data.images import Image
+from degsynth.data.pairs import Cache, evenly
+from degsynth.errors import DataError
+from degsynth.seeds import derive
+
+COLOURS = {1: "gray", 3: "RGB"}
+
+
+class ImageSet(Sequence[Tensor]):
+    """Images as tensors (C, H, W) in [0, 1], decoded on demand and kept within a memory budget."""
+
+    def __init__(self, folder: Path, names: Sequence[str], channels: int, dtype: str, cache: Cache) -> None:
+        self.folder, self.names, self.channels, self.dtype = folder, list(names), channels, dtype
+        self.data_range: tuple[float, float] | None = None
+        self.change: Callable[[Image], Image] = lambda image: image
+        """What is done to an image when it is decoded."""
+        self._cache = cache
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def colour(self) -> str:
+        """In words."""
+        return COLOURS.get(self.channels, f"{self.channels}-channel")
+
+    def path(self, index: int) -> Path:
+        """The file."""
+        return self.folder if self.folder.is_file() else self.folder / self.names[index]
+
+    def decoded(self, index: int) -> Image:
+        """The file's pixels, changed as asked."""
+        key = str(self.path(index))
+        image: Image | None = self._cache.get("image", key)
+        if image is None:
+            image = self.change(images.read(self.path(index)))
+            self._cache.put("image", key, image, image.pixels.nbytes)
+        self._sizes[self.names[index]] = image.height, image.width
+        return image
+
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return images.to_tensor(self.decoded(index).pixels, self.data_range)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width."""
+        if self.names[index] not in self._sizes:
+            self.decoded(index)
+        return self._sizes[self.names[index]]
+
+    def window(self, index: int, y: int, x: int, height: int, width: int) -> Tensor:
+        """A part, from (y, x); only that part is converted."""
+        pixels = self.decoded(index).pixels[y : y + height, x : x + width]
+        return images.to_tensor(pixels, self.data_range)
+
+    def middle(self, index: int, side: int) -> Tensor:
+        """The middle of an image, at most ``side`` px a side."""
+        height, width = self.size(index)
+        rows, columns = min(side, height), min(side, width)
+        return self.window(index, (height - rows) // 2, (width - columns) // 2, rows, columns)
+
+    def subset(self, indices: Sequence[int]) -> ImageSet:
+        """Some of them, sharing the memory of all."""
+        some = ImageSet(self.folder, [self.names[i] for i in indices], self.channels, self.dtype, self._cache)
+        some.data_range, some.change, some._sizes = self.data_range, self.change, self._sizes
+        return some
+
+    def changed(self, change: Callable[[Image], Image]) -> ImageSet:
+        """The same images, each changed when it is decoded; with a memory of their own."""
+        same = self.subset(range(len(self)))
+        same.change, same._cache = change, Cache(self._cache.budget)
+        return same
+
+    def spread(self, count: int) -> list[int]:
+        """At most so many indices, evenly spread."""
+        return evenly(len(self), count)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names and bytes of all files, in order of name."""
+        whole = hashlib.sha256()
+        for index, name in enumerate(self.names):
+            whole.update(f"{name}:{hashlib.sha256(self.path(index).read_bytes()).hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+    def held_out_split(self, seed: int, side: str, fraction: float = 0.1) -> tuple[ImageSet, ImageSet]:
+        """Images to fit and held-out ones: 10 %, at least one, chosen by a hash of their names and the seed."""
+        count = max(1, round(fraction * len(self)))
+        if count >= len(self):
+            raise DataError(
+                f"{len(self)} {side} image is too few: one is held out to judge the fit; give at least 2 "
+                "(one large image can be cut into parts)"
+            )
+        ranked = sorted(range(len(self)), key=lambda i: derive(seed, self.names[i], 0, 0, f"held-out {side}"))
+        return self.subset(sorted(ranked[count:])), self.subset(sorted(ranked[:count]))
+
+
+class Middles(Sequence[Tensor]):
+    """The middles of some images of a set, decoded one at a time."""
+
+    def __init__(self, images: ImageSet, count: int, side: int) -> None:
+        self._images, self._indices, self._side = images, images.spread(count), side
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
+        return self._images.middle(self._indices[index], self._side)
+
+
+def _look(path: Path, least: int) -> tuple[int, str] | str:
+    """Channels and type of a file, or what is wrong with it."""
+    try:
+        image = images.read(path)
+    except DataError as error:
+        return str(error)
+    if min(image.height, image.width) < least:
+        return f"{image.width}×{image.height} px, less than the {least} px that are needed"
+    if image.pixels.min() == image.pixels.max():
+        return f"{image.pixels.flat[0]} all over"
+    return image.channels, str(image.pixels.dtype)
+
+
+def look_at(
+    folder: Path,
+    side: Literal["HR", "LR"],
+    least: int,
+    cache: Cache,
+    on_image: Callable[[int, int], None] = lambda count, total: None,
+) -> tuple[ImageSet, list[tuple[str, str]]]:
+    """The usable images of a folder, of the colour and type that most have, and the others with what is wrong.
+
+    ``least``: smallest side, px. Raises DataError where none is usable.
+    """
+    names, _ = images.find(folder)
+    paths = [folder if folder.is_file() else folder / name for name in names]
+    found: list[tuple[int, str] | str] = []
+    with ThreadPoolExecutor(2) as pool:
+        for seen in pool.map(lambda path: _look(path, least), paths):
+            found.append(seen)
+            on_image(len(found), len(paths))
+    kinds = collections.Counter(seen for seen in found if not isinstance(seen, str))
+    if not kinds:
+        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {found[0]}")
+    most = kinds.most_common(1)[0][0]
+    faults: list[tuple[str, str]] = []
+    good: list[str] = []
+    for name, seen in zip(names, found, strict=True):
+        if isinstance(seen, str):
+            faults.append((name, seen))
+        elif seen != most:
+            own, usual = (f"{COLOURS.get(kind[0], kind[0])} {kind[1]}" for kind in (seen, most))
+            faults.append((name, f"{own} among {usual} images"))
+        else:
+            good.append(name)
+    return ImageSet(folder, good, *most, cache), faults
+
+
+def both(hr: ImageSet, lr: ImageSet) -> Iterator[Image]:
+    """All decoded images of two sets."""
+    for side in (hr, lr):
+        for index in range(len(side)):
+            yield side.decoded(index)

@@ -1,0 +1,214 @@
+"""Two folders without a common scene, as a fit is given them (`degsynth.given.Given`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from degsynth import exporting, previews
+from degsynth.checkpoint import Checkpoint
+from degsynth.data.denoise import non_local_means
+from degsynth.data.folders import Middles, both
+from degsynth.data.opening import find_data_range, open_folders
+from degsynth.data.patches import UnpairedPatches
+from degsynth.errors import ConfigError, DataError, FitError
+from degsynth.evaluation.held_out import Judge
+from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean
+from degsynth.fit_options import Events, FitOptions
+from degsynth.methods import Learned, Method
+from degsynth.ops.noise_level import luma_variance, noise_covariance
+from degsynth.ops.resample import bicubic, luma
+from degsynth.ops.spectra import Spectra
+from degsynth.report import Panel
+
+START_IMAGES = 64
+"""So many images of either side, evenly spread, are enough to know their spectra."""
+LARGEST_SIDE = 1024
+"""Of the middle that is looked at, px."""
+DIAGNOSED = 8
+"""Batches of held-out patches that a discriminator is tried on."""
+
+
+class Folders:
+    """HR and LR images to fit to, and held-out ones of both."""
+
+    def __init__(self, options: FitOptions, events: Events) -> None:
+        """Find, check and split the images; DataError names those that cannot be used."""
+        if options.scale is None:
+            raise ConfigError(f"--scale is missing: method {options.method} cannot infer it from unpaired folders")
+        if options.register_pairs != "none":
+            raise ConfigError(f"--register {options.register_pairs} is for pairs; method {options.method} has none")
+        self.options, self.scale = options, options.scale
+        self.hr, self.lr, self.faults, self.notes = open_folders(
+            Path(options.hr),
+            Path(options.lr),
+            self.scale,
+            options.bad_pairs == "skip",
+            options.cache_mb * 2**20,
+            events.on_progress,
+            events.on_warning,
+        )
+        self.channels, self.dtype = self.hr.channels, self.hr.dtype
+        self.data_range = find_data_range(self.dtype, both(self.hr, self.lr), options.data_range)
+        self.hr.data_range = self.lr.data_range = self.data_range
+        self.noise = noise_covariance(Middles(self.lr, START_IMAGES, LARGEST_SIDE))
+        sigma = 255 * math.sqrt(float(self.noise.diagonal().mean()))
+        if sigma > 0:
+            self.notes.append(f"noise in the LR images: σ {sigma:.1f}/255")
+        if options.lr_denoise == "nlm" and sigma > 0:
+            self.lr = self.lr.changed(lambda image: non_local_means(image, sigma))
+        self.train_hr, self.held_hr = self.hr.held_out_split(options.seed, "HR")
+        self.train_lr, self.held_lr = self.lr.held_out_split(options.seed, "LR")
+        self.notes.append(
+            f"scale {self.scale}; {len(self.train_hr)} HR and {len(self.train_lr)} LR images to fit, "
+            f"{len(self.held_hr)} and {len(self.held_lr)} held out"
+        )
+        self.references: dict[str, Checkpoint] = {}
+        self.no_references = ""
+        self._judges: dict[str, HeldOutSpectra] = {}
+
+    def fingerprint(self) -> str:
+        """Over all images of both sides, the held-out ones among them."""
+        return exporting.digest(self.hr.fingerprint() + self.lr.fingerprint())
+
+    def _start(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        return (
+            Middles(self.train_hr, START_IMAGES, LARGEST_SIDE),
+            Middles(self.train_lr, START_IMAGES, LARGEST_SIDE),
+        )
+
+    def prepare(self, method: Method) -> None:
+        """From the middles of some images; the noise of LR images that were denoised is what it was before."""
+        method.prepare((*self._start(), self.noise))
+
+    def refer(self) -> None:
+        """What the spectra alone tell of the same images."""
+        from degsynth.methods import spectral
+
+        method = spectral.Method(spectral.Config(), self.scale, self.channels)
+        try:
+            self.prepare(method)
+        except FitError as error:
+            self.no_references = f"no figure of spectral to compare with: {error}"
+            return
+        spec = exporting.spec_of("spectral", method, self, {}, None)
+        self.references["spectral"] = exporting.as_checkpoint(method.degrader(), spec)
+
+    def batches(self, method: Learned, name: str, device: str) -> tuple[Callable[[int], dict[str, Tensor]], int]:
+        """Patches of either side, of different scenes."""
+        config = method.config
+        patches = UnpairedPatches(
+            self.train_hr,
+            self.train_lr,
+            self.scale,
+            self.options.seed,
+            config.batch,
+            method.patch,
+            config.flips,
+            device,
+        )
+        side = patches.patch * self.scale
+        if side < method.least_patch:
+            raise DataError(
+                f"{name} learns from patches of at least {method.least_patch} HR px, or that over the scale in LR; the "
+                f"smallest images allow {side}: leave them out, or give --set kernel_size= fewer taps"
+            )
+        return patches.batch, side
+
+    def _spectra(self, halo: int, device: str) -> HeldOutSpectra:
+        """Held-out images, judged by how scenes of the training images scatter."""
+        if device not in self._judges:
+            sharp, real = self._start()
+            border = -(-halo // self.scale)
+            try:
+                like = Spectra((luma(image)[0] for image in sharp), (luma(image)[0] for image in real), self.scale)
+                self._judges[device] = HeldOutSpectra(
+                    Middles(self.held_hr, MOST_IMAGES, LARGEST_SIDE),
+                    Middles(self.held_lr, MOST_IMAGES, LARGEST_SIDE),
+                    self.scale,
+                    border,
+                    like,
+                    device,
+                )
+            except ValueError as error:
+                raise DataError(f"the images cannot be judged: {error}") from None
+        return self._judges[device]
+
+    def judge(self, method: Learned, device: str) -> Judge:
+        """Spectral distance of held-out images."""
+        return self._spectra(method.spec()["clean_halo"], device)
+
+    def usual(self, judge: Judge) -> float:
+        """Spectral distance of bicubic LR."""
+        return next(iter(self._judges.values())).distance(lambda hr: bicubic(hr, self.scale))
+
+    def evaluate(
+        self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
+    ) -> dict[str, Any]:
+        """Spectral distance and drift of colours on held-out images; how well a discriminator tells them."""
+        judge = self._spectra(model.spec.clean_halo, "cpu")
+        mean: dict[str, dict[str, float]] = {}
+        for name, which in {"model": model, **self.references}.items():
+            degrade = clean(which.degrader)
+            drift = judge.colour_drift(degrade)
+            mean[name] = {
+                "spectral_distance": judge.distance(degrade),
+                "colour_drift_255": 255 * max((abs(value) for value in drift), default=0.0),
+            }
+            on_progress("scoring", len(mean), 1 + len(self.references))
+        mean["bicubic"] = {"spectral_distance": judge.distance(lambda hr: bicubic(hr, self.scale))}
+        found: dict[str, Any] = {"images": list(self.held_hr.names), "lr_images": list(self.held_lr.names)}
+        found |= {"mean": mean, "border": judge.border}
+        if isinstance(method, Learned) and hasattr(method, "diagnose"):
+            found["diagnosis"] = self._diagnosis(method)
+        return found
+
+    def _diagnosis(self, method: Any) -> dict[str, float]:
+        """Means of what the method says of held-out patches; empty where these are too small."""
+        patches = UnpairedPatches(
+            self.held_hr, self.held_lr, self.scale, self.options.seed, method.config.batch, method.patch, False, "cpu"
+        )
+        if patches.patch * self.scale < method.least_patch:
+            return {}
+        rows = [method.diagnose(patches.batch(number)) for number in range(DIAGNOSED)]
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+    def rows(self, degrade: previews.Degrade, count: int) -> list[list[Panel]]:
+        """What is made of held-out HR images, beside real LR of other scenes."""
+        sharp, real = (Middles(side, count, LARGEST_SIDE) for side in (self.held_hr, self.held_lr))
+        found = []
+        with torch.inference_mode():
+            for index, hr in enumerate(sharp):
+                hr = hr[:, : hr.shape[1] // self.scale * self.scale, : hr.shape[2] // self.scale * self.scale]
+                name = self.held_hr.names[self.held_hr.spread(count)[index]]
+                found.append(previews.unpaired_row(name, hr, degrade(hr, name), real[index % len(real)], self.scale))
+        return found
+
+    def samples(self, count: int) -> Sequence[Tensor]:
+        """Held-out HR images."""
+        return Middles(self.held_hr, count, LARGEST_SIDE)
+
+    def facts(self) -> dict[str, Any]:
+        """Names and faults."""
+        names = {
+            side: {"fitted": list(train.names), "held_out": list(held.names)}
+            for side, train, held in (("hr", self.train_hr, self.held_hr), ("lr", self.train_lr, self.held_lr))
+        }
+        faults = [{"name": name, "detail": detail} for name, detail in self.faults]
+        noise: dict[str, Any] = {"sigma_255": [255 * math.sqrt(max(0.0, float(v))) for v in self.noise.diagonal()]}
+        noise |= {"sigma_y_255": 255 * math.sqrt(max(0.0, luma_variance(self.noise)))}
+        return {"folders": {**names, "left_out": faults, "lr_noise": noise}}
+
+    def warnings(self) -> list[str]:
+        """None: what the folders differ by, the method says."""
+        return []
+
+    def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:
+        """Distance of each."""
+        figures = ", ".join(f"{name} {figures['spectral_distance']:.2f}" for name, figures in mean.items())
+        return f"held-out images, spectral distance to real LR (1: other scenes, same camera): {figures}"

@@ -1,0 +1,441 @@
+"""What lfl and adl share: a downsampler that a discriminator takes for the camera, held by a data loss (adl, Eq. 2).
+
+The downsampler is a *kernel*, whose taps are learnt, or the *network* of the paper. Three forces act on it::
+
+    L  =  − log F(D(hr) + noise)             adversarial: non-saturating cross-entropy
+        + alpha · L_data                     what D(hr) must keep of hr: this is where lfl and adl differ
+        + spectra / n · (misfit + ½ |z|²)    ours, of a kernel only: `ops.spectra`, and how far it is from its start
+
+Presets. ``paper`` is the published method: network, 17.4 M discriminator, batch 24 of 64 px, 5e-5, weights from
+N(0, 0.02²), on RGB; it wants a GPU and hours. ``default`` is for minutes on a CPU. What it does otherwise, and why:
+
+- it starts from the kernel of `spectral`: adversarial training from nothing wanders for hours;
+- the downsampler is that kernel, its taps free within `ops.blind_kernel.leeway`: exact under tiling, and 1 700 times
+  faster to apply than the network; its change has no sum and no first moment, so neither level nor place can drift;
+- the spectra hold it, as a likelihood: with few hundred images a discriminator soon sees their content, and pulls the
+  kernel to where the content would fit; misfit says what content cannot account for;
+- the discriminator is small and looks at fine luma detail in units of contrast, so at blur and not at colour;
+- the mean of the weights over 100 steps is what is judged, by held-out spectra, and so is the start: if nothing was
+  better it is the start that is exported.
+
+Noise in the LR would give the fakes away, and no kernel makes it (adl, 3.1): white noise of the level that flat places
+of the LR images have is added to the fakes, and recorded in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from degsynth import losses
+from degsynth.config import Training
+from degsynth.degrader import Degrader
+from degsynth.errors import ConfigError, FitError
+from degsynth.methods.fixed_kernel import KernelOptics
+from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
+from degsynth.nets.discriminator import FinePatches, PatchGAN, drawn
+from degsynth.nets.downsampler import Downsampler
+from degsynth.ops import kernel_families as families
+from degsynth.ops.blind_kernel import Family, centred_basis, estimate, leeway
+from degsynth.ops.blur import blur_decimate, half_width
+from degsynth.ops.kernels import centroid
+from degsynth.ops.least_squares import NormalEquations, solve
+from degsynth.ops.low_pass import low_pass
+from degsynth.ops.noise import generator
+from degsynth.ops.noise_level import square_root
+from degsynth.ops.resample import inside, luma
+
+LOGITS_PX = 24
+"""Side of the part of a patch that the small discriminator judges, LR px."""
+FIRST_WEIGHTS = 0.02
+"""Standard deviation of the published networks' first weights."""
+RETRIEVED_RIDGE = 1e-6
+"""Of Eq. 6: a network's output is no photograph, and not quantised."""
+RETRIEVED_PX = 128
+"""Side of the parts of HR images from which a network's kernel is retrieved, LR px."""
+HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
+"""Departure and reach (`ops.blind_kernel.leeway`) about a start that a family explains, or about any other."""
+
+PAPER: dict[str, Any] = {
+    "generator": "network", "norm": "instance", "export": "network", "start": "random", "spectra": 0.0,
+    "discriminator": "paper", "discriminator_width": 64, "discriminator_rate": 5e-5, "discriminator_first": 0,
+    "learning_rate": 5e-5, "schedule": "constant", "warmup": 0, "average": 0.0, "batch": 24, "steps": 139_280,
+    "beta": 0.9,
+}  # fmt: skip
+"""80 epochs of 1 741 steps."""
+
+
+class Config(Training):
+    """Options that lfl and adl have in common."""
+
+    steps: int = Field(default=1_500, ge=1)
+    """Batches to learn from."""
+    batch: int = Field(default=32, ge=1)
+    """Patches of either side in a batch."""
+    learning_rate: float = Field(default=2e-2, gt=0, le=1)
+    """Adam's, at its highest, for the downsampler; a kernel's is in standard deviations of its taps."""
+    warmup: int = Field(default=0, ge=0)
+    """Steps over which it rises."""
+    generator: Literal["kernel", "network"] = "kernel"
+    """The downsampler: one kernel, or the network of the paper."""
+    norm: Literal["none", "instance"] = "none"
+    """Of the network. With instance norm (paper) it depends on the whole image: it is then never applied in tiles."""
+    width: int = Field(default=64, ge=1)
+    """Feature maps of the network."""
+    export: Literal["kernel", "network"] = "kernel"
+    """What the checkpoint holds where the downsampler is a network: itself, or the kernel that comes nearest to it."""
+    kernel_size: int | None = Field(default=None, ge=5, le=63)
+    """Taps per side, even at even scales, odd at odd ones; unset: 20, 21, or 10 times the scale if that is more."""
+    start: Literal["spectral", "bicubic", "average", "random"] = "spectral"
+    """Where training begins: at the kernel of `spectral`, a fixed one, or anywhere (network only, paper)."""
+    family: Family = "auto"
+    """Among which kernels `spectral` looks for the start."""
+    spectra: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of the spectra's misfit per frequency; 0 for a network."""
+    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of the data loss, levels being in [−1, 1]."""
+    discriminator: Literal["small", "paper"] = "small"
+    """Which network tells real from made."""
+    discriminator_width: int = Field(default=16, ge=1)
+    """Its feature maps, in the first layer."""
+    discriminator_rate: float = Field(default=4e-4, gt=0, le=1)
+    """Its learning rate, at its highest."""
+    discriminator_first: int = Field(default=100, ge=0)
+    """Steps in which it alone learns."""
+    beta: float = Field(default=0.5, ge=0, lt=1)
+    """First moment's decay of both Adams."""
+    images: int = Field(default=50, ge=1)
+    """HR images from which a network's kernel is retrieved (N of Eq. 6)."""
+    filter: Literal["box", "gaussian"] = "box"
+    """What takes the low frequencies out for the data loss of lfl."""
+    filter_size: int = Field(default=16, ge=2)
+    """Its size, LR px: a box's side, four standard deviations of a Gaussian."""
+    cascade: bool = False
+    """At scale 4: learn a downsampler of scale 2 and apply it twice (Eq. 5). It takes for granted that LR photographs
+    look like their own halves would."""
+
+
+class Taps(nn.Module):
+    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.z = nn.Parameter(torch.zeros(size, size))
+        self.start, self.spread = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size, size))
+        self.tie, self.kept = nn.Buffer(torch.zeros(size, size)), nn.Buffer(centred_basis(size).float())
+
+    def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
+        """Start at a kernel (K, K)."""
+        spread, tie = leeway(kernel, scale, *(HELD if held else LOOSE))
+        for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie)):
+            buffer.copy_(value)
+
+    def kernel(self) -> Tensor:
+        """(K, K)."""
+        change = (self.spread * (self.tie @ self.z @ self.tie.T)).flatten()
+        return self.start + (change - self.kept @ (self.kept.T @ change)).view_as(self.start)
+
+
+class Memory(nn.Module):
+    """What snapshots keep besides weights: k̄ (K, K) and the covariance of the LR's noise (C, C)."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.kernel, self.noise = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(channels, channels))
+
+
+class NetworkOptics(nn.Module):
+    """The network of the paper, once or twice, and white noise."""
+
+    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
+        super().__init__()
+        self.network, self.rounds, self.noisy = network, rounds, noise is not None
+        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
+
+    @torch.jit.export
+    def draw(self, seed: int) -> Tensor:  # noqa: D102
+        return torch.zeros(1, 0)
+
+    @torch.jit.export
+    def dice(self, channels: int) -> int:  # noqa: D102
+        return channels if self.noisy else 0
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        for _ in range(self.rounds):
+            hr = self.network(hr)
+        return hr
+
+    @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
+
+    @torch.jit.export
+    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
+        raise ValueError("this model has no hardware factor")
+
+
+class Adversary:
+    """All of lfl and adl but the data loss."""
+
+    def __init__(self, name: str, config: Config, scale: int, channels: int) -> None:
+        self.name, self.config, self.channels = name, config, channels
+        self._check(scale)
+        self.full_scale, self.scale = scale, 2 if config.cascade else scale
+        self.kernel_size = taps_per_side(config.kernel_size, self.scale, name)
+        self.linear = config.generator == "kernel"
+        self.cut = -(-half_width(self.kernel_size, self.scale) // self.scale) if self.linear else 0
+        self.patch = config.patch or scale * (LOGITS_PX + 2 * self.cut if config.discriminator == "small" else 64)
+        self.least_patch = scale * (16 + 2 * self.cut)
+        self.multiple_of = scale
+        self.generator: Taps | Downsampler
+        if self.linear:
+            self.generator = Taps(self.kernel_size)
+        else:
+            self.generator = Downsampler(channels, self.scale, config.width, config.norm == "instance")
+        self.critic: nn.Module
+        if config.discriminator == "small":
+            self.critic = FinePatches(config.discriminator_width)
+        else:
+            self.critic = drawn(PatchGAN(channels, config.discriminator_width), FIRST_WEIGHTS)
+        if config.start == "random":
+            drawn(self.generator, FIRST_WEIGHTS)
+        self.memory = Memory(self.kernel_size, channels)
+        self.references: list[Tensor] = []
+        self.modules: dict[str, nn.Module] = {
+            "optics": self.generator, "discriminator": self.critic, "memory": self.memory,
+        }  # fmt: skip
+        betas = (config.beta, 0.99 if config.beta < 0.9 else 0.999)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "generator": torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate, betas=betas),
+            "discriminator": torch.optim.Adam(self.critic.parameters(), lr=config.discriminator_rate, betas=betas),
+        }
+
+    def _check(self, scale: int) -> None:
+        config, name = self.config, self.name
+        if config.cascade and scale != 4:
+            raise ConfigError(
+                f"method {name}: cascade=true applies a downsampler of scale 2 twice; the scale is {scale}"
+            )
+        if config.generator == "network" and config.spectra > 0:
+            raise ConfigError(f"method {name}: spectra (={config.spectra:g}) hold a kernel; a network needs spectra=0")
+        if config.generator == "network" and config.start != "random":
+            raise ConfigError(f"method {name}: a network can only begin with start=random, not {config.start}")
+        if config.generator == "kernel" and (config.start == "random" or config.export == "network"):
+            key = "start=random" if config.start == "random" else "export=network"
+            raise ConfigError(f"method {name}: {key} is for generator=network; a kernel has none of it")
+
+    def prepare(self, images: tuple[Sequence[Tensor], Sequence[Tensor], Tensor]) -> None:
+        """Take the spectra and the noise of both sides, and find where to begin."""
+        self.sets = Sets(*images, self.scale, self.name)
+        self.memory.noise.copy_(self.sets.noise)
+        if not self.linear:
+            side = self.scale * RETRIEVED_PX
+            self.references = [hr[:, :side, :side].clone() for hr in islice(images[0], self.config.images)]
+        try:
+            self.found = estimate(self.sets.spectra, self.config.family, self.kernel_size)
+        except ValueError as error:
+            raise FitError(f"{self.name}: {error}") from None
+        if isinstance(self.generator, Taps):
+            y, x = families.frequencies()
+            aperture = {"bicubic": families.bicubic, "average": families.box}.get(self.config.start)
+            kernel, held = self.found.kernel, "freed" not in self.found.family
+            if aperture is not None:
+                transfer = aperture(y, self.scale) * aperture(x, self.scale)
+                kernel, held = families.taps(transfer, self.kernel_size), False
+            with torch.no_grad():
+                self.generator.begin(kernel, self.scale, held)
+
+    @property
+    def noise(self) -> Tensor | None:
+        """Covariance of the noise that the LR images have; None where they have none."""
+        return self.memory.noise.double().cpu() if bool(self.memory.noise.any()) else None
+
+    # --- one step -----------------------------------------------------------------------------------------------
+
+    def data_loss(self, hr: Tensor, made: Tensor, step: int) -> Tensor:
+        """What the LR made of hr (B, C, s·h, s·w) must keep of it; made (B, C, h − 2·cut, w − 2·cut)."""
+        raise NotImplementedError
+
+    def low_frequency_loss(self, hr: Tensor, made: Tensor) -> Tensor:
+        """Eq. 4: L1 between low frequencies of hr (B, C, s·h, s·w) and made (B, C, h − 2·cut, w − 2·cut)."""
+        same = inside(hr, self.scale * self.cut)
+        size = min(self.config.filter_size, made.shape[-1])
+        return F.l1_loss(
+            low_pass(made, self.config.filter, size), low_pass(same, self.config.filter, self.scale * size)
+        )
+
+    def make(self, hr: Tensor) -> Tensor:
+        """LR of a batch, what would have read over the patch's edge left out."""
+        if isinstance(self.generator, Taps):
+            return inside(blur_decimate(hr, self.generator.kernel()[None], self.scale), self.cut)
+        made: Tensor = self.generator(hr)
+        return made
+
+    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of the downsampler (adl, Algorithm 1)."""
+        hr, real = batch["hr"], inside(batch["lr"], self.cut)
+        side = self.scale * batch["lr"].shape[-1]
+        hr = hr[..., :side, :side]  # of a cascade: one of its steps
+        if self.config.discriminator == "small":
+            hr, real = luma(hr), luma(real)
+        dice = generator(step)
+        made = self.make(hr)
+        told = self.told_apart(real, made.detach(), dice)
+        terms = {"discriminator": losses.update(self.optimizers["discriminator"], told)}
+        if step < self.config.discriminator_first:
+            return terms
+        self.critic.requires_grad_(False)
+        fooled = losses.real(self.critic(self.noisy(made, dice), _dither(made, dice)))
+        data = 2 * self.data_loss(hr, made, step)  # levels in [−1, 1]
+        total = fooled + self.config.alpha * data
+        terms |= {"adversarial": fooled.detach(), "data": data.detach()}
+        if self.config.spectra > 0:
+            held = self.surprise() / self.sets.spectra.count
+            total = total + self.config.spectra * held
+            terms["spectra"] = held.detach()
+        losses.update(self.optimizers["generator"], total)
+        self.critic.requires_grad_(True)
+        return terms
+
+    def told_apart(self, real: Tensor, made: Tensor, dice: torch.Generator) -> Tensor:
+        """Cross-entropy of the discriminator."""
+        for_real = losses.real(self.critic(real, _dither(real, dice)))
+        return for_real + losses.fake(self.critic(self.noisy(made, dice), _dither(made, dice)))
+
+    def noisy(self, made: Tensor, dice: torch.Generator) -> Tensor:
+        """Made LR with the noise that the real LR has."""
+        covariance = self.noise
+        if covariance is None:
+            return made
+        white = torch.randn(made.shape[0], self.channels, *made.shape[2:], generator=dice)
+        noise = torch.einsum("ab,nbhw->nahw", square_root(covariance).float(), white).to(made.device)
+        return made + (noise if made.shape[1] == self.channels else luma(noise))
+
+    def surprise(self) -> Tensor:
+        """−log of what spectra and start leave of a kernel's likelihood."""
+        generator = cast("Taps", self.generator)
+        spectra = self.sets.spectra.to(generator.z.device)
+        misfit = spectra.misfit(spectra.of_kernel(generator.kernel().double()), self.found.floor)
+        return misfit + 0.5 * generator.z.square().sum()
+
+    def diagnose(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """How many held-out logits the discriminator gets right: 0.5 is guessing."""
+        hr, real = batch["hr"], inside(batch["lr"], self.cut)
+        hr = hr[..., : self.scale * batch["lr"].shape[-1], : self.scale * batch["lr"].shape[-1]]
+        if self.config.discriminator == "small":
+            hr, real = luma(hr), luma(real)
+        dice = generator(0)
+        with torch.no_grad():
+            made = self.noisy(self.make(hr), dice)
+            right = (self.critic(real, _dither(real, dice)) > 0).float().mean()
+            right = right + (self.critic(made, _dither(made, dice)) < 0).float().mean()
+        return {"discriminator_accuracy": float(right) / 2}
+
+    # --- what it amounts to -------------------------------------------------------------------------------------
+
+    def retrieve(self, generator: nn.Module | None = None) -> Tensor:
+        """The kernel (K, K) that comes nearest to the downsampler: least squares, float64 (adl, Eq. 6).
+
+        Of a kernel that is the kernel itself.
+        """
+        generator = self.generator if generator is None else generator
+        with torch.no_grad():
+            if isinstance(generator, Taps):
+                return generator.kernel().double().cpu()
+            if not self.references:
+                raise FitError(
+                    f"{self.name}: a kernel is retrieved from HR images, which a snapshot does not have; fit with "
+                    "--set export=network to export the network of any snapshot"
+                )
+            equations = NormalEquations(self.kernel_size, self.scale)
+            reach = -(-cast("Downsampler", generator).reach() // self.scale)
+            device = next(generator.parameters()).device
+            for hr in self.references:
+                side = tuple(length // self.scale * self.scale for length in hr.shape[1:])
+                hr = hr[:, : side[0], : side[1]]
+                made = luma(generator(hr[None].to(device))[0].cpu())[0]
+                equations.add(luma(hr)[0], made, reach)
+            try:
+                return solve(equations, RETRIEVED_RIDGE).kernel
+            except ValueError as error:
+                raise FitError(f"{self.name}: no kernel comes near the network: {error}") from None
+
+    def kernel(self, generator: nn.Module | None = None) -> Tensor:
+        """The kernel of the whole scale: `retrieve`, once or twice."""
+        once = self.retrieve(generator)
+        if not self.config.cascade:
+            return once
+        # lr[i] = Σ_a k[a] mid[2i + a − p], mid[j] = Σ_b k[b] hr[2j + b − p]: taps at 2a + b.
+        wide = torch.zeros(1, 1, 2 * self.kernel_size - 1, 2 * self.kernel_size - 1, dtype=torch.float64)
+        wide[0, 0, ::2, ::2] = once
+        size = self.kernel_size - 1
+        twice: Tensor = F.conv2d(F.pad(wide, [size] * 4), once.flip(0, 1)[None, None])[0, 0]
+        return twice
+
+    @property
+    def whole(self) -> bool:
+        """Whether the checkpoint holds the network."""
+        return not self.linear and self.config.export == "network"
+
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
+        """The kernel or the network, and the noise, as a checkpoint module."""
+        generator = self.generator if optics is None else optics
+        made: nn.Module
+        if self.whole:
+            made = NetworkOptics(cast("Downsampler", generator), 2 if self.config.cascade else 1, self.noise)
+            return Degrader(made, self.full_scale, channels=[self.channels])
+        made = KernelOptics(self.kernel(generator), self.full_scale, self.noise)
+        return Degrader(made, self.full_scale, channels=None if self.noise is None else [self.channels])
+
+    def spec(self) -> dict[str, Any]:
+        """Kernel: exact tiles, centred. Network: one colour count, phase measured, whole images with instance norm."""
+        noisy = {"noise_halo": 0, "multiple_of": self.full_scale}
+        noisy |= {"stochastic": self.noise is not None, "has_noise": self.noise is not None}
+        if self.whole:
+            reach = cast("Downsampler", self.generator).reach()
+            tiling = "exact" if self.config.norm == "none" else "whole_only"
+            halo = reach + (self.scale * reach if self.config.cascade else 0)
+            return {"channels": [self.channels], "clean_halo": halo, "tiling": tiling, "phase": None, **noisy}
+        kernel = self.kernel()
+        channels = "any" if self.noise is None else [self.channels]
+        halo = half_width(kernel.shape[-1], self.full_scale)
+        return {"channels": channels, "clean_halo": halo, "phase": [centroid(kernel)], **noisy}
+
+    def report(self) -> dict[str, Any]:
+        """The kernel, how well it explains the spectra, and how far a network is from its kernel."""
+        kernel = self.retrieve()
+        found = {
+            "start": self.config.start,
+            "start_family": self.found.family,
+            "generator_parameters": sum(p.numel() for p in self.generator.parameters()),
+            **kernel_facts(self.kernel()),
+            **self.sets.to_cpu().report(kernel, self.found.floor),
+        }
+        if not self.linear:
+            errors = []
+            for hr in self.references[:8]:
+                side = tuple(length // self.scale * self.scale for length in hr.shape[1:])
+                hr = hr[None, :, : side[0], : side[1]]
+                with torch.no_grad():
+                    apart = self.generator(hr) - blur_decimate(hr, kernel.float()[None], self.scale)
+                errors.append(float(inside(apart, 8).square().mean()))
+            mean = sum(errors) / len(errors)
+            found["kernel_against_network_psnr"] = -10 * math.log10(max(mean, 1e-12))
+        return found
+
+    def warnings(self) -> list[str]:
+        """Different contents."""
+        return self.sets.warnings()
+
+
+def _dither(like: Tensor, dice: torch.Generator) -> Tensor:
+    shape = like.shape[0], 1, *like.shape[2:]
+    return (2 * torch.rand(shape, generator=dice) - 1).to(like.device)
