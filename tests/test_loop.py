@@ -120,7 +120,7 @@ def test_it_learns_and_leaves_what_a_run_leaves(pair_set: pairing.PairSet, tmp_p
     assert rows[-1]["l2"] < 0.3 * rows[0]["l2"]
     assert scored[-1]["held_out_psnr_y"]["model"] > scored[0]["held_out_psnr_y"]["model"] + 3
     assert scored[0]["held_out_psnr_y"]["linear"] == 30.0
-    assert state.best_psnr == max(row["held_out_psnr_y"]["model"] for row in scored)
+    assert state.best_score == max(row["held_out_psnr_y"]["model"] for row in scored)
     assert [p.name for p in sorted((tmp_path / "run/previews").iterdir())] == [
         "step_0000100", "step_0000200", "step_0000300",
     ]  # fmt: skip
@@ -196,7 +196,7 @@ def test_what_is_exported_is_the_best_not_the_last(pair_set: pairing.PairSet, tm
     assert state.best_step == max(scores, key=lambda step: scores[step])
     method.optics.load_state_dict(state.best)
     held_out = HeldOut(pair_set.subset([3]), 4, 2)
-    assert held_out.psnr(by_degrader(method.degrader())) == pytest.approx(state.best_psnr, abs=1e-4)
+    assert held_out.psnr(by_degrader(method.degrader())) == pytest.approx(state.best_score, abs=1e-4)
 
 
 def test_held_out_middles(pair_set: pairing.PairSet) -> None:
@@ -253,7 +253,7 @@ def test_weights_that_are_not_finite_reach_no_snapshot(pair_set: pairing.PairSet
         drive(method, pair_set, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     assert max(folder.steps()) == 6
-    assert math.isfinite(folder.load_snapshot()["best_psnr"])
+    assert math.isfinite(folder.load_snapshot()["best_score"])
 
 
 def test_a_budget_that_is_used_up_already_is_scored(pair_set: pairing.PairSet, tmp_path: Path) -> None:

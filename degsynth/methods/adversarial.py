@@ -38,12 +38,12 @@ from degsynth import losses
 from degsynth.config import Training
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods.fixed_kernel import KernelOptics
 from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
+from degsynth.methods.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
 from degsynth.nets.discriminator import FinePatches, PatchGAN, drawn
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops import kernel_families as families
-from degsynth.ops.blind_kernel import Family, centred_basis, estimate, leeway
+from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid
 from degsynth.ops.least_squares import NormalEquations, solve
@@ -60,9 +60,6 @@ RETRIEVED_RIDGE = 1e-6
 """Of Eq. 6: a network's output is no photograph, and not quantised."""
 RETRIEVED_PX = 128
 """Side of the parts of HR images from which a network's kernel is retrieved, LR px."""
-HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
-"""Departure and reach (`ops.blind_kernel.leeway`) about a start that a family explains, or about any other."""
-
 PAPER: dict[str, Any] = {
     "generator": "network", "norm": "instance", "export": "network", "start": "random", "spectra": 0.0,
     "discriminator": "paper", "discriminator_width": 64, "discriminator_rate": 5e-5, "discriminator_first": 0,
@@ -120,66 +117,6 @@ class Config(Training):
     cascade: bool = False
     """At scale 4: learn a downsampler of scale 2 and apply it twice (Eq. 5). It takes for granted that LR photographs
     look like their own halves would."""
-
-
-class Taps(nn.Module):
-    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.z = nn.Parameter(torch.zeros(size, size))
-        self.start, self.spread = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size, size))
-        self.tie, self.kept = nn.Buffer(torch.zeros(size, size)), nn.Buffer(centred_basis(size).float())
-
-    def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
-        """Start at a kernel (K, K)."""
-        spread, tie = leeway(kernel, scale, *(HELD if held else LOOSE))
-        for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie)):
-            buffer.copy_(value)
-
-    def kernel(self) -> Tensor:
-        """(K, K)."""
-        change = (self.spread * (self.tie @ self.z @ self.tie.T)).flatten()
-        return self.start + (change - self.kept @ (self.kept.T @ change)).view_as(self.start)
-
-
-class Memory(nn.Module):
-    """What snapshots keep besides weights: k̄ (K, K) and the covariance of the LR's noise (C, C)."""
-
-    def __init__(self, size: int, channels: int) -> None:
-        super().__init__()
-        self.kernel, self.noise = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(channels, channels))
-
-
-class NetworkOptics(nn.Module):
-    """The network of the paper, once or twice, and white noise."""
-
-    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
-        super().__init__()
-        self.network, self.rounds, self.noisy = network, rounds, noise is not None
-        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
-
-    @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return channels if self.noisy else 0
-
-    @torch.jit.export
-    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        for _ in range(self.rounds):
-            hr = self.network(hr)
-        return hr
-
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("this model has no hardware factor")
 
 
 class Adversary:

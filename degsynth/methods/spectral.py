@@ -31,7 +31,7 @@ from torch import Tensor
 from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods.fixed_kernel import KernelOptics
+from degsynth.methods.unpaired_optics import KernelOptics
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma, second_moment
@@ -114,7 +114,7 @@ class Sets:
         content = self.spectra.content(self.spectra.of_kernel(kernel), floor)
         names = ("contrast", "slope", "bend", "direction_0", "direction_45", "direction_4")
         return {
-            "views": list(self.spectra.counts),
+            "images": list(self.spectra.counts),
             "spectral_distance": self.spectra.distance(
                 float(self.spectra.misfit(self.spectra.of_kernel(kernel), floor))
             ),

@@ -35,8 +35,10 @@ GAIN_SCATTER = 0.1
 """Of log-power, added to what the contrast of scenes differs by: shots are exposed and developed differently."""
 LEAST_SCATTER = 1e-2
 """Of log-power in one bin: spectra are not known better than that."""
-LARGEST_VIEW = 512
-"""Larger images are cut into views of so many LR px; how these vary is then seen, too."""
+FEW = 2
+"""With so many images, or fewer, on a side their parts stand in for others: they scatter less, but not by nothing."""
+PART = 256
+"""Side of such parts, LR px."""
 
 
 def power(image: Tensor, side: int) -> Tensor:
@@ -85,7 +87,7 @@ class Bins:
         return total.index_add(0, index, spectrum.flatten())[: self.count] / self.sizes.to(spectrum.device)
 
 
-def views(image: Tensor, largest: int) -> list[Tensor]:
+def parts(image: Tensor, largest: int) -> list[Tensor]:
     """An image (h, w), or where it is larger than that its parts of nearly equal size."""
     rows, columns = (math.ceil(length / largest) for length in image.shape)
     return [part for strip in image.tensor_split(rows, 0) for part in strip.tensor_split(columns, 1)]
@@ -102,27 +104,26 @@ class Spectra:
         """
         self.scale, self.side = scale, SIDE
         self.bins = Bins(SIDE)
-        sharp = _stack(hr, scale * SIDE, scale * LARGEST_VIEW, "HR")
-        real = _stack(lr, SIDE, LARGEST_VIEW, "LR")
+        sharp, real = _powers(hr, scale * SIDE, scale * PART, "HR"), _powers(lr, SIDE, PART, "LR")
         self.hr_power = sharp.mean(0)
         self.lr = self.bins(real.mean(0))
         """Mean power of the LR images in every bin, (n,)."""
         if not bool((self.lr > 0).all()) or not bool((self.bins(fold(self.hr_power, scale)) > 0).all()):
             raise ValueError("one of the two sides is flat: it has no spectrum; give images with texture")
         self.counts = len(sharp), len(real)
-        self.per_view: tuple[Tensor, Tensor] = like.per_view if like is not None else self._per_view(sharp, real)
-        """Variances from one view to the next: of each column of `Bins.content`, (9,), and of the rest, (n,)."""
+        self.per_image: tuple[Tensor, Tensor] = like.per_image if like is not None else self._per_image(sharp, real)
+        """Variances from one image to the next: of each column of `Bins.content`, (9,), and of the rest, (n,)."""
         share = 1 / self.counts[0] + 1 / self.counts[1]
-        self.scatter = (self.per_view[0] * share).sqrt()
+        self.scatter = (self.per_image[0] * share).sqrt()
         """Standard deviation of each column of `Bins.content` in the difference of the sets, (9,)."""
         self.scatter[0] = torch.hypot(self.scatter[0], torch.tensor(GAIN_SCATTER, dtype=torch.float64))
-        alone = (self.per_view[1] * share).clamp(min=LEAST_SCATTER**2)
+        alone = (self.per_image[1] * share).clamp(min=LEAST_SCATTER**2)
         basis = self.bins.content
         covariance = torch.diag(alone) + basis @ torch.diag(self.scatter.square()) @ basis.T
         self.precision = torch.linalg.inv(covariance)
 
-    def _per_view(self, sharp: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """One view against the others of its side, at frequencies that both sides have, before any folding."""
+    def _per_image(self, sharp: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """One image against the others of its side, at frequencies that both sides have, before any folding."""
         if sum(self.counts) < 3:
             raise ValueError("two images are too few to tell blur from content; give more")
         low = (torch.fft.fftfreq(SIDE) * SIDE).round().long()
@@ -158,7 +159,7 @@ class Spectra:
 
     def of_images(self, images: Sequence[Tensor]) -> Tensor:
         """Spectrum in bins (n,) of LR images (h, w)."""
-        return self.bins(_stack(images, self.side, LARGEST_VIEW, "LR").mean(0))
+        return self.bins(_powers(images, self.side, PART, "LR").mean(0))
 
     def misfit(self, made: Tensor, floor: Tensor | float) -> Tensor:
         """½ χ² of a spectrum in bins (n,) plus white noise of variance ``floor`` against that of the LR images."""
@@ -180,11 +181,16 @@ class Spectra:
         return self.scatter * torch.mv(self.bins.content.T, self.precision @ apart)
 
 
-def _stack(images: Iterable[Tensor], side: int, largest: int, which: str) -> Tensor:
-    """Power of every view, (N, side, side)."""
-    found = []
+def _powers(images: Iterable[Tensor], side: int, part: int, which: str) -> Tensor:
+    """Power of every image, or of the parts of few, (N, side, side)."""
+    few: list[Tensor] = []
+    found: list[Tensor] = []
     for image in images:
-        found += [power(view, side) for view in views(image, largest) if min(view.shape) >= side]
+        if min(image.shape) >= side:
+            found.append(power(image, side))
+            few = [*few, image][: FEW + 1]
     if not found:
         raise ValueError(f"no {which} image is at least {side}×{side} px, which spectra are taken of")
+    if len(found) <= FEW:
+        found = [power(piece, side) for image in few for piece in parts(image, max(part, side))]
     return torch.stack(found)

@@ -1,0 +1,108 @@
+"""What unpaired methods learn and end with (no method of its own): a kernel or a network, and noise of one level."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from degsynth.nets.downsampler import Downsampler
+from degsynth.ops.blind_kernel import centred_basis, leeway
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.noise_level import square_root
+
+HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
+"""Departure and reach (`ops.blind_kernel.leeway`) about a start that a family explains, or about any other."""
+
+
+class KernelOptics(nn.Module):
+    """One kernel for all channels, and white Gaussian noise that channels may share."""
+
+    def __init__(self, kernel: Tensor, scale: int, noise: Tensor | None = None) -> None:
+        """Take a kernel (K, K) of sum 1 and the noise's covariance (C, C) in levels², or None."""
+        super().__init__()
+        self.scale = scale
+        self.noisy = noise is not None
+        self.kernels = nn.Buffer((kernel / kernel.sum()).float()[None])
+        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
+
+    @torch.jit.export
+    def draw(self, seed: int) -> Tensor:  # noqa: D102
+        return torch.zeros(1, 0)
+
+    @torch.jit.export
+    def dice(self, channels: int) -> int:  # noqa: D102
+        return channels if self.noisy else 0
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        return blur_decimate(hr, self.kernels, self.scale)
+
+    @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        if not self.noisy:
+            return torch.zeros_like(lr)
+        return torch.einsum("ab,nbhw->nahw", self.mixing, field)
+
+    @torch.jit.export
+    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
+        raise ValueError("this model has no hardware factor")
+
+
+class Taps(nn.Module):
+    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.z = nn.Parameter(torch.zeros(size, size))
+        self.start, self.spread = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size, size))
+        self.tie, self.kept = nn.Buffer(torch.zeros(size, size)), nn.Buffer(centred_basis(size).float())
+
+    def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
+        """Start at a kernel (K, K)."""
+        spread, tie = leeway(kernel, scale, *(HELD if held else LOOSE))
+        for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie)):
+            buffer.copy_(value)
+
+    def kernel(self) -> Tensor:
+        """(K, K)."""
+        change = (self.spread * (self.tie @ self.z @ self.tie.T)).flatten()
+        return self.start + (change - self.kept @ (self.kept.T @ change)).view_as(self.start)
+
+
+class Memory(nn.Module):
+    """What snapshots keep besides weights: k̄ (K, K) and the covariance of the LR's noise (C, C)."""
+
+    def __init__(self, size: int, channels: int) -> None:
+        super().__init__()
+        self.kernel, self.noise = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(channels, channels))
+
+
+class NetworkOptics(nn.Module):
+    """The network of the paper, once or twice, and white noise."""
+
+    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
+        super().__init__()
+        self.network, self.rounds, self.noisy = network, rounds, noise is not None
+        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
+
+    @torch.jit.export
+    def draw(self, seed: int) -> Tensor:  # noqa: D102
+        return torch.zeros(1, 0)
+
+    @torch.jit.export
+    def dice(self, channels: int) -> int:  # noqa: D102
+        return channels if self.noisy else 0
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        for _ in range(self.rounds):
+            hr = self.network(hr)
+        return hr
+
+    @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
+
+    @torch.jit.export
+    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
+        raise ValueError("this model has no hardware factor")

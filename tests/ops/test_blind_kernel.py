@@ -1,0 +1,164 @@
+"""Kernels from spectra alone: what was put in comes out, and families hold what they should."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from degsynth.ops import kernel_families as families
+from degsynth.ops.blind_kernel import PLAIN, centred_basis, estimate, family, freed, leeway, likeliest
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
+from degsynth.ops.resample import bicubic
+from degsynth.ops.spectra import Spectra
+from tests.ops.test_spectra import scene
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[list[Tensor], list[Tensor]]:
+    """Scenes (h, w) of either side, of the statistics of photographs."""
+    return [scene(number, 288) for number in range(16)], [scene(100 + number, 288) for number in range(16)]
+
+
+def spectra_of(halves: tuple[list[Tensor], list[Tensor]], kernel: Tensor) -> Spectra:
+    lr = [blur_decimate(p[None, None], kernel[None].float(), 2)[0, 0] for p in halves[1]]
+    return Spectra(halves[0], [(255 * p).round() / 255 for p in lr], 2)
+
+
+@pytest.mark.parametrize("shape", [(1.0, 1.0, 0.0), (1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)])
+def test_a_gaussian_put_in_comes_out(halves: tuple[list[Tensor], list[Tensor]], shape: tuple[float, ...]) -> None:
+    across, along, angle = shape
+    kernel = gaussian(20, across, along, angle)
+    found = estimate(spectra_of(halves, kernel), "auto", 20)
+    assert similarity(found.kernel, kernel) > 0.97
+    assert math.hypot(*centroid(found.kernel)) < 1e-3
+    assert "freed" not in found.family
+    measured = gaussian_shape(found.kernel)
+    assert measured[0] == pytest.approx(along, rel=0.12)
+    assert measured[1] == pytest.approx(across, rel=0.12)
+    if along > across:
+        assert abs((measured[2] - angle + math.pi / 2) % math.pi - math.pi / 2) < math.radians(8)
+
+
+def test_bicubic_is_told_from_a_box(halves: tuple[list[Tensor], list[Tensor]]) -> None:
+    y, x = families.frequencies()
+    kernel = families.taps(families.bicubic(y, 2) * families.bicubic(x, 2), 20)
+    found = {name: likeliest(spectra_of(halves, kernel), family(name, 2, 20)) for name in PLAIN}
+    assert found["bicubic"].evidence > found["box"].evidence
+    assert similarity(found["bicubic"].kernel, kernel) > 0.98
+
+
+def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[Tensor], list[Tensor]]) -> None:
+    """Sharpening after blur, as in phones: its halo is no Gaussian's."""
+    kernel = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
+    spectra = spectra_of(halves, kernel)
+    found, box = estimate(spectra, "auto", 20), estimate(spectra, "box", 20)
+    assert "freed" in found.family
+    assert not box.plausible
+    assert similarity(found.kernel, kernel) > similarity(box.kernel, kernel) + 0.005
+    # Bounds: no sum, no shift.
+    assert float(found.kernel.sum()) == pytest.approx(1, abs=1e-9)
+    assert math.hypot(*centroid(found.kernel)) < 1e-6
+
+
+def test_radial_finds_any_function_of_frequency(halves: tuple[list[Tensor], list[Tensor]]) -> None:
+    kernel = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
+    spectra = spectra_of(halves, kernel)
+    assert estimate(spectra, "radial", 20).evidence > estimate(spectra, "box", 20).evidence
+
+
+# --- families -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_box_is_the_mean_of_a_block(scale: int) -> None:
+    size = 20 if scale % 2 == 0 else 21
+    y, x = families.frequencies()
+    made = families.taps(families.box(y, scale) * families.box(x, scale), size)
+    wanted = torch.zeros(size, size, dtype=torch.float64)
+    first = (size - scale) // 2
+    wanted[first : first + scale, first : first + scale] = 1 / scale**2
+    assert torch.allclose(made, wanted, atol=0.02)
+    assert similarity(made, wanted) > 0.995
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_is_that_of_torch(scale: int) -> None:
+    side = 16 * scale
+    image = torch.rand(1, 1, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    smooth = torch.nn.functional.avg_pool2d(image, 5, 1, 2)  # above the Nyquist frequency nothing is left to disagree
+    y, x = families.frequencies()
+    size = 8 * scale if scale % 2 == 0 else 8 * scale + 1
+    kernel = families.taps(families.bicubic(y, scale) * families.bicubic(x, scale), size)
+    made = blur_decimate(smooth.float(), kernel[None].float(), scale)
+    inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
+    assert torch.allclose(made[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
+
+
+@given(st.floats(0.7, 3.0), st.floats(0.7, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))
+def test_gaussian_from_its_transfer_function(along: float, across: float, angle: float, size: int) -> None:
+    """The matrix exponential's Gaussian is that of `kernels.gaussian`; `gaussian_shape` reads it back."""
+    a = math.log(along) + math.log(across)
+    half = math.log(across) - math.log(along)  # y is across at angle 0
+    shape = torch.tensor([a, half * math.cos(2 * angle), half * math.sin(2 * angle)], dtype=torch.float64)
+    y, x = families.frequencies()
+    made = families.taps(families.gaussian(y, x, shape), size)
+    wanted = gaussian(size, across, along, angle)
+    assert torch.allclose(made, wanted, atol=4e-3)
+    assert math.hypot(*centroid(made)) < 1e-6
+    long, short, turned = gaussian_shape(wanted)
+    if size >= 8 * max(along, across):
+        assert long == pytest.approx(max(along, across), rel=0.03)
+        assert short == pytest.approx(min(along, across), rel=0.03)
+        if along > 1.2 * across:
+            assert abs((turned - angle + math.pi / 2) % math.pi - math.pi / 2) < 0.05
+
+
+def test_radial_passes_through_its_knots_and_is_even_and_smooth_at_zero() -> None:
+    values = torch.linspace(0.9, 0.0, families.KNOTS - 1, dtype=torch.float64)
+    none = torch.zeros(2, dtype=torch.float64)
+    at = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[:-1]
+    found = families.radial(torch.zeros_like(at), at, none, values)
+    assert torch.allclose(found, torch.cat([torch.ones(1, dtype=torch.float64), values])[:-1], atol=1e-6)
+    near = families.radial(torch.zeros(2, dtype=torch.float64), torch.tensor([-1e-3, 1e-3]).double(), none, values)
+    assert float(near[0]) == pytest.approx(float(near[1]))
+    assert float(near[0]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "radial"])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_kernels_of_families_are_centred(name: str, scale: int) -> None:
+    hypothesis = family(name, scale, 20 if scale % 2 == 0 else 21)  # type: ignore[arg-type]
+    for start in hypothesis.starts:
+        kernel = hypothesis.kernel(start)
+        assert float(kernel.sum()) == pytest.approx(1)
+        assert math.hypot(*centroid(kernel)) < 1e-6
+        assert torch.allclose(kernel, kernel.flip(0, 1), atol=1e-9)
+
+
+def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Tensor], list[Tensor]]) -> None:
+    spectra = spectra_of(halves, gaussian(20, 1.0, 1.0))
+    guess = estimate(spectra, "gaussian", 20)
+    hypothesis = freed(guess, 2, 0.3, 4.0)
+    z = torch.randn(hypothesis.numbers, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    kernel = hypothesis.kernel(z)
+    assert not torch.allclose(kernel, guess.kernel, atol=1e-3)
+    assert float(kernel.sum()) == pytest.approx(float(guess.kernel.sum()), abs=1e-9)
+    assert centroid(kernel) == pytest.approx(centroid(guess.kernel), abs=1e-9)
+    basis = centred_basis(20)
+    assert torch.allclose(basis.T @ basis, torch.eye(3, dtype=torch.float64))
+
+
+def test_leeway_is_what_it_says() -> None:
+    """Each tap's standard deviation over many draws is its ``spread``."""
+    guess = gaussian(12, 1.2, 1.2)
+    spread, tie = leeway(guess, 2, 0.1, 2.5)
+    z = torch.randn(4000, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moved = spread * (tie @ z @ tie.T)
+    assert torch.allclose(moved.std(0), spread, rtol=0.1)
+    assert float(spread.max()) == pytest.approx(0.1 * float(guess.max()), rel=0.1)
