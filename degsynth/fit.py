@@ -137,7 +137,7 @@ def run(
         if isinstance(error, OSError):
             raise OutputError(f"--out {out}: {error.strerror or error}") from None
         raise
-    for text in (*record["warnings"], *given.warnings()):
+    for text in (*record["warnings"], *given.warnings(means)):
         events.on_warning(text)
     return record
 
@@ -180,7 +180,7 @@ def _learn(
     scores = {name: judge.score(model.degrader.to(options.device)) for name, model in given.references.items()}
     for model in given.references.values():
         model.degrader.cpu()
-    scores["bicubic"] = given.usual(judge)
+    scores["bicubic"] = judge.bicubic()
 
     def picture(degrader: Degrader, name: str) -> None:
         rows = given.rows(lambda hr, _: degrader.degrade(hr[None].to(options.device), 0)[0].cpu(), 2)
@@ -192,7 +192,7 @@ def _learn(
         events.deferred_stop,
     )  # fmt: skip
     if judge.judges_start and state.best_step == 0:
-        events.on_note("no step was better than the start by held-out images: the start is exported")
+        events.on_note("held-out images: the start was clearly better than what was learnt from it, and is exported")
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():
         module.cpu()
@@ -201,7 +201,7 @@ def _learn(
         "seconds": state.seconds,
         "patch_hr_px": patch,
         "best_step": state.best_step,
-        f"best_held_out_{judge.figure}": state.best_score,
+        f"best_held_out_{judge.figure}": state.start_score if state.best_step == 0 else state.best_score,
     }
 
 

@@ -13,23 +13,23 @@ from torch import Tensor
 from degsynth import exporting, previews
 from degsynth.checkpoint import Checkpoint
 from degsynth.data.denoise import non_local_means
-from degsynth.data.folders import Middles, both
+from degsynth.data.folders import KEPT, Middles, both
 from degsynth.data.opening import find_data_range, open_folders
 from degsynth.data.patches import UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean
 from degsynth.fit_options import Events, FitOptions
-from degsynth.methods import Learned, Method
+from degsynth.methods import Diagnosed, Learned, Method, Unpaired
 from degsynth.ops.noise_level import luma_variance, noise_covariance
-from degsynth.ops.resample import bicubic, luma
+from degsynth.ops.resample import luma
 from degsynth.ops.spectra import Spectra
 from degsynth.report import Panel
 
 START_IMAGES = 64
 """So many images of either side, evenly spread, are enough to know their spectra."""
-LARGEST_SIDE = 1024
-"""Of the middle that is looked at, px."""
+LEAST_IMAGES = 5
+"""Of both sides together."""
 DIAGNOSED = 8
 """Batches of held-out patches that a discriminator is tried on."""
 
@@ -56,12 +56,22 @@ class Folders:
         self.channels, self.dtype = self.hr.channels, self.hr.dtype
         self.data_range = find_data_range(self.dtype, both(self.hr, self.lr), options.data_range)
         self.hr.data_range = self.lr.data_range = self.data_range
-        self.noise = noise_covariance(Middles(self.lr, START_IMAGES, LARGEST_SIDE))
+        if options.lr_denoise == "nlm" and self.dtype != "uint8":
+            raise ConfigError(f"--lr-denoise nlm takes 8-bit images; those in {options.lr} are {self.dtype}; use none")
+        if min(len(self.hr), len(self.lr)) < 2 or len(self.hr) + len(self.lr) < LEAST_IMAGES:
+            raise DataError(
+                f"{len(self.hr)} HR and {len(self.lr)} LR images are too few: one of each is held out, and spectra of "
+                f"{LEAST_IMAGES - 2} at least must be left; give more, or cut large ones into parts"
+            )
+        self.noise = self.noise_left = noise_covariance(Middles(self.lr, START_IMAGES, KEPT))
         sigma = 255 * math.sqrt(float(self.noise.diagonal().mean()))
         if sigma > 0:
             self.notes.append(f"noise in the LR images: σ {sigma:.1f}/255")
+        elif options.lr_denoise == "nlm":
+            self.notes.append("no noise was found in the LR images: --lr-denoise nlm changes nothing")
         if options.lr_denoise == "nlm" and sigma > 0:
-            self.lr = self.lr.changed(lambda image: non_local_means(image, sigma))
+            self.lr = self.lr.changed("denoised", lambda image: non_local_means(image, sigma))
+            self.noise_left = noise_covariance(Middles(self.lr, START_IMAGES, KEPT))
         self.train_hr, self.held_hr = self.hr.held_out_split(options.seed, "HR")
         self.train_lr, self.held_lr = self.lr.held_out_split(options.seed, "LR")
         self.notes.append(
@@ -78,13 +88,13 @@ class Folders:
 
     def _start(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         return (
-            Middles(self.train_hr, START_IMAGES, LARGEST_SIDE),
-            Middles(self.train_lr, START_IMAGES, LARGEST_SIDE),
+            Middles(self.train_hr, START_IMAGES, KEPT),
+            Middles(self.train_lr, START_IMAGES, KEPT),
         )
 
     def prepare(self, method: Method) -> None:
-        """From the middles of some images; the noise of LR images that were denoised is what it was before."""
-        method.prepare((*self._start(), self.noise))
+        """From the middles of some images."""
+        method.prepare(Unpaired(*self._start(), self.noise, self.noise_left))
 
     def refer(self) -> None:
         """What the spectra alone tell of the same images."""
@@ -111,6 +121,7 @@ class Folders:
             method.patch,
             config.flips,
             device,
+            float(self.noise_left.mean()),
         )
         side = patches.patch * self.scale
         if side < method.least_patch:
@@ -128,8 +139,8 @@ class Folders:
             try:
                 like = Spectra((luma(image)[0] for image in sharp), (luma(image)[0] for image in real), self.scale)
                 self._judges[device] = HeldOutSpectra(
-                    Middles(self.held_hr, MOST_IMAGES, LARGEST_SIDE),
-                    Middles(self.held_lr, MOST_IMAGES, LARGEST_SIDE),
+                    Middles(self.held_hr, MOST_IMAGES, KEPT),
+                    Middles(self.held_lr, MOST_IMAGES, KEPT),
                     self.scale,
                     border,
                     like,
@@ -143,10 +154,6 @@ class Folders:
         """Spectral distance of held-out images."""
         return self._spectra(method.spec()["clean_halo"], device)
 
-    def usual(self, judge: Judge) -> float:
-        """Spectral distance of bicubic LR."""
-        return next(iter(self._judges.values())).distance(lambda hr: bicubic(hr, self.scale))
-
     def evaluate(
         self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
     ) -> dict[str, Any]:
@@ -158,20 +165,21 @@ class Folders:
             drift = judge.colour_drift(degrade)
             mean[name] = {
                 "spectral_distance": judge.distance(degrade),
-                "colour_drift_255": 255 * max((abs(value) for value in drift), default=0.0),
+                "colour_drift_255": round(255 * max((abs(value) for value in drift), default=0.0), 6),
             }
             on_progress("scoring", len(mean), 1 + len(self.references))
-        mean["bicubic"] = {"spectral_distance": judge.distance(lambda hr: bicubic(hr, self.scale))}
-        found: dict[str, Any] = {"images": list(self.held_hr.names), "lr_images": list(self.held_lr.names)}
+        mean["bicubic"] = {"spectral_distance": judge.bicubic()}
+        scored = [[side.names[i] for i in side.spread(MOST_IMAGES)] for side in (self.held_hr, self.held_lr)]
+        found: dict[str, Any] = {"images": scored[0], "lr_images": scored[1]}
         found |= {"mean": mean, "border": judge.border}
-        if isinstance(method, Learned) and hasattr(method, "diagnose"):
+        if isinstance(method, Diagnosed):
             found["diagnosis"] = self._diagnosis(method)
         return found
 
-    def _diagnosis(self, method: Any) -> dict[str, float]:
+    def _diagnosis(self, method: Diagnosed) -> dict[str, float]:
         """Means of what the method says of held-out patches; empty where these are too small."""
         patches = UnpairedPatches(
-            self.held_hr, self.held_lr, self.scale, self.options.seed, method.config.batch, method.patch, False, "cpu"
+            self.held_hr, self.held_lr, self.scale, self.options.seed, method.config.batch, method.patch
         )
         if patches.patch * self.scale < method.least_patch:
             return {}
@@ -180,18 +188,21 @@ class Folders:
 
     def rows(self, degrade: previews.Degrade, count: int) -> list[list[Panel]]:
         """What is made of held-out HR images, beside real LR of other scenes."""
-        sharp, real = (Middles(side, count, LARGEST_SIDE) for side in (self.held_hr, self.held_lr))
+        sharp, real = (Middles(side, count, KEPT) for side in (self.held_hr, self.held_lr))
         found = []
         with torch.inference_mode():
             for index, hr in enumerate(sharp):
                 hr = hr[:, : hr.shape[1] // self.scale * self.scale, : hr.shape[2] // self.scale * self.scale]
                 name = self.held_hr.names[self.held_hr.spread(count)[index]]
-                found.append(previews.unpaired_row(name, hr, degrade(hr, name), real[index % len(real)], self.scale))
+                whose = "real LR" if self.noise_left is self.noise else "real LR, denoised"
+                found.append(
+                    previews.unpaired_row(name, hr, degrade(hr, name), real[index % len(real)], self.scale, whose)
+                )
         return found
 
     def samples(self, count: int) -> Sequence[Tensor]:
         """Held-out HR images."""
-        return Middles(self.held_hr, count, LARGEST_SIDE)
+        return Middles(self.held_hr, count, KEPT)
 
     def facts(self) -> dict[str, Any]:
         """Names and faults."""
@@ -202,11 +213,18 @@ class Folders:
         faults = [{"name": name, "detail": detail} for name, detail in self.faults]
         noise: dict[str, Any] = {"sigma_255": [255 * math.sqrt(max(0.0, float(v))) for v in self.noise.diagonal()]}
         noise |= {"sigma_y_255": 255 * math.sqrt(max(0.0, luma_variance(self.noise)))}
+        noise |= {"taken_off_by": self.options.lr_denoise}
         return {"folders": {**names, "left_out": faults, "lr_noise": noise}}
 
-    def warnings(self) -> list[str]:
-        """None: what the folders differ by, the method says."""
-        return []
+    def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """That bicubic is as good: the sides may have been swapped. What they differ by besides, the method says."""
+        model, usual = (mean[which]["spectral_distance"] for which in ("model", "bicubic"))
+        if model < usual:
+            return []
+        return [
+            f"by its spectra the model's LR is no nearer to the real LR ({model:.2f}) than bicubic LR ({usual:.2f}); "
+            "is --hr the sharp folder, and do both show like scenes?"
+        ]
 
     def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:
         """Distance of each."""

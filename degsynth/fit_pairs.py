@@ -22,7 +22,6 @@ from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
 from degsynth.fit_options import Events, FitOptions
 from degsynth.methods import Learned, Method
-from degsynth.ops.resample import bicubic
 from degsynth.report import Panel
 
 SHIFT_WARNING_HR_PX = 0.1
@@ -95,12 +94,7 @@ class Pairs:
 
     def judge(self, method: Learned, device: str) -> Judge:
         """PSNR on held-out pairs."""
-        self._held_out = HeldOut(self.held, self.border, method.multiple_of, device)
-        return self._held_out
-
-    def usual(self, judge: Judge) -> float:
-        """PSNR of bicubic LR."""
-        return self._held_out.psnr(lambda part: bicubic(part.hr[None], self.scale))
+        return HeldOut(self.held, self.border, method.multiple_of, device)
 
     def evaluate(
         self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
@@ -133,7 +127,7 @@ class Pairs:
         }
         return {"pairs": found}
 
-    def warnings(self) -> list[str]:
+    def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
         """A shift that all pairs have."""
         shifts = [pair.shift for pair in self.pairs.pairs if pair.shift is not None]
         y, x = (self.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))

@@ -43,9 +43,6 @@ class Given(Protocol):
     def judge(self, method: Learned, device: str) -> Judge:
         """What training is steered by."""
 
-    def usual(self, judge: Judge) -> float:
-        """The judge's score of bicubic LR."""
-
     def evaluate(
         self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
     ) -> dict[str, Any]:
@@ -60,8 +57,8 @@ class Given(Protocol):
     def facts(self) -> dict[str, Any]:
         """Which images were fitted, held out, left out."""
 
-    def warnings(self) -> list[str]:
-        """What a user should not overlook in them."""
+    def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
+        """What a user should not overlook in them, and in the figures of `evaluate`."""
 
     def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:
         """The figures of `evaluate` in one line."""

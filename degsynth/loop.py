@@ -30,6 +30,9 @@ VALIDATIONS = 20
 PICTURES = 4
 """Previews on the way."""
 LOG_ROWS = 200
+CLEARLY = 0.02
+"""By such a share of its score a start must be better than what was learnt from it, to be kept: few held-out images
+cannot tell less."""
 CHECK_STEPS = 10
 """Losses are looked at in groups of so many steps: on an accelerator every look waits for it."""
 
@@ -50,6 +53,7 @@ class State:
         self.average = copy.deepcopy(method.modules["optics"]) if method.config.average else None
         self.best_score, self.best_step = math.nan, 0
         self.scored_step = -1
+        self.start_score = math.nan
         self.best: dict[str, Tensor] = {}
 
     def progress(self) -> float:
@@ -116,6 +120,7 @@ class State:
             "best_score": self.best_score,
             "best_step": self.best_step,
             "scored_step": self.scored_step,
+            "start_score": self.start_score,
             "best": self.best,
         }
 
@@ -129,7 +134,7 @@ class State:
         if self.average is not None:
             self.average.load_state_dict(contents["average"])
         self.best_score, self.best_step, self.best = contents["best_score"], contents["best_step"], contents["best"]
-        self.scored_step = contents["scored_step"]
+        self.scored_step, self.start_score = contents["scored_step"], contents["start_score"]
 
 
 def _part(progress: float, parts: int) -> int:
@@ -195,7 +200,8 @@ def train(
         folder.save_snapshot(state.step, {**state.contents(), **facts})
 
     if judge.judges_start and state.scored_step < 0:
-        state.keep_if_best(judge.score(state.degrader()), judge.sign)
+        state.start_score = judge.score(state.degrader())
+        state.keep_if_best(state.start_score * (1 - judge.sign * CLEARLY), judge.sign)
     losses = _Losses()
     others = ", ".join(f"{name} {score:.2f}" for name, score in beside.items())
     with deferred_stop() as stop_asked, ThreadPoolExecutor(1) as pool:
@@ -222,7 +228,8 @@ def train(
                 if passed(VALIDATIONS):
                     state.check()
                     score = judge.score(state.degrader())
-                    state.keep_if_best(score, judge.sign)
+                    if score != state.start_score:  # or nothing has moved yet
+                        state.keep_if_best(score, judge.sign)
                     row[f"held_out_{judge.figure}"] = {"model": score, **beside}
                     terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
                     on_figures(f"{terms}; held out {score:.2f}{judge.unit} ({others})")

@@ -38,14 +38,16 @@ def rows(degrade: Degrade, pairs: PairSet, count: int, whose: str = "real") -> l
     return found
 
 
-def unpaired_row(name: str, hr: Tensor, made: Tensor, real: Tensor, scale: int, side: int = 96) -> list[Panel]:
+def unpaired_row(
+    name: str, hr: Tensor, made: Tensor, real: Tensor, scale: int, whose: str = "real LR", side: int = 96
+) -> list[Panel]:
     """HR (C, s·h, s·w), what is made of it, bicubic LR, and real LR of another scene."""
     usual = bicubic(hr[None], scale)[0]
     return [
         Panel(f"HR ({name})", crop(hr, side, scale)),
         Panel("synthesised LR", crop(made, side)),
         Panel("bicubic LR", crop(usual, side)),
-        Panel("real LR (another scene)", crop(real, side)),
+        Panel(f"{whose} (another scene)", crop(real, side)),
         Panel("synthesised − bicubic, ×5", crop(made - usual, side), error=True),
     ]
 

@@ -60,8 +60,8 @@ class OneKernel:
         self.optimizers["adam"].step()
         return {"l2": loss.detach()}
 
-    def degrader(self) -> Degrader:
-        return Degrader(self.optics, 2)
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
+        return Degrader(optics or self.optics, 2)
 
     def spec(self) -> dict[str, Any]:
         return {}
@@ -102,7 +102,7 @@ def drive(
         yield lambda: state.step == stop_at
 
     loop.train(
-        state, patches, held_out, {"linear": 30.0}, folder, {"fact": 1},
+        state, patches.batch, held_out, {"linear": 30.0}, folder, {"fact": 1},
         on_progress=lambda what, count, total: None,
         on_figures=lambda text: None,
         on_picture=lambda degrader, name: (folder.previews / name).touch(),
@@ -301,3 +301,36 @@ def test_a_folder_that_somebody_else_made_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(ConfigError, match="cannot be made"):
         RunFolder(tmp_path / "run").make()
+
+
+@pytest.mark.parametrize(("lead", "kept"), [(0.01, False), (0.05, True)])
+def test_a_judged_start_is_kept_only_if_it_is_clearly_better(
+    lead: float, kept: bool, pair_set: pairing.PairSet, tmp_path: Path
+) -> None:
+    """A judge for whom everything learnt is worse than the start, by 1 % or by 5 %."""
+
+    class Judge:
+        figure, unit, sign, judges_start = "distance", "", -1, True
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def score(self, degrader: Any) -> float:
+            self.asked += 1
+            return 1.0 if self.asked < 4 else 1.0 + lead  # at first nothing moves
+
+        def bicubic(self) -> float:
+            return 2.0
+
+    method = OneKernel(steps=20)
+    assert isinstance(method, methods.Learned)
+    folder, state, judge = RunFolder(tmp_path / "run"), loop.State(method), Judge()
+    folder.make()
+    patches = Patches(pair_set, 5, method.config.batch, method.patch, 2)
+    loop.train(
+        state, patches.batch, judge, {}, folder, {}, lambda what, count, total: None, lambda text: None,
+        lambda degrader, name: None, lambda: contextlib.nullcontext(lambda: False),
+    )  # fmt: skip
+    assert (state.best_step == 0) == kept
+    assert state.start_score == 1.0
+    assert state.contents()["start_score"] == 1.0

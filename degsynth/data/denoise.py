@@ -19,5 +19,7 @@ def non_local_means(image: Image, sigma: float) -> Image:
     if image.channels == 1:
         cleaned = cv2.fastNlMeansDenoising(image.pixels[..., 0], None, STRENGTH * sigma)[..., None]
     else:
-        cleaned = cv2.fastNlMeansDenoisingColored(image.pixels, None, STRENGTH * sigma, STRENGTH * sigma)
+        reverse = np.ascontiguousarray(image.pixels[..., ::-1])  # OpenCV takes BGR
+        cleaned = cv2.fastNlMeansDenoisingColored(reverse, None, STRENGTH * sigma, STRENGTH * sigma)
+        cleaned = np.ascontiguousarray(cleaned[..., ::-1])
     return Image(cleaned, image.alpha, image.rotated)

@@ -1,14 +1,20 @@
-"""Images of one folder, of one colour and type: found, looked at, decoded on demand. Unpaired fits take two of them."""
+"""Images of one folder, of one colour and type: found, looked at, decoded on demand. Unpaired fits take two of them.
+
+Of a large image the middle is what counts: a thousand of these fit into memory, and a photograph shows as much blur
+there as all over.
+"""
 
 from __future__ import annotations
 
 import collections
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
 from degsynth.data import images
@@ -17,19 +23,26 @@ from degsynth.data.pairs import Cache, evenly
 from degsynth.errors import DataError
 from degsynth.seeds import derive
 
+KEPT = 1024
+"""Side of the middle that is kept of larger images, px."""
 COLOURS = {1: "gray", 3: "RGB"}
 
 
 class ImageSet(Sequence[Tensor]):
     """Images as tensors (C, H, W) in [0, 1], decoded on demand and kept within a memory budget."""
 
-    def __init__(self, folder: Path, names: Sequence[str], channels: int, dtype: str, cache: Cache) -> None:
-        self.folder, self.names, self.channels, self.dtype = folder, list(names), channels, dtype
+    def __init__(
+        self, folder: Path, sizes: Mapping[str, tuple[int, int]], channels: int, dtype: str, cache: Cache
+    ) -> None:
+        """Take the sizes (height, width) of what is kept of each image, by name."""
+        self.folder, self.names, self.channels, self.dtype = folder, list(sizes), channels, dtype
+        self.sizes = dict(sizes)
         self.data_range: tuple[float, float] | None = None
         self.change: Callable[[Image], Image] = lambda image: image
         """What is done to an image when it is decoded."""
+        self.kind = "image"
+        """Under which images are remembered: changed ones are others."""
         self._cache = cache
-        self._sizes: dict[str, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,13 +57,12 @@ class ImageSet(Sequence[Tensor]):
         return self.folder if self.folder.is_file() else self.folder / self.names[index]
 
     def decoded(self, index: int) -> Image:
-        """The file's pixels, changed as asked."""
+        """The pixels of its middle, changed as asked."""
         key = str(self.path(index))
-        image: Image | None = self._cache.get("image", key)
+        image: Image | None = self._cache.get(self.kind, key)
         if image is None:
-            image = self.change(images.read(self.path(index)))
-            self._cache.put("image", key, image, image.pixels.nbytes)
-        self._sizes[self.names[index]] = image.height, image.width
+            image = self.change(_middle(images.read(self.path(index))))
+            self._cache.put(self.kind, key, image, image.pixels.nbytes)
         return image
 
     def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
@@ -59,10 +71,8 @@ class ImageSet(Sequence[Tensor]):
         return images.to_tensor(self.decoded(index).pixels, self.data_range)
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width."""
-        if self.names[index] not in self._sizes:
-            self.decoded(index)
-        return self._sizes[self.names[index]]
+        """Height and width, of what is kept."""
+        return self.sizes[self.names[index]]
 
     def window(self, index: int, y: int, x: int, height: int, width: int) -> Tensor:
         """A part, from (y, x); only that part is converted."""
@@ -77,14 +87,15 @@ class ImageSet(Sequence[Tensor]):
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Some of them, sharing the memory of all."""
-        some = ImageSet(self.folder, [self.names[i] for i in indices], self.channels, self.dtype, self._cache)
-        some.data_range, some.change, some._sizes = self.data_range, self.change, self._sizes
+        sizes = {self.names[i]: self.sizes[self.names[i]] for i in indices}
+        some = ImageSet(self.folder, sizes, self.channels, self.dtype, self._cache)
+        some.data_range, some.change, some.kind = self.data_range, self.change, self.kind
         return some
 
-    def changed(self, change: Callable[[Image], Image]) -> ImageSet:
-        """The same images, each changed when it is decoded; with a memory of their own."""
+    def changed(self, kind: str, change: Callable[[Image], Image]) -> ImageSet:
+        """The same images, each changed when it is decoded, in a way that keeps its size."""
         same = self.subset(range(len(self)))
-        same.change, same._cache = change, Cache(self._cache.budget)
+        same.change, same.kind = change, kind
         return same
 
     def spread(self, count: int) -> list[int]:
@@ -123,17 +134,33 @@ class Middles(Sequence[Tensor]):
         return self._images.middle(self._indices[index], self._side)
 
 
-def _look(path: Path, least: int) -> tuple[int, str] | str:
-    """Channels and type of a file, or what is wrong with it."""
+def _middle(image: Image) -> Image:
+    """At most `KEPT` px a side, without alpha, in memory of its own."""
+    rows, columns = min(KEPT, image.height), min(KEPT, image.width)
+    y, x = (image.height - rows) // 2, (image.width - columns) // 2
+    return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.rotated)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What looking at a file tells."""
+
+    kind: tuple[int, str] = (0, "")
+    """Channels and type."""
+    size: tuple[int, int] = (0, 0)
+    fault: str = ""
+
+
+def _look(path: Path, least: int) -> _Seen:
     try:
         image = images.read(path)
     except DataError as error:
-        return str(error)
+        return _Seen(fault=str(error).removeprefix(f"{path}: "))
     if min(image.height, image.width) < least:
-        return f"{image.width}×{image.height} px, less than the {least} px that are needed"
+        return _Seen(fault=f"{image.width}×{image.height} px, at least {least} a side are needed")
     if image.pixels.min() == image.pixels.max():
-        return f"{image.pixels.flat[0]} all over"
-    return image.channels, str(image.pixels.dtype)
+        return _Seen(fault=f"{image.pixels.flat[0]} all over")
+    return _Seen((image.channels, str(image.pixels.dtype)), (min(KEPT, image.height), min(KEPT, image.width)))
 
 
 def look_at(
@@ -149,25 +176,25 @@ def look_at(
     """
     names, _ = images.find(folder)
     paths = [folder if folder.is_file() else folder / name for name in names]
-    found: list[tuple[int, str] | str] = []
+    found: list[_Seen] = []
     with ThreadPoolExecutor(2) as pool:
         for seen in pool.map(lambda path: _look(path, least), paths):
             found.append(seen)
             on_image(len(found), len(paths))
-    kinds = collections.Counter(seen for seen in found if not isinstance(seen, str))
+    kinds = collections.Counter(seen.kind for seen in found if not seen.fault)
     if not kinds:
-        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {found[0]}")
+        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {found[0].fault}")
     most = kinds.most_common(1)[0][0]
     faults: list[tuple[str, str]] = []
-    good: list[str] = []
+    good: dict[str, tuple[int, int]] = {}
     for name, seen in zip(names, found, strict=True):
-        if isinstance(seen, str):
-            faults.append((name, seen))
-        elif seen != most:
-            own, usual = (f"{COLOURS.get(kind[0], kind[0])} {kind[1]}" for kind in (seen, most))
+        if seen.fault:
+            faults.append((name, seen.fault))
+        elif seen.kind != most:
+            own, usual = (f"{COLOURS.get(kind[0], kind[0])} {kind[1]}" for kind in (seen.kind, most))
             faults.append((name, f"{own} among {usual} images"))
         else:
-            good.append(name)
+            good[name] = seen.size
     return ImageSet(folder, good, *most, cache), faults
 
 

@@ -127,15 +127,16 @@ def open_folders(
     DataError names the unusable ones where leaving them out is not asked for, and where the sides differ in colour
     or type.
     """
-    if hr.resolve() == lr.resolve():
-        raise ConfigError(f"--hr and --lr are both {hr}; give a folder of HR images and another of LR images")
+    for inner, outer in ((hr, lr), (lr, hr)):
+        if inner.resolve().is_relative_to(outer.resolve()):
+            raise ConfigError(f"{inner} is in {outer}, or the same; give HR images and LR images in separate folders")
     cache = Cache(cache_bytes)
     sides, faults = [], []
     asked: tuple[tuple[Path, Literal["HR", "LR"], int], ...] = ((hr, "HR", scale * SIDE), (lr, "LR", SIDE))
     for folder, side, least in asked:
         found, bad = look_at(folder, side, least, cache, functools.partial(on_progress, f"checking {side} images"))
         sides.append(found)
-        faults += [(f"{folder}/{name}", reason) for name, reason in bad]
+        faults += [(str(folder) if folder.is_file() else f"{folder}/{name}", reason) for name, reason in bad]
     if faults:
         details = _some([f"{name} ({reason})" for name, reason in faults])
         if not skip_bad:

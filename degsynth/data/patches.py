@@ -85,9 +85,22 @@ class UnpairedPatches:
     """Random crops of two `ImageSet`s that have nothing to do with each other, on a device."""
 
     def __init__(
-        self, hr: ImageSet, lr: ImageSet, scale: int, seed: int, size: int, patch: int, flips: bool, device: str
+        self,
+        hr: ImageSet,
+        lr: ImageSet,
+        scale: int,
+        seed: int,
+        size: int,
+        patch: int,
+        flips: bool = False,
+        device: str = "cpu",
+        noise: float = 0.0,
     ) -> None:
-        """Prepare batches of ``size`` crops; where an image is smaller than ``patch`` (HR px) all become smaller."""
+        """Prepare batches of ``size`` crops; where an image is smaller than ``patch`` (HR px) all become smaller.
+
+        ``noise``: variance that LR crops have without any texture, in the mean of their channels.
+        """
+        self.noise = noise
         self.hr, self.lr, self.scale, self.seed, self.size, self.flips = hr, lr, scale, seed, size, flips
         self.device = torch.device(device)
         sharp = min(min(hr.size(index)) for index in range(len(hr))) // scale
@@ -101,16 +114,16 @@ class UnpairedPatches:
         """
         dice = np.random.default_rng(derive(self.seed, "", 0, step, "patches"))
         hr = [self._crop(dice, self.hr, self.scale * self.patch) for _ in range(self.size)]
-        lr = [self._crop(dice, self.lr, self.patch) for _ in range(self.size)]
+        lr = [self._crop(dice, self.lr, self.patch, self.noise) for _ in range(self.size)]
         return {"hr": torch.stack(hr).to(self.device), "lr": torch.stack(lr).to(self.device)}
 
-    def _crop(self, dice: np.random.Generator, images: ImageSet, side: int) -> Tensor:
+    def _crop(self, dice: np.random.Generator, images: ImageSet, side: int, noise: float = 0.0) -> Tensor:
+        index = int(dice.integers(len(images)))  # one image, lest every try decode another
+        height, width = images.size(index)
         for _ in range(TRIES):
-            index = int(dice.integers(len(images)))
-            height, width = images.size(index)
             y, x = (int(dice.integers(length - side + 1)) for length in (height, width))
             crop = images.window(index, y, x, side, side)
-            if float(crop.mean(0).var()) >= LEAST_VARIANCE:
+            if float(crop.mean(0).var()) >= LEAST_VARIANCE + noise:
                 break
         axes = [axis for axis in (-2, -1) if self.flips and dice.integers(2)]
         return crop.flip(axes) if axes else crop

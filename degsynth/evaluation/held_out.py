@@ -11,7 +11,7 @@ from torch import Tensor
 
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import psnr
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.resample import bicubic, inside, luma
 
 MOST_PAIRS = 16
 LARGEST_SIDE = 512
@@ -58,6 +58,9 @@ class Judge(Protocol):
     def score(self, degrader: Any) -> float:
         """Of a degrader, on images that the fit does not see."""
 
+    def bicubic(self) -> float:
+        """The score of the usual LR."""
+
 
 class HeldOut:
     """The middles of at most 16 held-out pairs, kept in memory, on a device."""
@@ -79,6 +82,10 @@ class HeldOut:
     def score(self, degrader: Any) -> float:
         """`psnr` of a degrader's LR."""
         return self.psnr(by_degrader(degrader))
+
+    def bicubic(self) -> float:
+        """`psnr` of bicubic LR."""
+        return self.psnr(lambda part: bicubic(part.hr[None], part.hr.shape[1] // part.lr.shape[1]))
 
     def psnr(self, degrade: Callable[[Part], Tensor]) -> float:
         """Mean luma PSNR (dB) of what ``degrade`` makes of the parts, against the real LR."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.resample import bicubic, inside, luma
 from degsynth.ops.spectra import SIDE, Spectra
 
 MOST_IMAGES = 16
@@ -46,15 +46,13 @@ class HeldOutSpectra:
     ) -> None:
         """Take images (C, H, W); ``border`` LR px of what is made are left out at each edge.
 
-        ``like``: larger sets of the same kind, from which is known how scenes scatter. Raises ValueError where no image
-        is large enough.
+        ``like``: larger sets of the same kind, from which is known how scenes scatter.
         """
-        self.scale, self.border = scale, border
+        self.scale = scale
         self.hr = [image[:, : image.shape[1] // scale * scale, : image.shape[2] // scale * scale] for image in hr]
-        least = SIDE + 2 * border
-        self.hr = [image.to(device) for image in self.hr if min(image.shape[1:]) >= scale * least]
-        if not self.hr:
-            raise ValueError(f"no held-out HR image has {scale * least} px a side, which are needed to judge the fit")
+        self.hr = [image.to(device) for image in self.hr]
+        smallest = min(min(image.shape[1:]) for image in self.hr) // scale
+        self.border = max(0, min(border, (smallest - SIDE) // 2))  # small images are judged up to their rims
         sharp, real = [luma(image)[0].cpu() for image in self.hr], [luma(image)[0] for image in lr]
         self.spectra = Spectra(sharp, real, scale, like)
 
@@ -70,6 +68,10 @@ class HeldOutSpectra:
                 lr = luma(inside(degrade(image[None])[0].clamp(0.0, 1.0), self.border))
                 made.append(lr[0].cpu().contiguous())
         return self.spectra.least_distance(self.spectra.of_images(made))
+
+    def bicubic(self) -> float:
+        """`distance` of bicubic LR."""
+        return self.distance(lambda hr: bicubic(hr, self.scale))
 
     def colour_drift(self, degrade: Degrade) -> list[float]:
         """Mean of LR less mean of HR, per channel, in [0, 1] levels, over all images."""

@@ -8,6 +8,8 @@ table.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -29,6 +31,20 @@ METHODS = {
 }
 
 
+@dataclass(frozen=True)
+class Unpaired:
+    """What an unpaired method is prepared with."""
+
+    hr: Sequence[Tensor]
+    """Images (C, H, W) in [0, 1]."""
+    lr: Sequence[Tensor]
+    """Images of other scenes, of any size."""
+    noise: Tensor
+    """Covariance (C, C) of the noise that LR photographs have: what the model is to add."""
+    noise_left: Tensor
+    """That of the noise in ``lr``: zeros where it was taken off."""
+
+
 class Method(Protocol):
     """All that `degsynth.fit` knows of a method. Made as ``Method(config, scale, channels)``."""
 
@@ -38,8 +54,7 @@ class Method(Protocol):
     def prepare(self, images: Any) -> None:
         """Estimation without gradients, from whole images (C, H, W) in [0, 1].
 
-        Paired: an iterable of (hr, lr), of sizes s·h × s·w and h × w. Unpaired: a sequence of hr, one of lr, and the
-        covariance (C, C) of the noise that the LR images have, or had before it was taken off.
+        Paired: an iterable of (hr, lr), of sizes s·h × s·w and h × w. Unpaired: an `Unpaired`.
         """
 
     def degrader(self) -> Degrader:
@@ -85,6 +100,14 @@ class Learned(Method, Protocol):
 
         Random numbers must follow from ``step``, so that a resumed fit ends where an uninterrupted one does.
         """
+
+
+@runtime_checkable
+class Diagnosed(Learned, Protocol):
+    """A learned method that can tell something of how it went."""
+
+    def diagnose(self, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Figures by name, from a batch of held-out patches."""
 
 
 class MethodModule(Protocol):

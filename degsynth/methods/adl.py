@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from degsynth.errors import ConfigError
 from degsynth.methods import adversarial
 from degsynth.methods.adversarial import PAPER, Adversary
 from degsynth.ops.blur import blur_decimate
@@ -49,12 +50,20 @@ class Method(Adversary):
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         super().__init__("adl", config, scale, channels)
+        if config.lfl_steps >= config.steps:
+            raise ConfigError(
+                f"method adl: steps (={config.steps}) must be more than lfl_steps (={config.lfl_steps}), "
+                "which are lfl's; give more, or a shorter warm-up"
+            )
+
+    def alpha(self, step: int) -> float:
+        """Its own weight in the warm-up."""
+        return self.config.alpha_lfl if step < self.config.lfl_steps else self.config.alpha
 
     def data_loss(self, hr: Tensor, made: Tensor, step: int) -> Tensor:
         """Eq. 4 in the warm-up, then Eq. 7."""
         if step < self.config.lfl_steps:
-            weight = self.config.alpha_lfl / self.config.alpha if self.config.alpha > 0 else 0.0
-            return weight * self.low_frequency_loss(hr, made)
+            return self.low_frequency_loss(hr, made)
         first = max(self.config.lfl_steps, self.config.discriminator_first)
         if step == first or step % self.config.update_every == 0:
             self.memory.kernel.copy_(self.retrieve())

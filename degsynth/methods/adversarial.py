@@ -15,8 +15,8 @@ N(0, 0.02²), on RGB; it wants a GPU and hours. ``default`` is for minutes on a 
 - the spectra hold it, as a likelihood: with few hundred images a discriminator soon sees their content, and pulls the
   kernel to where the content would fit; misfit says what content cannot account for;
 - the discriminator is small and looks at fine luma detail in units of contrast, so at blur and not at colour;
-- the mean of the weights over 100 steps is what is judged, by held-out spectra, and so is the start: if nothing was
-  better it is the start that is exported.
+- the mean of the weights over 100 steps is what is judged, by held-out spectra, and so is the start: where that is
+  better by 2 % than all that came of it (few held-out images cannot tell less), it is what is exported.
 
 Noise in the LR would give the fakes away, and no kernel makes it (adl, 3.1): white noise of the level that flat places
 of the LR images have is added to the fakes, and recorded in the checkpoint.
@@ -25,7 +25,6 @@ of the LR images have is added to the fakes, and recorded in the checkpoint.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Literal, cast
 
@@ -38,6 +37,7 @@ from degsynth import losses
 from degsynth.config import Training
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
+from degsynth.methods import Unpaired
 from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
 from degsynth.methods.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
 from degsynth.nets.discriminator import FinePatches, PatchGAN, drawn
@@ -45,7 +45,7 @@ from degsynth.nets.downsampler import Downsampler
 from degsynth.ops import kernel_families as families
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import blur_decimate, half_width
-from degsynth.ops.kernels import centroid
+from degsynth.ops.kernels import centroid, composed
 from degsynth.ops.least_squares import NormalEquations, solve
 from degsynth.ops.low_pass import low_pass
 from degsynth.ops.noise import generator
@@ -58,15 +58,19 @@ FIRST_WEIGHTS = 0.02
 """Standard deviation of the published networks' first weights."""
 RETRIEVED_RIDGE = 1e-6
 """Of Eq. 6: a network's output is no photograph, and not quantised."""
+FAR_FROM_KERNEL = 45.0
+"""Below this PSNR between kernel and network, dB, a user is told."""
 RETRIEVED_PX = 128
 """Side of the parts of HR images from which a network's kernel is retrieved, LR px."""
 PAPER: dict[str, Any] = {
     "generator": "network", "norm": "instance", "export": "network", "start": "random", "spectra": 0.0,
     "discriminator": "paper", "discriminator_width": 64, "discriminator_rate": 5e-5, "discriminator_first": 0,
     "learning_rate": 5e-5, "schedule": "constant", "warmup": 0, "average": 0.0, "batch": 24, "steps": 139_280,
-    "beta": 0.9,
+    "beta": 0.9, "noise": "none",
 }  # fmt: skip
-"""80 epochs of 1 741 steps."""
+"""80 epochs of 1 741 steps. What differs: borders of the downsampler are repeated and its level is kept (see
+`nets.downsampler`); flat patches are drawn again; what is exported is the best of 20 states by held-out spectra, not
+the last; Eq. 6 takes parts of 256 px of up to 64 images."""
 
 
 class Config(Training):
@@ -114,9 +118,11 @@ class Config(Training):
     """What takes the low frequencies out for the data loss of lfl."""
     filter_size: int = Field(default=16, ge=2)
     """Its size, LR px: a box's side, four standard deviations of a Gaussian."""
+    noise: Literal["match", "none"] = "match"
+    """Whether made LR gets the noise of the real one before the discriminator sees it. It is recorded in any case."""
     cascade: bool = False
     """At scale 4: learn a downsampler of scale 2 and apply it twice (Eq. 5). It takes for granted that LR photographs
-    look like their own halves would."""
+    look like their own halves would. Published for ×4; preset ``paper`` leaves it off, too."""
 
 
 class Adversary:
@@ -130,7 +136,7 @@ class Adversary:
         self.linear = config.generator == "kernel"
         self.cut = -(-half_width(self.kernel_size, self.scale) // self.scale) if self.linear else 0
         self.patch = config.patch or scale * (LOGITS_PX + 2 * self.cut if config.discriminator == "small" else 64)
-        self.least_patch = scale * (16 + 2 * self.cut)
+        self.least_patch = scale * ((16 if config.discriminator == "small" else 32) + 2 * self.cut)
         self.multiple_of = scale
         self.generator: Taps | Downsampler
         if self.linear:
@@ -157,6 +163,11 @@ class Adversary:
 
     def _check(self, scale: int) -> None:
         config, name = self.config, self.name
+        if config.steps <= config.discriminator_first:
+            raise ConfigError(
+                f"method {name}: steps (={config.steps}) must be more than discriminator_first "
+                f"(={config.discriminator_first}), in which nothing but the discriminator learns"
+            )
         if config.cascade and scale != 4:
             raise ConfigError(
                 f"method {name}: cascade=true applies a downsampler of scale 2 twice; the scale is {scale}"
@@ -169,17 +180,20 @@ class Adversary:
             key = "start=random" if config.start == "random" else "export=network"
             raise ConfigError(f"method {name}: {key} is for generator=network; a kernel has none of it")
 
-    def prepare(self, images: tuple[Sequence[Tensor], Sequence[Tensor], Tensor]) -> None:
+    def prepare(self, images: Unpaired) -> None:
         """Take the spectra and the noise of both sides, and find where to begin."""
-        self.sets = Sets(*images, self.scale, self.name)
-        self.memory.noise.copy_(self.sets.noise)
+        self.sets = Sets(images, self.scale, self.name)
         if not self.linear:
             side = self.scale * RETRIEVED_PX
-            self.references = [hr[:, :side, :side].clone() for hr in islice(images[0], self.config.images)]
+            self.references = [hr[:, :side, :side].clone() for hr in islice(images.hr, self.config.images)]
         try:
-            self.found = estimate(self.sets.spectra, self.config.family, self.kernel_size)
+            wanted = self.config.family if self.config.start == "spectral" else "box"
+            self.found = estimate(self.sets.spectra, wanted, self.kernel_size)
         except ValueError as error:
             raise FitError(f"{self.name}: {error}") from None
+        self.memory.noise.copy_(self.sets.noise(self.found.kernel))
+        if self.config.noise == "match":
+            self.memory.matched.copy_(square_root(self.sets.noise_left(self.found.kernel)))
         if isinstance(self.generator, Taps):
             y, x = families.frequencies()
             aperture = {"bicubic": families.bicubic, "average": families.box}.get(self.config.start)
@@ -201,6 +215,10 @@ class Adversary:
         """What the LR made of hr (B, C, s·h, s·w) must keep of it; made (B, C, h − 2·cut, w − 2·cut)."""
         raise NotImplementedError
 
+    def alpha(self, step: int) -> float:
+        """Weight of the data loss."""
+        return self.config.alpha
+
     def low_frequency_loss(self, hr: Tensor, made: Tensor) -> Tensor:
         """Eq. 4: L1 between low frequencies of hr (B, C, s·h, s·w) and made (B, C, h − 2·cut, w − 2·cut)."""
         same = inside(hr, self.scale * self.cut)
@@ -218,11 +236,7 @@ class Adversary:
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """One step of the discriminator, then one of the downsampler (adl, Algorithm 1)."""
-        hr, real = batch["hr"], inside(batch["lr"], self.cut)
-        side = self.scale * batch["lr"].shape[-1]
-        hr = hr[..., :side, :side]  # of a cascade: one of its steps
-        if self.config.discriminator == "small":
-            hr, real = luma(hr), luma(real)
+        hr, real = self.seen(batch)
         dice = generator(step)
         made = self.make(hr)
         told = self.told_apart(real, made.detach(), dice)
@@ -232,7 +246,7 @@ class Adversary:
         self.critic.requires_grad_(False)
         fooled = losses.real(self.critic(self.noisy(made, dice), _dither(made, dice)))
         data = 2 * self.data_loss(hr, made, step)  # levels in [−1, 1]
-        total = fooled + self.config.alpha * data
+        total = fooled + self.alpha(step) * data
         terms |= {"adversarial": fooled.detach(), "data": data.detach()}
         if self.config.spectra > 0:
             held = self.surprise() / self.sets.spectra.count
@@ -242,18 +256,23 @@ class Adversary:
         self.critic.requires_grad_(True)
         return terms
 
+    def seen(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """HR patches and the part of LR patches that made ones are compared with; luma where nothing asks for more."""
+        hr, real = batch["hr"], inside(batch["lr"], self.cut)
+        side = self.scale * batch["lr"].shape[-1]
+        hr = hr[..., :side, :side]  # of a cascade: one of its steps
+        gray = self.linear and self.config.discriminator == "small"
+        return (luma(hr), luma(real)) if gray else (hr, real)
+
     def told_apart(self, real: Tensor, made: Tensor, dice: torch.Generator) -> Tensor:
         """Cross-entropy of the discriminator."""
         for_real = losses.real(self.critic(real, _dither(real, dice)))
         return for_real + losses.fake(self.critic(self.noisy(made, dice), _dither(made, dice)))
 
     def noisy(self, made: Tensor, dice: torch.Generator) -> Tensor:
-        """Made LR with the noise that the real LR has."""
-        covariance = self.noise
-        if covariance is None:
-            return made
-        white = torch.randn(made.shape[0], self.channels, *made.shape[2:], generator=dice)
-        noise = torch.einsum("ab,nbhw->nahw", square_root(covariance).float(), white).to(made.device)
+        """Made LR with the noise that the real LR has beyond it."""
+        white = torch.randn(made.shape[0], self.channels, *made.shape[2:], generator=dice).to(made.device)
+        noise = torch.einsum("ab,nbhw->nahw", self.memory.matched, white)
         return made + (noise if made.shape[1] == self.channels else luma(noise))
 
     def surprise(self) -> Tensor:
@@ -264,11 +283,8 @@ class Adversary:
         return misfit + 0.5 * generator.z.square().sum()
 
     def diagnose(self, batch: dict[str, Tensor]) -> dict[str, float]:
-        """How many held-out logits the discriminator gets right: 0.5 is guessing."""
-        hr, real = batch["hr"], inside(batch["lr"], self.cut)
-        hr = hr[..., : self.scale * batch["lr"].shape[-1], : self.scale * batch["lr"].shape[-1]]
-        if self.config.discriminator == "small":
-            hr, real = luma(hr), luma(real)
+        """How many held-out logits the last discriminator gets right against what is exported: 0.5 is guessing."""
+        hr, real = self.seen(batch)
         dice = generator(0)
         with torch.no_grad():
             made = self.noisy(self.make(hr), dice)
@@ -308,14 +324,7 @@ class Adversary:
     def kernel(self, generator: nn.Module | None = None) -> Tensor:
         """The kernel of the whole scale: `retrieve`, once or twice."""
         once = self.retrieve(generator)
-        if not self.config.cascade:
-            return once
-        # lr[i] = Σ_a k[a] mid[2i + a − p], mid[j] = Σ_b k[b] hr[2j + b − p]: taps at 2a + b.
-        wide = torch.zeros(1, 1, 2 * self.kernel_size - 1, 2 * self.kernel_size - 1, dtype=torch.float64)
-        wide[0, 0, ::2, ::2] = once
-        size = self.kernel_size - 1
-        twice: Tensor = F.conv2d(F.pad(wide, [size] * 4), once.flip(0, 1)[None, None])[0, 0]
-        return twice
+        return composed(once, once, 2) if self.config.cascade else once
 
     @property
     def whole(self) -> bool:
@@ -325,12 +334,13 @@ class Adversary:
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """The kernel or the network, and the noise, as a checkpoint module."""
         generator = self.generator if optics is None else optics
+        device = next(generator.parameters()).device
         made: nn.Module
         if self.whole:
             made = NetworkOptics(cast("Downsampler", generator), 2 if self.config.cascade else 1, self.noise)
-            return Degrader(made, self.full_scale, channels=[self.channels])
+            return Degrader(made.to(device), self.full_scale, channels=[self.channels])
         made = KernelOptics(self.kernel(generator), self.full_scale, self.noise)
-        return Degrader(made, self.full_scale, channels=None if self.noise is None else [self.channels])
+        return Degrader(made.to(device), self.full_scale, channels=None if self.noise is None else [self.channels])
 
     def spec(self) -> dict[str, Any]:
         """Kernel: exact tiles, centred. Network: one colour count, phase measured, whole images with instance norm."""
@@ -357,20 +367,30 @@ class Adversary:
             **self.sets.to_cpu().report(kernel, self.found.floor),
         }
         if not self.linear:
-            errors = []
-            for hr in self.references[:8]:
-                side = tuple(length // self.scale * self.scale for length in hr.shape[1:])
-                hr = hr[None, :, : side[0], : side[1]]
-                with torch.no_grad():
-                    apart = self.generator(hr) - blur_decimate(hr, kernel.float()[None], self.scale)
-                errors.append(float(inside(apart, 8).square().mean()))
-            mean = sum(errors) / len(errors)
-            found["kernel_against_network_psnr"] = -10 * math.log10(max(mean, 1e-12))
+            found["kernel_against_network_psnr"] = self.network_psnr()
         return found
 
+    def network_psnr(self) -> float:
+        """Of the kernel's LR against the network's, one step of a cascade, on parts of images of the fit, dB."""
+        kernel, errors = self.retrieve().float()[None], []
+        for hr in self.references[:8]:
+            side = tuple(length // self.scale * self.scale for length in hr.shape[1:])
+            hr = hr[None, :, : side[0], : side[1]]
+            with torch.no_grad():
+                apart = self.generator(hr) - blur_decimate(hr, kernel, self.scale)
+            errors.append(float(inside(apart, 8).square().mean()))
+        return -10 * math.log10(max(sum(errors) / len(errors), 1e-12))
+
     def warnings(self) -> list[str]:
-        """Different contents."""
-        return self.sets.warnings()
+        """Different contents, a kernel that says little of the network, or an unfinished warm-up."""
+        found = self.sets.to_cpu().warnings(self.retrieve())
+        if not self.linear and self.network_psnr() < FAR_FROM_KERNEL:
+            kept = "network" if self.whole else "kernel"
+            found.append(
+                f"kernel and network are {self.network_psnr():.1f} dB apart: the checkpoint holds the {kept}, "
+                "--set export=network|kernel chooses"
+            )
+        return found
 
 
 def _dither(like: Tensor, dice: torch.Generator) -> Tensor:

@@ -7,11 +7,11 @@ Two sets of photographs of like scenes differ, on average, by the blur, the deci
     gaussian  Gaussian                                   (all Gaussians have any width, ratio and direction)
     bicubic   antialiased bicubic ∗ Gaussian             resized afterwards
     radial    any function of frequency, stretched       17 knots; sharpening and defocus are in it
-    auto      the best of the first three; and where even that would be a rare accident (1 %), taps of their own
+    auto      the likeliest of the first three, or taps of their own where that is likelier beyond doubt
 
 Few parameters are well determined by few images, but may not hold the truth: sharpening by a phone, the flat top of a
-good lens. Many hold it but follow the accident. ``auto`` asks the spectra: only where no family explains them within
-what scenes scatter by do the taps leave the family, each about as far as 0.3 of the highest, and near the centre.
+good lens. Many hold it but follow the accident. ``auto`` asks the spectra (`ops.blind_kernel`). A plain family that
+does not explain them gives the kernel that makes LR nearest to that of ``auto``.
 
 A spectrum knows no phase: the kernel is centred and has the shift and the handedness that the family has.
 
@@ -21,7 +21,7 @@ There is no publication; preset ``paper`` is a plain anisotropic Gaussian, what 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -31,11 +31,12 @@ from torch import Tensor
 from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
+from degsynth.methods import Unpaired
 from degsynth.methods.unpaired_optics import KernelOptics
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import half_width
-from degsynth.ops.kernels import centroid, gaussian_sigma, second_moment
-from degsynth.ops.noise_level import luma_variance
+from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma
+from degsynth.ops.noise_level import beyond, noise_covariance
 from degsynth.ops.resample import area, luma
 from degsynth.ops.spectra import Spectra
 
@@ -73,16 +74,14 @@ def taps_per_side(kernel_size: int | None, scale: int, method: str) -> int:
 class Sets:
     """Two sets of images as unpaired methods look at them: spectra of luma, noise, mean colours."""
 
-    def __init__(self, hr: Iterable[Tensor], lr: Iterable[Tensor], noise: Tensor, scale: int, method: str) -> None:
-        """Take images (C, H, W) in [0, 1], and the covariance (C, C) of the LR's noise.
-
-        FitError where they are too few, too small or flat.
-        """
+    def __init__(self, images: Unpaired, scale: int, method: str) -> None:
+        """Look at all images once. FitError where they are too few, too small or flat."""
         self.means: dict[str, list[Tensor]] = {"hr": [], "lr": []}
         self.coarse: dict[str, list[Tensor]] = {"hr": [], "lr": []}
-        self.scale, self.noise = scale, noise
+        self.scale, self.lr_noise, self.lr_noise_left = scale, images.noise, images.noise_left
+        self.hr_noise = noise_covariance(images.hr)
         try:
-            self.spectra = Spectra(self._gray(hr, "hr"), self._gray(lr, "lr"), scale)
+            self.spectra = Spectra(self._gray(images.hr, "hr"), self._gray(images.lr, "lr"), scale)
         except ValueError as error:
             raise FitError(f"{method}: {error}") from None
 
@@ -98,16 +97,29 @@ class Sets:
             self.coarse[side].append(area(gray[None], COARSE * (self.scale if side == "hr" else 1))[0, 0])
             yield gray[0]
 
-    def content_distance(self) -> float | None:
-        """How far the two sets' scenes are apart where blur has no say: at a quarter of the LR's size.
+    def noise(self, kernel: Tensor) -> Tensor:
+        """Covariance (C, C) of the noise that LR photographs have besides what blur with a kernel leaves of HR's."""
+        return beyond(self.lr_noise, self.hr_noise, kernel)
 
-        Root mean square, 1 being what scenes of one kind scatter by; None where images are too small to tell.
+    def noise_left(self, kernel: Tensor) -> Tensor:
+        """The same, of the LR images as they are trained on."""
+        return beyond(self.lr_noise_left, self.hr_noise, kernel)
+
+    def content_distance(self, kernel: Tensor) -> float | None:
+        """How far the two sets' scenes are apart where blur has hardly a say: at a quarter of the LR's size.
+
+        Root mean square, 1 being what scenes of one kind scatter by; None where images are too small to tell. What
+        blur with the kernel does there is allowed for.
         """
         try:
-            spectra = Spectra(self.coarse["hr"], self.coarse["lr"], 1)
+            coarse = Spectra(self.coarse["hr"], self.coarse["lr"], 1)
         except ValueError:
             return None
-        return spectra.least_distance(spectra.of_kernel(torch.ones(1, 1, dtype=torch.float64)))
+        at = torch.arange(kernel.shape[-1], dtype=torch.float64)
+        frequency = torch.fft.fftfreq(coarse.side, dtype=torch.float64) / (COARSE * self.scale)
+        wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
+        passed = (wave @ kernel.double().to(torch.complex128) @ wave.T).abs().square()
+        return coarse.least_distance(coarse.bins(coarse.hr_power * passed))
 
     def report(self, kernel: Tensor, floor: float) -> dict[str, Any]:
         """How well a kernel explains the spectra, and what the sets differ by besides."""
@@ -115,22 +127,21 @@ class Sets:
         names = ("contrast", "slope", "bend", "direction_0", "direction_45", "direction_4")
         return {
             "images": list(self.spectra.counts),
-            "spectral_distance": self.spectra.distance(
-                float(self.spectra.misfit(self.spectra.of_kernel(kernel), floor))
-            ),
-            "content_distance": self.content_distance(),
+            "spectral_distance": self.spectra.least_distance(self.spectra.of_kernel(kernel)),
+            "content_distance": self.content_distance(kernel),
             "content_difference_sigmas": dict(zip(names, content.tolist(), strict=False)),
             "mean_level_hr": torch.stack(self.means["hr"]).mean(0).tolist(),
             "mean_level_lr": torch.stack(self.means["lr"]).mean(0).tolist(),
             "floor_sigma_255": 255 * math.sqrt(floor),
-            "noise_sigma_255": [255 * math.sqrt(max(0.0, float(v))) for v in self.noise.diagonal()],
-            "noise_sigma_y_255": 255 * math.sqrt(max(0.0, luma_variance(self.noise))),
+            "noise_sigma_255": sigmas(self.noise(kernel)),
+            "noise_sigma_hr_255": sigmas(self.hr_noise),
+            "noise_sigma_lr_255": sigmas(self.lr_noise),
         }
 
-    def warnings(self) -> list[str]:
+    def warnings(self, kernel: Tensor) -> list[str]:
         """That the two sets show different things, which no unpaired method can see through."""
         found = []
-        distance = self.content_distance()
+        distance = self.content_distance(kernel)
         if distance is not None and distance > STRANGE_CONTENT:
             found.append(
                 f"the HR and LR folders differ in content: their coarse spectra are {distance:.1f} times as far apart "
@@ -146,19 +157,20 @@ class Sets:
         return found
 
 
+def sigmas(covariance: Tensor) -> list[float]:
+    """Standard deviation of each channel, 8-bit levels."""
+    return [255 * math.sqrt(max(0.0, float(variance))) for variance in covariance.diagonal()]
+
+
 def kernel_facts(kernel: Tensor) -> dict[str, Any]:
     """Width and place of a kernel, for a report."""
-    vy, vx = second_moment(kernel)
-    at = torch.arange(kernel.shape[-1], dtype=torch.float64) - (kernel.shape[-1] - 1) / 2
-    y, x = centroid(kernel)
-    across = float(((at - y)[:, None] * (at - x)[None, :] * kernel.double()).sum())
-    middle, half = (vy + vx) / 2, math.hypot((vx - vy) / 2, across)
+    along, across, angle = gaussian_shape(kernel)
     return {
         "kernel_size": kernel.shape[-1],
-        "centroid_px": [y, x],
+        "centroid_px": list(centroid(kernel)),
         "sigma_px": list(gaussian_sigma(kernel)),
-        "sigma_axes_px": [math.sqrt(v) if v > 0 else None for v in (middle + half, middle - half)],
-        "angle_deg": math.degrees(0.5 * math.atan2(-2 * across, vx - vy)) % 180,
+        "sigma_axes_px": [along, across],
+        "angle_deg": math.degrees(angle),
         "negative_mass": float(-kernel.clamp(max=0).sum()),
     }
 
@@ -172,23 +184,24 @@ class Method:
         self.config, self.scale, self.channels = config, scale, channels
         self.kernel_size = taps_per_side(config.kernel_size, scale, "spectral")
 
-    def prepare(self, images: tuple[Sequence[Tensor], Sequence[Tensor], Tensor]) -> None:
+    def prepare(self, images: Unpaired) -> None:
         """Take the spectra of both sides, and find the kernel."""
-        self.sets = Sets(*images, self.scale, "spectral")
+        self.sets = Sets(images, self.scale, "spectral")
         try:
             self.found = estimate(self.sets.spectra, self.config.family, self.kernel_size)
         except ValueError as error:
             raise FitError(f"spectral: {error}") from None
+        noise = self.sets.noise(self.found.kernel)
+        self.noise = noise if bool(noise.any()) else None
 
     def degrader(self) -> Degrader:
         """The kernel, and white noise where the LR images have some."""
-        noise = self.sets.noise if bool(self.sets.noise.any()) else None
-        optics = KernelOptics(self.found.kernel, self.scale, noise)
-        return Degrader(optics, self.scale, channels=None if noise is None else [self.channels])
+        optics = KernelOptics(self.found.kernel, self.scale, self.noise)
+        return Degrader(optics, self.scale, channels=None if self.noise is None else [self.channels])
 
     def spec(self) -> dict[str, Any]:
         """Exact tiles; centred; noise where there is some."""
-        noisy = bool(self.sets.noise.any())
+        noisy = self.noise is not None
         return {
             "channels": [self.channels] if noisy else "any",
             "clean_halo": half_width(self.kernel_size, self.scale),
@@ -210,7 +223,7 @@ class Method:
 
     def warnings(self) -> list[str]:
         """Different contents; a family that does not hold the kernel."""
-        found = self.sets.warnings()
+        found = self.sets.warnings(self.found.kernel)
         if not self.found.plausible:
             way = (
                 "the two folders differ in more than blur and noise"

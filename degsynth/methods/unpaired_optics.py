@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from degsynth.nets.downsampler import Downsampler
-from degsynth.ops.blind_kernel import centred_basis, leeway
+from degsynth.ops.blind_kernel import leeway, level_and_place
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise_level import square_root
 
@@ -49,32 +49,40 @@ class KernelOptics(nn.Module):
 
 
 class Taps(nn.Module):
-    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments."""
+    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments.
+
+    `ops.blind_kernel.leeway` says how.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.z = nn.Parameter(torch.zeros(size, size))
         self.start, self.spread = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size, size))
-        self.tie, self.kept = nn.Buffer(torch.zeros(size, size)), nn.Buffer(centred_basis(size).float())
+        self.tie, self.back = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size**2, 3))
+        self.rows = nn.Buffer(level_and_place(size).float())
 
     def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
         """Start at a kernel (K, K)."""
-        spread, tie = leeway(kernel, scale, *(HELD if held else LOOSE))
-        for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie)):
+        spread, tie, back = leeway(kernel, scale, *(HELD if held else LOOSE))
+        for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie), (self.back, back)):
             buffer.copy_(value)
 
     def kernel(self) -> Tensor:
         """(K, K)."""
         change = (self.spread * (self.tie @ self.z @ self.tie.T)).flatten()
-        return self.start + (change - self.kept @ (self.kept.T @ change)).view_as(self.start)
+        return self.start + (change - self.back @ (self.rows @ change)).view_as(self.start)
 
 
 class Memory(nn.Module):
-    """What snapshots keep besides weights: k̄ (K, K) and the covariance of the LR's noise (C, C)."""
+    """What snapshots keep besides weights.
+
+    k̄ (K, K); the covariance of the noise that the model adds (C, C); what makes the fakes' noise of white (C, C).
+    """
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
         self.kernel, self.noise = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(channels, channels))
+        self.matched = nn.Buffer(torch.zeros(channels, channels))
 
 
 class NetworkOptics(nn.Module):

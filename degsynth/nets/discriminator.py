@@ -49,15 +49,21 @@ class FinePatches(nn.Module):
 class PatchGAN(nn.Module):
     """The discriminator of adl as its authors have it: 7×7, four strided 5×5, 2×2; 17.4 M weights, 3×3 logits of 64 px.
 
-    Instance norm on the strided layers, slope 0.01, levels in [−1, 1].
+    Instance norm on all layers but the last, slope 0.01, reflected borders, levels in [−1, 1].
     """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 7, padding=3), nn.LeakyReLU(0.01)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 7, padding=3, padding_mode="reflect"), nn.InstanceNorm2d(width),
+            nn.LeakyReLU(0.01),
+        ]  # fmt: skip
         for _ in range(4):
-            layers += [nn.Conv2d(width, 2 * width, 5, stride=2, padding=2), nn.InstanceNorm2d(2 * width)]
-            layers += [nn.LeakyReLU(0.01)]
+            layers += [
+                nn.Conv2d(width, 2 * width, 5, stride=2, padding=2, padding_mode="reflect"),
+                nn.InstanceNorm2d(2 * width),
+                nn.LeakyReLU(0.01),
+            ]
             width *= 2
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 2))
 

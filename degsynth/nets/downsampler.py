@@ -31,19 +31,18 @@ class Layer(nn.Module):
 
 
 class Step(nn.Module):
-    """x + ReLU(norm(conv(x))), borders repeated."""
+    """ReLU(norm(conv(x)))."""
 
-    def __init__(self, width: int, size: int, norm: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, norm: bool, stride: int = 1) -> None:
         super().__init__()
-        self.layer, self.norm = Layer(width, width, size, bias=norm), norm
+        self.layer, self.norm, self.epsilon = Layer(inputs, outputs, size, bias=norm, stride=stride), norm, EPSILON
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x (B, C, H, W)."""
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         y = self.layer(x)
         if self.norm:
             mean = y.mean([2, 3], keepdim=True)
-            y = (y - mean) * torch.rsqrt((y - mean).square().mean([2, 3], keepdim=True) + EPSILON)
-        return x + torch.relu(y)
+            y = (y - mean) * torch.rsqrt((y - mean).square().mean([2, 3], keepdim=True) + self.epsilon)
+        return torch.relu(y)
 
 
 class Downsampler(nn.Module):
@@ -58,10 +57,10 @@ class Downsampler(nn.Module):
     def __init__(self, channels: int, scale: int, width: int, norm: bool) -> None:
         super().__init__()
         self.scale, self.norm, self.surroundings = scale, norm, SURROUNDINGS
-        self.first = Layer(channels, width, 3, bias=norm)
-        self.fine = nn.ModuleList([Step(width, 5, norm) for _ in range(4)])
-        self.down = Layer(width, 2 * width, scale, bias=norm, stride=scale)
-        self.coarse = nn.ModuleList([Step(2 * width, 3, norm) for _ in range(3)])
+        self.first = Step(channels, width, 3, norm)
+        self.fine = nn.ModuleList([Step(width, width, 5, norm) for _ in range(4)])
+        self.down = Step(width, 2 * width, scale, norm, stride=scale)
+        self.coarse = nn.ModuleList([Step(2 * width, 2 * width, 3, norm) for _ in range(3)])
         self.last = Layer(2 * width, channels, 1, bias=norm)
 
     def reach(self) -> int:
@@ -71,14 +70,14 @@ class Downsampler(nn.Module):
     def forward(self, hr: Tensor) -> Tensor:
         """The LR image."""
         seen = 2 * hr - 1 if self.norm else 2 * without_surroundings(hr, self.surroundings)
-        x = torch.relu(self.first(seen))
+        x = self.first(seen)
         y = x
         for step in self.fine:
-            y = step(y)
-        x = torch.relu(self.down(x + y))
+            y = y + step(y)
+        x = self.down(x + y)
         y = x
         for step in self.coarse:
-            y = step(y)
+            y = y + step(y)
         change = 0.5 * self.last(x + y)
         if self.norm:
             change = change - change.mean([2, 3], keepdim=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,7 +22,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from degsynth.ops import kernel_families as families
-from degsynth.ops.kernels import second_moment
+from degsynth.ops.kernels import gaussian, gaussian_shape
 from degsynth.ops.spectra import Spectra
 
 Family = Literal["box", "gaussian", "bicubic", "radial", "auto"]
@@ -41,12 +41,18 @@ BEND = 0.1
 """Of the second differences between knots of a free radial function."""
 STRETCH = 0.5
 """And of the log of its stretch."""
-DEPARTURES = ((0.1, 2.5), (0.1, 4.0), (0.3, 2.5), (0.3, 4.0))
-"""How far taps may leave a family, as a share of the highest, and within what distance from the centre, in standard
-deviations of the kernel: the likeliest of these is taken."""
+DEPARTURES = ((0.3, 1.5), (1.0, 1.5), (0.1, 2.5), (0.3, 2.5), (0.1, 4.0), (0.3, 4.0))
+"""How far taps may leave a family, as a share of the highest, and how far out, in standard deviations of the kernel in
+that direction: the likeliest of these is taken."""
+ODDS = 3.0
+"""By so much the log evidence of another family must exceed that of box, which is how cameras are built."""
 SMOOTH = 0.5
 """Over what distance neighbouring taps move together, LR px: finer change has hardly an effect on the LR."""
+NARROWEST = 0.3
+"""Half the least reach, so to say: the width that a kernel is taken to have at least there, LR px."""
 ROUNDS = 300
+STEPS_OF_A_TAP = 2.0**40
+"""Taps are rounded to such parts: sums in another order must not make another kernel."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
     moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
     charge = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
     plausible = bool(2 * misfit <= chi2.ppf(1 - RARE, spectra.count))
-    kernel = hypothesis.kernel(best[1:]).detach()
+    kernel = rounded(hypothesis.kernel(best[1:]).detach())
     return Estimate(kernel, float(floor), misfit, -least_cost - charge, hypothesis.name, plausible)
 
 
@@ -183,47 +189,88 @@ def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
     return covariance @ (bends.T @ wanted) / BEND**2, torch.linalg.cholesky(covariance)
 
 
-def centred_basis(size: int) -> Tensor:
-    """An orthonormal basis (K², 3) of what a kernel's change must not have: a sum, and first moments (y, x)."""
+def level_and_place(size: int) -> Tensor:
+    """What a kernel's change must not have, as rows to multiply it by: a sum, and first moments (y, x); (3, K²)."""
     at = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
-    kept = [torch.ones(size, size, dtype=torch.float64), at[:, None].expand(size, size), at[None, :].expand(size, size)]
-    basis: Tensor = torch.linalg.qr(torch.stack(kept).flatten(1).T)[0]
-    return basis
+    ones = torch.ones(size, size, dtype=torch.float64)
+    return torch.stack([ones, at[:, None] * ones, at[None, :] * ones]).flatten(1)
 
 
-def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[Tensor, Tensor]:
-    """How taps may move about a first guess (K, K): standard deviation of each (K, K), and what ties neighbours (K, K).
+def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+    """How taps may move about a first guess (K, K).
 
-    The change is ``spread · (tie @ z @ tieᵀ)`` for standard normal z (K, K).
+    The change is ``c = spread · (tie @ z @ tieᵀ)`` for standard normal z (K, K): ``spread`` (K, K) is each tap's
+    standard deviation, ``tie`` (K, K) what ties neighbours. Of that, ``back @ rows @ c`` is taken off again, with the
+    ``rows`` of `level_and_place` and ``back = V rowsᵀ (rows V rowsᵀ)⁻¹``, V = spread²: what conditioning independent
+    taps of these deviations on neither sum nor first moments would take off. So taps that hardly move are hardly moved
+    by it either.
     """
     at = torch.arange(guess.shape[-1], dtype=torch.float64) - (guess.shape[-1] - 1) / 2
-    width = math.sqrt(max(0.3, sum(second_moment(guess)) / 2))
-    distance = at[:, None].square() + at[None, :].square()
-    spread = departure * float(guess.max()) * torch.exp(-distance / (2 * (reach * width) ** 2))
+    along, across, angle = gaussian_shape(guess)  # a second moment would be next to nothing where there are halos
+    along, across = (reach * max(NARROWEST * scale, width) for width in (along, across))
+    near = gaussian(guess.shape[-1], across, along, angle)
+    spread = departure * float(guess.max()) * near / near.max()
     tie = torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * (SMOOTH * scale) ** 2))
-    return spread, tie / tie.norm(dim=1, keepdim=True)
+    rows = level_and_place(guess.shape[-1])
+    weighted = spread.flatten().square()[:, None] * rows.T
+    return spread, tie / tie.norm(dim=1, keepdim=True), weighted @ torch.linalg.inv(rows @ weighted)
 
 
 def freed(guess: Estimate, scale: int, departure: float, reach: float) -> Hypothesis:
     """Kernels near a guess, each tap moving with its neighbours."""
     size = guess.kernel.shape[-1]
-    kept, (spread, tie) = centred_basis(size), leeway(guess.kernel, scale, departure, reach)
+    rows, (spread, tie, back) = level_and_place(size), leeway(guess.kernel, scale, departure, reach)
 
     def kernel(z: Tensor) -> Tensor:
         change = (spread * (tie @ z.view(size, size) @ tie.T)).flatten()
-        return guess.kernel + (change - kept @ (kept.T @ change)).view(size, size)
+        return guess.kernel + (change - back @ (rows @ change)).view(size, size)
 
     return Hypothesis(f"{guess.family}, freed", size**2, kernel, (torch.zeros(size**2, dtype=torch.float64),))
 
 
 def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
-    """The kernel of a family; ``auto``: of the best plain family, or where none is plausible of the freed one."""
-    if name != "auto":
-        return likeliest(spectra, family(name, spectra.scale, size))
-    best = best_of(likeliest(spectra, family(plain, spectra.scale, size)) for plain in PLAIN)
-    others = [likeliest(spectra, freed(best, spectra.scale, *departure)) for departure in DEPARTURES]
-    other = best_of(others)
+    """The kernel of a family; ``auto``: of the best plain family, or with free taps where that is far likelier.
+
+    Where a plain family does not explain the spectra its likeliest kernel says little: it makes good at one frequency
+    what it must miss at another. Taken is then the kernel of the family that makes LR nearest to that of ``auto``.
+    """
+    if name == "auto":
+        return _auto(spectra, size)
+    hypothesis = family(name, spectra.scale, size)
+    found = likeliest(spectra, hypothesis)
+    if found.plausible or name == "radial":
+        return found
+    return nearest(spectra, hypothesis, _auto(spectra, size), found)
+
+
+def _auto(spectra: Spectra, size: int) -> Estimate:
+    box, *others = (likeliest(spectra, family(plain, spectra.scale, size)) for plain in PLAIN)
+    best = best_of(others)
+    best = best if best.evidence > box.evidence + ODDS else box
+    other = best_of(likeliest(spectra, freed(best, spectra.scale, *departure)) for departure in DEPARTURES)
     return other if other.evidence > best.evidence + MARGIN else best
+
+
+def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: Estimate) -> Estimate:
+    """The kernel of a hypothesis that makes blurred HR nearest, in power, to what a kernel makes of it."""
+    power = spectra.hr_power.clone()
+    power[0, 0] = 0.0  # both have sum 1
+    goal = spectra.transfer(wanted.kernel)
+
+    def apart(z: Tensor) -> Tensor:
+        difference = spectra.transfer(hypothesis.kernel(z)) - goal
+        return 1e4 * (power * (difference.real.square() + difference.imag.square())).sum() / power.sum()
+
+    best, _ = min((descend(apart, start) for start in hypothesis.starts), key=lambda end: end[1])
+    with torch.no_grad():
+        kernel = rounded(hypothesis.kernel(best))
+        misfit = float(spectra.misfit(spectra.of_kernel(kernel), wanted.floor))
+    return replace(found, kernel=kernel, floor=wanted.floor, misfit=misfit)
+
+
+def rounded(kernel: Tensor) -> Tensor:
+    """Without what depends on the order of sums."""
+    return torch.round(kernel * STEPS_OF_A_TAP) / STEPS_OF_A_TAP
 
 
 def best_of(estimates: Iterable[Estimate]) -> Estimate:

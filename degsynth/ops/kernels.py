@@ -94,6 +94,20 @@ def second_moment(kernel: Tensor) -> tuple[float, float]:
     return float((kernel.sum(1) * (at - y) ** 2).sum()), float((kernel.sum(0) * (at - x) ** 2).sum())
 
 
+def composed(first: Tensor, second: Tensor, scale: int) -> Tensor:
+    """The kernel that blurs and decimates by ``scale`` twice, by ``first`` (K, K), then by ``second`` (L, L), at once.
+
+    ``mid[j] = Σ_b first[b] hr[s·j + b − p]`` and ``lr[i] = Σ_a second[a] mid[s·i + a − q]`` meet at taps ``s·a + b``: a
+    kernel of s·(L − 1) + K taps, centred where both are. It is exact but for borders, which are repeated once here and
+    twice there.
+    """
+    spread = torch.zeros(scale * (second.shape[0] - 1) + 1, scale * (second.shape[1] - 1) + 1, dtype=torch.float64)
+    spread[::scale, ::scale] = second
+    wide = torch.nn.functional.pad(spread, [first.shape[1] - 1] * 2 + [first.shape[0] - 1] * 2)
+    found: Tensor = torch.nn.functional.conv2d(wide[None, None], first.double().flip(0, 1)[None, None])[0, 0]
+    return found
+
+
 def similarity(a: Tensor, b: Tensor) -> float:
     """Largest normalised cross-correlation of two kernels over whole-pixel shifts (Hu & Yang 2012); 1: same shape.
 

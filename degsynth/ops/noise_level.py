@@ -12,6 +12,8 @@ BLOCK = 12
 """Side of the blocks of which the flattest are looked at, px."""
 FLATTEST = 0.05
 """Share of all blocks that is taken for flat."""
+LEAST_BLOCKS = 100
+"""In fewer blocks there need not be a flat one: noise is then called none."""
 LEAST_SIGMA = 1.0
 """Below so many 8-bit levels noise cannot be told from rounding and faint texture, and is called none."""
 CLIPPED = 3 / 255
@@ -50,7 +52,10 @@ def noise_covariance(images: Iterable[Tensor]) -> Tensor:
     if not blocks:
         return torch.zeros(channels, channels, dtype=torch.float64)
     found, order = torch.cat(blocks), torch.cat(unevenness).argsort()
-    flat = found[order[: max(1, int(FLATTEST * len(order)))]]
+    usable = int(torch.isfinite(torch.cat(unevenness)).sum())
+    if usable < LEAST_BLOCKS:
+        return torch.zeros(channels, channels, dtype=torch.float64)
+    flat = found[order[: max(1, int(FLATTEST * usable))]]
     # Of a covariance the median is taken of what makes sense alone: the variances of all channels and of their sums.
     variances = flat.diagonal(dim1=1, dim2=2).median(0).values
     covariance = torch.diag(variances)
@@ -58,10 +63,20 @@ def noise_covariance(images: Iterable[Tensor]) -> Tensor:
         for b in range(a):
             total = (flat[:, a, a] + flat[:, b, b] + 2 * flat[:, a, b]).median()
             covariance[a, b] = covariance[b, a] = (total - variances[a] - variances[b]) / 2
-    values, vectors = torch.linalg.eigh(covariance)  # negative ones are accidents of the medians
-    covariance = torch.linalg.multi_dot([vectors, torch.diag(values.clamp(min=0)), vectors.T])
-    told = float(covariance.diagonal().mean()) >= (LEAST_SIGMA / 255) ** 2
-    return covariance if told else torch.zeros_like(covariance)
+    return _positive(covariance)  # negative variances are accidents of the medians
+
+
+def beyond(lr: Tensor, hr: Tensor, kernel: Tensor) -> Tensor:
+    """Covariance (C, C) of what LR noise there is besides the HR's own, of which blur leaves Σ k² of the variance."""
+    return _positive(lr - float(kernel.square().sum()) * hr)
+
+
+def _positive(covariance: Tensor) -> Tensor:
+    """The nearest covariance, or zeros where the root mean square is below `LEAST_SIGMA`."""
+    values, vectors = torch.linalg.eigh(covariance)
+    nearest: Tensor = vectors @ torch.diag(values.clamp(min=0)) @ vectors.T
+    told = float(nearest.diagonal().mean()) >= (LEAST_SIGMA / 255) ** 2
+    return nearest if told else torch.zeros_like(nearest)
 
 
 def luma_variance(covariance: Tensor) -> float:

@@ -35,6 +35,8 @@ GAIN_SCATTER = 0.1
 """Of log-power, added to what the contrast of scenes differs by: shots are exposed and developed differently."""
 LEAST_SCATTER = 1e-2
 """Of log-power in one bin: spectra are not known better than that."""
+SMEARED = 0.02
+"""And of each unit of log-power that blur takes away (measured: .01 to .03)."""
 FEW = 2
 """With so many images, or fewer, on a side their parts stand in for others: they scatter less, but not by nothing."""
 PART = 256
@@ -71,6 +73,9 @@ class Bins:
         self.count = len(numbers)
         self.index = torch.where(used, torch.searchsorted(numbers, key.clamp(max=int(numbers[-1]))), self.count)
         self.sizes = torch.bincount(self.index.flatten(), minlength=self.count + 1)[: self.count].double()
+        rings = torch.unique(numbers // SECTORS, return_inverse=True)[1]
+        self.ring, self.in_ring = rings, torch.bincount(rings)[rings].double()
+        """Which ring a bin belongs to, and how many do, (n,)."""
         log = torch.log(self(radius / side))
         log = log - log.mean()
         even, odd, four = (self(wave) for wave in (torch.cos(2 * angle), torch.sin(2 * angle), torch.cos(4 * angle)))
@@ -117,7 +122,9 @@ class Spectra:
         self.scatter = (self.per_image[0] * share).sqrt()
         """Standard deviation of each column of `Bins.content` in the difference of the sets, (9,)."""
         self.scatter[0] = torch.hypot(self.scatter[0], torch.tensor(GAIN_SCATTER, dtype=torch.float64))
-        alone = (self.per_image[1] * share).clamp(min=LEAST_SCATTER**2)
+        # A window smears strong frequencies into weak ones, before a blur otherwise than after it.
+        weakened = torch.log(self.lr / self.bins(fold(self.hr_power, scale)))
+        alone = self.per_image[1] * share + LEAST_SCATTER**2 + (SMEARED * (weakened - weakened.max())).square()
         basis = self.bins.content
         covariance = torch.diag(alone) + basis @ torch.diag(self.scatter.square()) @ basis.T
         self.precision = torch.linalg.inv(covariance)
@@ -134,7 +141,9 @@ class Spectra:
             strange = rows / rows.mean(0) - 1
             found = torch.linalg.lstsq(basis * root, strange.T * root).solution.T
             squares += found.square().sum(0)
-            rest += (strange - found @ basis.T).square().sum(0)
+            left = (strange - found @ basis.T).square().sum(0)
+            # All directions of a ring scatter alike: so few images tell more of it.
+            rest += torch.zeros_like(left).index_add(0, self.bins.ring, left)[self.bins.ring] / self.bins.in_ring
         freedom = sum(self.counts) - 2
         return squares / freedom, rest / freedom
 
@@ -149,12 +158,16 @@ class Spectra:
             setattr(self, name, getattr(self, name).to(device))
         return self
 
-    def of_kernel(self, kernel: Tensor) -> Tensor:
-        """Spectrum in bins (n,) that the HR images have after blur with a kernel (K, K) and decimation."""
+    def transfer(self, kernel: Tensor) -> Tensor:
+        """Transfer function (s·p, s·p) of a kernel (K, K), but for a phase that all kernels of that size share."""
         at = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
         frequency = torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device)
         wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
-        transfer = wave @ kernel.to(torch.complex128) @ wave.T
+        return wave @ kernel.to(torch.complex128) @ wave.T
+
+    def of_kernel(self, kernel: Tensor) -> Tensor:
+        """Spectrum in bins (n,) that the HR images have after blur with a kernel (K, K) and decimation."""
+        transfer = self.transfer(kernel)
         return self.bins(fold(self.hr_power * (transfer.real.square() + transfer.imag.square()), self.scale))
 
     def of_images(self, images: Sequence[Tensor]) -> Tensor:
@@ -167,13 +180,16 @@ class Spectra:
         return 0.5 * torch.dot(apart, self.precision @ apart)
 
     def distance(self, misfit: float) -> float:
-        """Root mean square difference, in units of what scenes scatter by: about 1 where only these differ."""
-        return math.sqrt(2 * misfit / self.count)
+        """Root mean square difference, in units of what scenes scatter by: about 1 where only these differ.
+
+        Rounded, so that sums in another order do not make another record of the same fit.
+        """
+        return round(math.sqrt(2 * misfit / self.count), 9)
 
     def least_distance(self, made: Tensor) -> float:
         """`distance` of a spectrum in bins at the white noise that suits it best."""
-        floors = torch.logspace(-4, 0, 41, dtype=torch.float64) * float(self.lr.min())
-        return self.distance(min(float(self.misfit(made, floor)) for floor in (0.0, *floors.tolist())))
+        floors = torch.logspace(-5, 0, 51, dtype=torch.float64) * float(self.lr.min())
+        return self.distance(min(float(self.misfit(made, floor)) for floor in floors.tolist()))
 
     def content(self, made: Tensor, floor: float) -> Tensor:
         """How far the sets' contents differ in contrast, slope, …, each in its standard deviations, (9,)."""

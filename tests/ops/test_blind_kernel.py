@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from degsynth.ops import kernel_families as families
-from degsynth.ops.blind_kernel import PLAIN, centred_basis, estimate, family, freed, leeway, likeliest
+from degsynth.ops.blind_kernel import PLAIN, estimate, family, freed, leeway, level_and_place, likeliest
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
 from degsynth.ops.resample import bicubic
@@ -100,7 +100,7 @@ def test_bicubic_is_that_of_torch(scale: int) -> None:
     assert torch.allclose(made[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
 
 
-@given(st.floats(0.7, 3.0), st.floats(0.7, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))
+@given(st.floats(0.9, 3.0), st.floats(0.9, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))
 def test_gaussian_from_its_transfer_function(along: float, across: float, angle: float, size: int) -> None:
     """The matrix exponential's Gaussian is that of `kernels.gaussian`; `gaussian_shape` reads it back."""
     a = math.log(along) + math.log(across)
@@ -144,21 +144,25 @@ def test_kernels_of_families_are_centred(name: str, scale: int) -> None:
 def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     spectra = spectra_of(halves, gaussian(20, 1.0, 1.0))
     guess = estimate(spectra, "gaussian", 20)
-    hypothesis = freed(guess, 2, 0.3, 4.0)
+    hypothesis = freed(guess, 2, 0.3, 1.5)
     z = torch.randn(hypothesis.numbers, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     kernel = hypothesis.kernel(z)
     assert not torch.allclose(kernel, guess.kernel, atol=1e-3)
     assert float(kernel.sum()) == pytest.approx(float(guess.kernel.sum()), abs=1e-9)
     assert centroid(kernel) == pytest.approx(centroid(guess.kernel), abs=1e-9)
-    basis = centred_basis(20)
-    assert torch.allclose(basis.T @ basis, torch.eye(3, dtype=torch.float64))
+    # Where taps hardly move, what keeps sum and place does not move them either.
+    assert float((kernel - guess.kernel)[:2].abs().max()) < 1e-3 * float((kernel - guess.kernel).abs().max())
 
 
 def test_leeway_is_what_it_says() -> None:
     """Each tap's standard deviation over many draws is its ``spread``."""
     guess = gaussian(12, 1.2, 1.2)
-    spread, tie = leeway(guess, 2, 0.1, 2.5)
+    spread, tie, back = leeway(guess, 2, 0.1, 2.5)
     z = torch.randn(4000, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     moved = spread * (tie @ z @ tie.T)
     assert torch.allclose(moved.std(0), spread, rtol=0.1)
     assert float(spread.max()) == pytest.approx(0.1 * float(guess.max()), rel=0.1)
+    rows = level_and_place(12)
+    assert torch.allclose(rows @ back, torch.eye(3, dtype=torch.float64), atol=1e-9)
+    long = leeway(gaussian(12, 0.8, 1.6, 0.0), 2, 0.1, 1.5)[0]
+    assert float(long[6, 10]) > 3 * float(long[10, 6])  # it reaches as far as the kernel does

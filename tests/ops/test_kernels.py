@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from degsynth.ops.kernels import centroid, gaussian, gaussian_sigma, similarity
+from degsynth.ops.blur import blur_decimate
+from degsynth.ops.kernels import centroid, composed, gaussian, gaussian_shape, gaussian_sigma, similarity
 from degsynth.ops.resample import bicubic
 
 
@@ -69,3 +70,21 @@ def test_bicubic_is_antialiased_catmull_rom() -> None:
             response.append(float((bicubic(row.expand(1, 1, scale, -1) + 0.25, scale) - 0.25)[0, 0, 0, 10]))
         wanted = [0.5 / scale * cubic((at - (10 * scale + (scale - 1) / 2)) / scale) for at in range(20 * scale)]
         assert response == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_composed_blurs_twice_at_once(scale: int) -> None:
+    size = 6 if scale % 2 == 0 else 7
+    first, second = gaussian(size, 0.8, 1.1, 0.4), gaussian(size, 1.2, 0.7, 1.0)
+    hr = torch.rand(1, 1, 40 * scale**2, 36 * scale**2, generator=torch.Generator().manual_seed(0))
+    twice = blur_decimate(blur_decimate(hr, first[None].float(), scale), second[None].float(), scale)
+    once = composed(first, second, scale)
+    assert once.shape[0] == scale * (size - 1) + size
+    made = blur_decimate(hr, once[None].float(), scale**2)
+    assert torch.allclose(made[..., 3:-3, 3:-3], twice[..., 3:-3, 3:-3], atol=1e-6)
+
+
+def test_gaussian_shape_of_sharpening_is_smaller_than_of_its_blur() -> None:
+    sharpened = 1.6 * gaussian(20, 1.2, 1.2) - 0.6 * gaussian(20, 2.4, 2.4)
+    assert gaussian_shape(sharpened)[0] < 1.2
+    assert gaussian_shape(gaussian(20, 1.2, 1.2))[0] == pytest.approx(1.2, rel=0.01)

@@ -42,7 +42,7 @@ def test_clean_photographs_have_none(photographs: list[Tensor]) -> None:
 
 def test_gray_and_tiny_images() -> None:
     dice = torch.Generator().manual_seed(1)
-    found = noise_covariance([0.5 + 4 / 255 * torch.randn(1, 120, 120, generator=dice)])
+    found = noise_covariance([0.5 + 4 / 255 * torch.randn(1, 240, 240, generator=dice)])
     assert 255 * math.sqrt(float(found)) == pytest.approx(4, rel=0.1)
     assert luma_variance(found) == float(found)
     assert not bool(noise_covariance([torch.rand(3, 9, 9)]).any())
@@ -50,8 +50,8 @@ def test_gray_and_tiny_images() -> None:
 
 def test_what_is_clipped_tells_nothing() -> None:
     dice = torch.Generator().manual_seed(2)
-    image = 0.5 + 5 / 255 * torch.randn(3, 240, 240, generator=dice)
-    image[:, :200] = 1.0  # blown out: no noise is left there
+    image = 0.5 + 5 / 255 * torch.randn(3, 480, 480, generator=dice)
+    image[:, :400] = 1.0  # blown out: no noise is left there
     found = noise_covariance([image.clamp(0, 1)])
     assert 255 * math.sqrt(float(found[0, 0])) == pytest.approx(5, rel=0.15)
 
