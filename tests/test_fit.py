@@ -221,7 +221,7 @@ def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_
     path = next(Path(folders["lr"]).iterdir())
     cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     cv2.imwrite(str(Path(folders["hr"]) / path.name), 255 - cv2.imread(str(Path(folders["hr"]) / path.name)))
-    with pytest.raises(ConfigError, match="the pairs are not those"):
+    with pytest.raises(ConfigError, match="the images are not those"):
         fit.run(options, values, tmp_path / "run", resume=True)
     linear = fit.FitOptions(**folders)
     fit.run(linear, SMALL, tmp_path / "linear")
