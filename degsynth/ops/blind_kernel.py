@@ -29,7 +29,7 @@ Family = Literal["box", "gaussian", "bicubic", "radial", "auto"]
 PLAIN: tuple[Family, ...] = ("box", "gaussian", "bicubic")
 RARE = 0.01
 """A family is called implausible where the right one would do as badly with this probability only."""
-MARGIN = 20.0
+MARGIN = 25.0
 """By so much the log evidence of free taps must exceed a family's: scenes differ in more ways than are modelled."""
 LOG_FLOOR = 3.0
 """Standard deviation of the log of the noise floor, about a third of the LR's weakest frequency."""
