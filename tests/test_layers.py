@@ -11,6 +11,17 @@ import degsynth
 
 PACKAGE = Path(degsynth.__file__).parent
 GROUND = {"errors", "config", "seeds", "files", ""}  # "" is degsynth/__init__.py: the version
+KINDS_OF_IMAGES = {
+    "ops",
+    "methods",
+    "data",
+    "checkpoint",
+    "evaluation",
+    "report",
+    "previews",
+    "exporting",
+    "fit_options",
+}
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
@@ -32,28 +43,8 @@ ALLOWED = {
     "run_folder": set(),
     "fit_options": {"methods"},
     "given": {"methods", "checkpoint", "evaluation", "previews", "report"},
-    "fit_pairs": {
-        "ops",
-        "methods",
-        "data",
-        "checkpoint",
-        "evaluation",
-        "report",
-        "previews",
-        "exporting",
-        "fit_options",
-    },
-    "fit_folders": {
-        "ops",
-        "methods",
-        "data",
-        "checkpoint",
-        "evaluation",
-        "report",
-        "previews",
-        "exporting",
-        "fit_options",
-    },
+    "fit_pairs": KINDS_OF_IMAGES,
+    "fit_folders": KINDS_OF_IMAGES,
     "exporting": {"methods", "data", "checkpoint", "degrader", "previews"},
     "loop": {"methods", "degrader", "data", "evaluation", "run_folder"},
     "selftest": {"ops", "data", "checkpoint", "render", "evaluation"},

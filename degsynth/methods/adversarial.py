@@ -24,6 +24,7 @@ of the LR images have is added to the fakes, and recorded in the checkpoint.
 
 from __future__ import annotations
 
+import abc
 import math
 from itertools import islice
 from typing import Any, Literal, cast
@@ -125,7 +126,7 @@ class Config(Training):
     look like their own halves would. Published for ×4; preset ``paper`` leaves it off, too."""
 
 
-class Adversary:
+class Adversary(abc.ABC):
     """All of lfl and adl but the data loss."""
 
     def __init__(self, name: str, config: Config, scale: int, channels: int) -> None:
@@ -211,9 +212,9 @@ class Adversary:
 
     # --- one step -----------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def data_loss(self, hr: Tensor, made: Tensor, step: int) -> Tensor:
         """What the LR made of hr (B, C, s·h, s·w) must keep of it; made (B, C, h − 2·cut, w − 2·cut)."""
-        raise NotImplementedError
 
     def alpha(self, step: int) -> float:
         """Weight of the data loss."""

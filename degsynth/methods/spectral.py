@@ -62,8 +62,8 @@ PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {"family": "gaussi
 
 def taps_per_side(kernel_size: int | None, scale: int, method: str) -> int:
     """The option, checked, or what suits the scale."""
-    size = kernel_size or max(20 + scale % 2, 10 * scale + (scale % 2 if scale > 2 else 0))
-    size = size if (size - scale) % 2 == 0 or kernel_size else size + 1
+    size = kernel_size or max(20, 10 * scale)
+    size += 0 if kernel_size else (size - scale) % 2
     try:
         half_width(size, scale)
     except ValueError as error:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from degsynth.data.pairs import match
+from degsynth.data.pairs import Pair, match
 
 
 def degsynth(*arguments: object, log: Path | None = None) -> str:
@@ -58,17 +58,18 @@ def split(hr: Path, lr: Path, held_out: int, folder: Path) -> dict[str, tuple[Pa
         "other half": pairs[1:count:2],
         "test": pairs[count:],
     }
-    made = {}
-    for role, chosen in which.items():
-        for side in ("HR", "LR"):
-            place = folder / role / side
-            place.mkdir(parents=True, exist_ok=True)
-            for pair in chosen:
-                source = (pair.hr if side == "HR" else pair.lr).resolve()
-                if not (place / source.name).is_symlink():
-                    (place / source.name).symlink_to(source)
-        made[role] = (folder / role / "HR", folder / role / "LR")
-    return made
+    return {role: linked(chosen, folder / role) for role, chosen in which.items()}
+
+
+def linked(pairs: list[Pair], folder: Path) -> tuple[Path, Path]:
+    """Folders of links to the HR and LR files of pairs, in a folder."""
+    places = folder / "HR", folder / "LR"
+    for place, files in zip(places, ([pair.hr for pair in pairs], [pair.lr for pair in pairs]), strict=True):
+        place.mkdir(parents=True, exist_ok=True)
+        for source in (file.resolve() for file in files):
+            if not (place / source.name).is_symlink():
+                (place / source.name).symlink_to(source)
+    return places
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "common"))
 
-from experiment import begin, degsynth, fit, markdown
+from experiment import begin, degsynth, fit, linked, markdown
 
 from degsynth.data.pairs import match
 
@@ -31,17 +31,8 @@ METHODS = {
 def halves(hr: Path, lr: Path, folder: Path) -> list[tuple[Path, Path]]:
     """Folders of links to HR and LR of the first half of the scenes, and of the second."""
     pairs = sorted(match(hr, lr)[0], key=lambda pair: pair.name)
-    made = []
-    for role, chosen in (("first", pairs[: len(pairs) // 2]), ("second", pairs[len(pairs) // 2 :])):
-        for side in ("HR", "LR"):
-            place = folder / role / side
-            place.mkdir(parents=True, exist_ok=True)
-            for pair in chosen:
-                source = (pair.hr if side == "HR" else pair.lr).resolve()
-                if not (place / source.name).is_symlink():
-                    (place / source.name).symlink_to(source)
-        made.append((folder / role / "HR", folder / role / "LR"))
-    return made
+    middle = len(pairs) // 2
+    return [linked(pairs[:middle], folder / "first"), linked(pairs[middle:], folder / "second")]
 
 
 def score(model: Path, pairs: tuple[Path, Path]) -> tuple[float, float]:
