@@ -51,8 +51,6 @@ SMOOTH = 0.5
 NARROWEST = 0.3
 """Half the least reach, so to say: the width that a kernel is taken to have at least there, LR px."""
 ROUNDS = 300
-STEPS_OF_A_TAP = 2.0**40
-"""Taps are rounded to such parts: sums in another order must not make another kernel."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,7 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
     moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
     charge = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
     plausible = bool(2 * misfit <= chi2.ppf(1 - RARE, spectra.count))
-    kernel = rounded(hypothesis.kernel(best[1:]).detach())
+    kernel = hypothesis.kernel(best[1:]).detach()
     return Estimate(kernel, float(floor), misfit, -least_cost - charge, hypothesis.name, plausible)
 
 
@@ -263,14 +261,9 @@ def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: E
 
     best, _ = min((descend(apart, start) for start in hypothesis.starts), key=lambda end: end[1])
     with torch.no_grad():
-        kernel = rounded(hypothesis.kernel(best))
+        kernel = hypothesis.kernel(best)
         misfit = float(spectra.misfit(spectra.of_kernel(kernel), wanted.floor))
     return replace(found, kernel=kernel, floor=wanted.floor, misfit=misfit)
-
-
-def rounded(kernel: Tensor) -> Tensor:
-    """Without what depends on the order of sums."""
-    return torch.round(kernel * STEPS_OF_A_TAP) / STEPS_OF_A_TAP
 
 
 def best_of(estimates: Iterable[Estimate]) -> Estimate:

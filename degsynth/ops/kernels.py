@@ -80,7 +80,9 @@ def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
         wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))
         return wide, narrow, 0.0 if variances[1] >= variances[0] else math.pi / 2
     y, x, wanted = y[used], x[used], -torch.log(passed[used]) / (2 * math.pi**2)
-    yy, xy, xx = torch.linalg.lstsq(torch.stack([y * y, 2 * x * y, x * x], 1), wanted[:, None]).solution[:, 0].tolist()
+    columns = torch.stack([y * y, 2 * x * y, x * x], 1)
+    # Normal equations: unlike `torch.linalg.lstsq` they give the same bits in every call.
+    yy, xy, xx = torch.linalg.solve(columns.T @ columns, columns.T @ wanted).tolist()
     middle, half = (yy + xx) / 2, math.hypot((xx - yy) / 2, xy)
     along, across = (math.sqrt(max(0.0, value)) for value in (middle + half, middle - half))
     return along, across, 0.5 * math.atan2(-2 * xy, xx - yy) % math.pi

@@ -134,12 +134,15 @@ class Spectra:
         if sum(self.counts) < 3:
             raise ValueError("two images are too few to tell blur from content; give more")
         low = (torch.fft.fftfreq(SIDE) * SIDE).round().long()
-        basis, root = self.bins.content, self.bins.sizes.sqrt()[:, None]
+        basis = self.bins.content
+        weighted = basis * self.bins.sizes[:, None]
+        # Normal equations, being well conditioned: LAPACK's least squares differ in last digits from call to call.
+        fitted = torch.linalg.solve(weighted.T @ basis, weighted.T)
         squares, rest = torch.zeros(basis.shape[1], dtype=torch.float64), torch.zeros_like(self.lr)
         for spectra in (sharp[:, low[:, None], low[None, :]], real):
             rows = torch.stack([self.bins(spectrum) for spectrum in spectra])
             strange = rows / rows.mean(0) - 1
-            found = torch.linalg.lstsq(basis * root, strange.T * root).solution.T
+            found = strange @ fitted.T
             squares += found.square().sum(0)
             left = (strange - found @ basis.T).square().sum(0)
             # All directions of a ring scatter alike: so few images tell more of it.
@@ -180,11 +183,8 @@ class Spectra:
         return 0.5 * torch.dot(apart, self.precision @ apart)
 
     def distance(self, misfit: float) -> float:
-        """Root mean square difference, in units of what scenes scatter by: about 1 where only these differ.
-
-        Rounded, so that sums in another order do not make another record of the same fit.
-        """
-        return round(math.sqrt(2 * misfit / self.count), 9)
+        """Root mean square difference, in units of what scenes scatter by: about 1 where only these differ."""
+        return math.sqrt(2 * misfit / self.count)
 
     def least_distance(self, made: Tensor) -> float:
         """`distance` of a spectrum in bins at the white noise that suits it best."""
