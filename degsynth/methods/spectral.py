@@ -6,8 +6,9 @@ Two sets of photographs of like scenes differ, on average, by the blur, the deci
     box       pixel aperture (s×s HR px) ∗ Gaussian      the physical one: sensor and optics
     gaussian  Gaussian                                   (all Gaussians have any width, ratio and direction)
     bicubic   antialiased bicubic ∗ Gaussian             resized afterwards
-    radial    any function of frequency, stretched       17 knots; sharpening and defocus are in it
-    auto      the likeliest of the first three, or taps of their own where that is likelier beyond doubt
+    disk      disk ∗ Gaussian                            a lens out of focus
+    radial    any function of frequency, stretched       17 knots; a phone's sharpening is in it
+    auto      the first of these, or else taps of their own, that none of the others beats beyond doubt
 
 Few parameters are well determined by few images, but may not hold the truth: sharpening by a phone, the flat top of a
 good lens. Many hold it but follow the accident. ``auto`` asks the spectra (`ops.blind_kernel`). A plain family that
@@ -52,7 +53,7 @@ class Config(Strict):
     """Options of `spectral`."""
 
     family: Family = "box"
-    """Among which kernels to look: box, gaussian, bicubic, radial or auto."""
+    """Among which kernels to look: box, gaussian, bicubic, disk, radial or auto."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
     """Taps per side, even at even scales, odd at odd ones; unset: 20, 21, or 10 times the scale if that is more."""
 

@@ -25,27 +25,27 @@ from degsynth.ops import kernel_families as families
 from degsynth.ops.kernels import gaussian, gaussian_shape
 from degsynth.ops.spectra import Spectra
 
-Family = Literal["box", "gaussian", "bicubic", "radial", "auto"]
-PLAIN: tuple[Family, ...] = ("box", "gaussian", "bicubic")
+Family = Literal["box", "gaussian", "bicubic", "disk", "radial", "auto"]
+PLAIN: tuple[Family, ...] = ("box", "gaussian", "bicubic", "disk")
 RARE = 0.01
 """A family is called implausible where the right one would do as badly with this probability only."""
-MARGIN = 25.0
-"""By so much the log evidence of free taps must exceed a family's: scenes differ in more ways than are modelled."""
+BEYOND_DOUBT = 7.0
+"""By so much the log evidence of a later family, or of free taps, must exceed that of an earlier one."""
 LOG_FLOOR = 3.0
 """Standard deviation of the log of the noise floor, about a third of the LR's weakest frequency."""
 LOG_WIDTH = 2.0
 """Of the log of a Gaussian's width, about half an LR pixel."""
 LOG_RATIO = 1.5
 """Of the log of its ratio of widths: content has directions, too, and is not to be copied."""
+RADIUS, LOG_RADIUS = 0.75, 0.7
+"""A disk's radius beforehand, LR px, and the deviation of its log."""
 BEND = 0.1
 """Of the second differences between knots of a free radial function."""
 STRETCH = 0.5
 """And of the log of its stretch."""
-DEPARTURES = ((0.3, 1.5), (1.0, 1.5), (0.1, 2.5), (0.3, 2.5), (0.1, 4.0), (0.3, 4.0))
+DEPARTURES = ((0.03, 1.5), (1.0, 1.5), (0.03, 2.5), (0.1, 2.5), (0.3, 2.5), (0.03, 4.0), (0.1, 4.0))
 """How far taps may leave a family, as a share of the highest, and how far out, in standard deviations of the kernel in
 that direction: the likeliest of these is taken."""
-ODDS = 3.0
-"""By so much the log evidence of another family must exceed that of box, which is how cameras are built."""
 SMOOTH = 0.5
 """Over what distance neighbouring taps move together, LR px: finer change has hardly an effect on the LR."""
 NARROWEST = 0.3
@@ -63,6 +63,8 @@ class Hypothesis:
     """z (numbers) → kernel (K, K) float64, centred, sum 1; differentiable."""
     starts: tuple[Tensor, ...]
     """Where the likeliest z is looked for from."""
+    charge: float = 0.0
+    """What the numbers cost that were found before it: those of a kernel that is its first guess."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Estimate:
     """½ χ²; see `ops.spectra`."""
     evidence: float
     """Log, up to what all hypotheses share."""
+    charge: float
+    """What of the evidence its numbers cost: −evidence − misfit."""
     family: str
     plausible: bool
     """Whether content alone makes a misfit of this size in more than one of a hundred cases."""
@@ -129,40 +133,55 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
     pull = torch.func.vjp(log_spectrum, best)[1]
     jacobian = torch.func.vmap(pull)(torch.eye(spectra.count, dtype=torch.float64))[0]
     moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
-    charge = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
+    determined = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
+    charge = least_cost - misfit + determined + hypothesis.charge
     plausible = bool(2 * misfit <= chi2.ppf(1 - RARE, spectra.count))
     kernel = hypothesis.kernel(best[1:]).detach()
-    return Estimate(kernel, float(floor), misfit, -least_cost - charge, hypothesis.name, plausible)
+    return Estimate(kernel, float(floor), misfit, -misfit - charge, charge, hypothesis.name, plausible)
 
 
 def family(name: Family, scale: int, size: int) -> Hypothesis:
-    """Box ∗ Gaussian, Gaussian, bicubic ∗ Gaussian, or any radial function, stretched."""
-    y, x = families.frequencies()
+    """Box, nothing, bicubic or disk ∗ Gaussian, or any radial function, stretched."""
     if name == "radial":
-        mean, spread = _radial_prior(scale)
-
-        def free(z: Tensor) -> Tensor:
-            return families.taps(families.radial(y, x, STRETCH * z[:2], mean + spread @ z[2:]), size)
-
-        at = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[1:]
-        curves = [torch.exp(-2 * (math.pi * width * scale * at) ** 2) for width in (0.3, 0.7)]
-        none = torch.zeros(2, dtype=torch.float64)
-        starts = tuple(torch.cat([none, torch.linalg.solve(spread, curve - mean)]) for curve in curves)
-        return Hypothesis(name, 2 + len(mean), free, starts)
-    aperture = {"box": families.box, "bicubic": families.bicubic}.get(name)
-    fixed = torch.ones_like(y) if aperture is None else aperture(y, scale) * aperture(x, scale)
+        return _radial(scale, size)
+    y, x = families.frequencies()
     usual = torch.tensor([2 * math.log(0.5 * scale), 0.0, 0.0], dtype=torch.float64)
     widths = torch.tensor([2 * LOG_WIDTH, LOG_RATIO, LOG_RATIO], dtype=torch.float64)
 
-    def plain(z: Tensor) -> Tensor:
-        return families.taps(fixed * families.gaussian(y, x, usual + widths * z), size)
+    def blurred(aperture: Tensor, z: Tensor) -> Tensor:
+        return families.taps(aperture * families.gaussian(y, x, usual + widths * z), size)
 
     starts = tuple(
         torch.tensor([2 * math.log(width), 0.4 * math.cos(angle), 0.4 * math.sin(angle)], dtype=torch.float64) / widths
         for width in (0.6, 1.5)
         for angle in (0.6, 2.2)
     )
-    return Hypothesis(name, 3, plain, starts)
+    if name != "disk":
+        axis = {"box": families.box, "bicubic": families.bicubic}.get(name)
+        aperture = torch.ones_like(y) if axis is None else axis(y, scale) * axis(x, scale)
+        return Hypothesis(name, 3, lambda z: blurred(aperture, z), starts)
+    lengths, which = torch.unique(torch.hypot(y, x), return_inverse=True)  # of eight frequencies one
+
+    def defocused(z: Tensor) -> Tensor:
+        radius = (RADIUS * scale * torch.exp(LOG_RADIUS * z[0])).clamp(max=families.WIDEST)
+        return blurred(families.disk(lengths, radius)[which], z[1:])
+
+    radii = [torch.tensor([math.log(radius / RADIUS) / LOG_RADIUS], dtype=torch.float64) for radius in (0.6, 1.2, 2.0)]
+    return Hypothesis(name, 4, defocused, tuple(torch.cat([radius, starts[0]]) for radius in radii))
+
+
+def _radial(scale: int, size: int) -> Hypothesis:
+    y, x = families.frequencies()
+    mean, spread = _radial_prior(scale)
+
+    def free(z: Tensor) -> Tensor:
+        return families.taps(families.radial(y, x, STRETCH * z[:2], mean + spread @ z[2:]), size)
+
+    at = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[1:]
+    curves = [torch.exp(-2 * (math.pi * width * scale * at) ** 2) for width in (0.3, 0.7)]
+    none = torch.zeros(2, dtype=torch.float64)
+    starts = tuple(torch.cat([none, torch.linalg.solve(spread, curve - mean)]) for curve in curves)
+    return Hypothesis("radial", 2 + len(mean), free, starts)
 
 
 def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
@@ -223,7 +242,8 @@ def freed(guess: Estimate, scale: int, departure: float, reach: float) -> Hypoth
         change = (spread * (tie @ z.view(size, size) @ tie.T)).flatten()
         return guess.kernel + (change - back @ (rows @ change)).view(size, size)
 
-    return Hypothesis(f"{guess.family}, freed", size**2, kernel, (torch.zeros(size**2, dtype=torch.float64),))
+    start = torch.zeros(size**2, dtype=torch.float64)
+    return Hypothesis(f"{guess.family}, freed", size**2, kernel, (start,), guess.charge)
 
 
 def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
@@ -242,11 +262,20 @@ def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
 
 
 def _auto(spectra: Spectra, size: int) -> Estimate:
-    box, *others = (likeliest(spectra, family(plain, spectra.scale, size)) for plain in PLAIN)
-    best = best_of(others)
-    best = best if best.evidence > box.evidence + ODDS else box
-    other = best_of(likeliest(spectra, freed(best, spectra.scale, *departure)) for departure in DEPARTURES)
-    return other if other.evidence > best.evidence + MARGIN else best
+    box, *others = (likeliest(spectra, family(name, spectra.scale, size)) for name in PLAIN)
+    plain = beyond_doubt(box, others)
+    best = beyond_doubt(plain, [likeliest(spectra, family("radial", spectra.scale, size))])
+    if 2 * best.misfit <= spectra.count:  # as much as content makes on average: nothing is left to explain
+        return best
+    guesses = [plain] if best is plain else [plain, best]
+    tries = [freed(guess, spectra.scale, *departure) for guess in guesses for departure in DEPARTURES]
+    return beyond_doubt(best, [likeliest(spectra, hypothesis) for hypothesis in tries])
+
+
+def beyond_doubt(simple: Estimate, others: Iterable[Estimate]) -> Estimate:
+    """The estimate of fewer numbers, or the likeliest of the others where that is far likelier."""
+    best = max(others, key=lambda found: found.evidence)
+    return best if best.evidence > simple.evidence + BEYOND_DOUBT else simple
 
 
 def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: Estimate) -> Estimate:
@@ -264,8 +293,3 @@ def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: E
         kernel = hypothesis.kernel(best)
         misfit = float(spectra.misfit(spectra.of_kernel(kernel), wanted.floor))
     return replace(found, kernel=kernel, floor=wanted.floor, misfit=misfit)
-
-
-def best_of(estimates: Iterable[Estimate]) -> Estimate:
-    """That of the greatest evidence."""
-    return max(estimates, key=lambda found: found.evidence)

@@ -14,6 +14,10 @@ KEYS = -0.5
 """Slope of Keys' cubic at 1: that of PIL, MATLAB and torch with antialias."""
 GRID = 128
 """Frequencies per axis at which a transfer function is sampled to make taps of it."""
+CHORDS = 96
+"""Into which a disk is cut: more than 2π times its radius times the highest frequency, √½."""
+WIDEST = 20.0
+"""So large may that radius be, HR px."""
 KNOTS = 17
 """Of a free radial transfer function, from frequency 0 to 1/2."""
 
@@ -42,6 +46,18 @@ def keys(x: Tensor) -> Tensor:
     near = (a + 2) * x**3 - (a + 3) * x**2 + 1
     far = a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
     return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def disk(length: Tensor, radius: Tensor) -> Tensor:
+    """What a lens out of focus spreads a point to, a disk of a radius (HR px), at frequencies of so great a length.
+
+    Summed over chords at t radii from the centre: ``(2/π) ∫ √(1−t²) cos(2π r |ν| t) dt``, that is 2 J₁(x)/x with
+    x = 2π r |ν|. Chebyshev's nodes t = cos(θ) of the second kind give it to the last digit where x is less than their
+    number.
+    """
+    angle = math.pi * torch.arange(1, CHORDS + 1, dtype=torch.float64) / (CHORDS + 1)
+    wave = torch.cos((2 * math.pi * radius * length)[..., None] * torch.cos(angle))
+    return wave @ (2 / (CHORDS + 1) * torch.sin(angle).square())
 
 
 def gaussian(y: Tensor, x: Tensor, shape: Tensor) -> Tensor:

@@ -78,12 +78,14 @@ class Bins:
         """Which ring a bin belongs to, and how many do, (n,)."""
         log = torch.log(self(radius / side))
         log = log - log.mean()
-        even, odd, four = (self(wave) for wave in (torch.cos(2 * angle), torch.sin(2 * angle), torch.cos(4 * angle)))
         bent = log.square() - log.square().mean()
+        turns = [wave(2 * turn * angle) for turn in (1, 2) for wave in (torch.cos, torch.sin)]
+        directions = [self(wave) for wave in (*turns, torch.cos(SECTORS * angle))]
         self.content = torch.stack(
-            [torch.ones_like(log), log, bent, even, odd, four, even * log, odd * log, four * log], 1
+            [torch.ones_like(log), log, bent, *directions, *(wave * log for wave in directions)], 1
         )
-        """In what log-spectra of photographs differ: contrast, slope, bend, and directions at all scales, (n, 9)."""
+        """In what log-spectra of photographs differ, (n, 13): contrast, slope, bend; directions, as many waves as so
+        many sectors tell apart, and their slopes. Façades fill one sector at all frequencies."""
 
     def __call__(self, spectrum: Tensor) -> Tensor:
         """Mean of a spectrum (side, side) in each bin: (n,)."""
@@ -117,10 +119,10 @@ class Spectra:
             raise ValueError("one of the two sides is flat: it has no spectrum; give images with texture")
         self.counts = len(sharp), len(real)
         self.per_image: tuple[Tensor, Tensor] = like.per_image if like is not None else self._per_image(sharp, real)
-        """Variances from one image to the next: of each column of `Bins.content`, (9,), and of the rest, (n,)."""
+        """Variances from one image to the next: of each column of `Bins.content`, (13,), and of the rest, (n,)."""
         share = 1 / self.counts[0] + 1 / self.counts[1]
         self.scatter = (self.per_image[0] * share).sqrt()
-        """Standard deviation of each column of `Bins.content` in the difference of the sets, (9,)."""
+        """Standard deviation of each column of `Bins.content` in the difference of the sets, (13,)."""
         self.scatter[0] = torch.hypot(self.scatter[0], torch.tensor(GAIN_SCATTER, dtype=torch.float64))
         # A window smears strong frequencies into weak ones, before a blur otherwise than after it.
         weakened = torch.log(self.lr / self.bins(fold(self.hr_power, scale)))
@@ -145,8 +147,10 @@ class Spectra:
             found = strange @ fitted.T
             squares += found.square().sum(0)
             left = (strange - found @ basis.T).square().sum(0)
-            # All directions of a ring scatter alike: so few images tell more of it.
-            rest += torch.zeros_like(left).index_add(0, self.bins.ring, left)[self.bins.ring] / self.bins.in_ring
+            # All directions of a ring scatter alike, so few images tell more of it; but where one image stands out, a
+            # façade in the bin of its windows, what it does there to the mean must not count for more than chance.
+            ring = torch.zeros_like(left).index_add(0, self.bins.ring, left)[self.bins.ring] / self.bins.in_ring
+            rest += torch.maximum(left, ring)
         freedom = sum(self.counts) - 2
         return squares / freedom, rest / freedom
 
@@ -192,7 +196,7 @@ class Spectra:
         return self.distance(min(float(self.misfit(made, floor)) for floor in floors.tolist()))
 
     def content(self, made: Tensor, floor: float) -> Tensor:
-        """How far the sets' contents differ in contrast, slope, …, each in its standard deviations, (9,)."""
+        """How far the sets' contents differ in contrast, slope, …, each in its standard deviations, (13,)."""
         apart = torch.log(self.lr) - torch.log(made + floor)
         return self.scatter * torch.mv(self.bins.content.T, self.precision @ apart)
 

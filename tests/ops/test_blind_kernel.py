@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import scipy.special
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +31,14 @@ def spectra_of(halves: tuple[list[Tensor], list[Tensor]], kernel: Tensor) -> Spe
     return Spectra(halves[0], [(255 * p).round() / 255 for p in lr], 2)
 
 
+def sampled_disk(size: int, radius: float, fine: int = 16) -> Tensor:
+    """A disk (size, size), centred, of sum 1, each tap the mean of so many points a side."""
+    at = (torch.arange(size * fine, dtype=torch.float64) + 0.5) / fine - size / 2
+    disk = (at[:, None] ** 2 + at[None, :] ** 2 <= radius**2).double()
+    taps = disk.view(size, fine, size, fine).mean((1, 3))
+    return taps / taps.sum()
+
+
 @pytest.mark.parametrize("shape", [(1.0, 1.0, 0.0), (1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)])
 def test_a_gaussian_put_in_comes_out(halves: tuple[list[Tensor], list[Tensor]], shape: tuple[float, ...]) -> None:
     across, along, angle = shape
@@ -53,23 +62,39 @@ def test_bicubic_is_told_from_a_box(halves: tuple[list[Tensor], list[Tensor]]) -
     assert similarity(found["bicubic"].kernel, kernel) > 0.98
 
 
+HALO = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
+"""Sharpening after blur, as in phones."""
+
+
+def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
+    halves: tuple[list[Tensor], list[Tensor]],
+) -> None:
+    spectra = spectra_of(halves, HALO)
+    found, box = estimate(spectra, "auto", 20), estimate(spectra, "box", 20)
+    assert found.family == "radial"
+    assert not box.plausible
+    assert estimate(spectra, "radial", 20).evidence > likeliest(spectra, family("box", 2, 20)).evidence
+    assert similarity(found.kernel, HALO) > similarity(box.kernel, HALO) + 0.005
+
+
 def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[Tensor], list[Tensor]]) -> None:
-    """Sharpening after blur, as in phones: its halo is no Gaussian's."""
-    kernel = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
+    """Two shots of one scene, the camera moved in between."""
+    pair = gaussian(20, 0.9, 0.9)
+    kernel = 0.5 * (pair.roll((2, 3), (0, 1)) + pair.roll((-2, -3), (0, 1)))
     spectra = spectra_of(halves, kernel)
     found, box = estimate(spectra, "auto", 20), estimate(spectra, "box", 20)
     assert "freed" in found.family
     assert not box.plausible
     assert similarity(found.kernel, kernel) > similarity(box.kernel, kernel) + 0.005
-    # Bounds: no sum, no shift.
     assert float(found.kernel.sum()) == pytest.approx(1, abs=1e-9)
     assert math.hypot(*centroid(found.kernel)) < 1e-6
 
 
-def test_radial_finds_any_function_of_frequency(halves: tuple[list[Tensor], list[Tensor]]) -> None:
-    kernel = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
-    spectra = spectra_of(halves, kernel)
-    assert estimate(spectra, "radial", 20).evidence > estimate(spectra, "box", 20).evidence
+def test_defocus_is_told_from_a_gaussian(halves: tuple[list[Tensor], list[Tensor]]) -> None:
+    kernel = sampled_disk(20, 2.5)
+    found = estimate(spectra_of(halves, kernel), "auto", 20)
+    assert found.family == "disk"
+    assert similarity(found.kernel, kernel) > 0.99
 
 
 # --- families -------------------------------------------------------------------------------------------------------
@@ -98,6 +123,13 @@ def test_bicubic_is_that_of_torch(scale: int) -> None:
     made = blur_decimate(smooth.float(), kernel[None].float(), scale)
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
     assert torch.allclose(made[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
+
+
+@given(st.floats(0.3, families.WIDEST), st.floats(0.0, 0.7))
+def test_disk_is_an_airy_pattern_of_bessel(radius: float, frequency: float) -> None:
+    made = families.disk(*(torch.tensor(value, dtype=torch.float64) for value in (frequency, radius)))
+    x = 2 * math.pi * radius * max(frequency, 1e-9)
+    assert float(made) == pytest.approx(2 * scipy.special.j1(x) / x, abs=1e-12)
 
 
 @given(st.floats(0.9, 3.0), st.floats(0.9, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.kernels import gaussian
+from degsynth.ops.kernels import gaussian, gaussian_shape
 from degsynth.ops.spectra import SIDE, Bins, Spectra, fold, parts, power
 
 
@@ -28,6 +28,10 @@ def scene(seed: int, side: int, contrast: float = 1.0) -> Tensor:
 
 def degraded(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
     return blur_decimate(image[None, None], kernel[None].float(), scale)[0, 0]
+
+
+def seeded(number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
 
 
 def test_power_of_white_noise_is_its_variance() -> None:
@@ -81,6 +85,31 @@ def test_distance_is_about_one_for_other_scenes_and_more_for_another_blur() -> N
             found.append(spectra.distance(float(spectra.misfit(spectra.of_kernel(kernels), 0.0))))
     assert 0.7 < float(np.mean(distances)) < 1.4
     assert min(wrong) > 1.5 * float(np.mean(distances))
+
+
+def test_one_facade_is_no_blur() -> None:
+    """A row of windows fills one bin of one image; a grille, one direction at all frequencies. Both are content."""
+    kernel = gaussian(12, 1.0, 1.0)
+    scenes = [scene(50 + number, 192) for number in range(10)]
+    x = torch.arange(192.0)
+    windows, grille = 0.3 * torch.cos(2 * math.pi * 6 / 64 * x), 0.3 * (torch.randn(192, generator=seeded(0)) > 1.5)
+    for pattern in (windows, grille):
+        lr = [degraded(image, kernel, 2) for image in (scenes[0] + pattern, *scenes[1:])]
+        spectra = Spectra([scene(number, 192) for number in range(10)], lr, 2)
+        assert spectra.distance(float(spectra.misfit(spectra.of_kernel(kernel), 0.0))) < 1.3
+
+
+def test_same_images_give_the_same_bits() -> None:
+    """Whatever lies in memory beside them: a fit that is repeated must end in the same bytes."""
+    hr, lr = [scene(number, 96) for number in range(4)], [scene(50 + number, 64) for number in range(4)]
+    found, held = [], []
+    for trial in range(12):
+        held.append(torch.empty(37 * trial + 1))  # what is allocated next lies elsewhere
+        spectra = Spectra([image.clone() for image in hr], [image.clone() for image in lr], 1)
+        found.append(spectra.precision)
+        held.append(torch.tensor(gaussian_shape(gaussian(20, 1.0, 1.6, 0.4))))
+        assert torch.equal(found[0], found[-1])
+        assert torch.equal(held[1], held[-1])
 
 
 def test_contrast_and_exposure_are_content() -> None:
