@@ -198,7 +198,7 @@ class Adversary(abc.ABC):
         if isinstance(self.generator, Taps):
             y, x = families.frequencies()
             aperture = {"bicubic": families.bicubic, "average": families.box}.get(self.config.start)
-            kernel, held = self.found.kernel, "freed" not in self.found.family
+            kernel, held = self.found.kernel, self.found.plausible and not self.found.free
             if aperture is not None:
                 transfer = aperture(y, self.scale) * aperture(x, self.scale)
                 kernel, held = families.taps(transfer, self.kernel_size), False

@@ -39,7 +39,7 @@ from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma
 from degsynth.ops.noise_level import beyond, noise_covariance
 from degsynth.ops.resample import area, luma
-from degsynth.ops.spectra import Spectra
+from degsynth.ops.spectra import CONTENT, Spectra
 
 COARSE = 4
 """Contents are compared after so much averaging, LR px: a blur of some HR px is then nothing."""
@@ -125,12 +125,11 @@ class Sets:
     def report(self, kernel: Tensor, floor: float) -> dict[str, Any]:
         """How well a kernel explains the spectra, and what the sets differ by besides."""
         content = self.spectra.content(self.spectra.of_kernel(kernel), floor)
-        names = ("contrast", "slope", "bend", "direction_0", "direction_45", "direction_4")
         return {
             "images": list(self.spectra.counts),
             "spectral_distance": self.spectra.least_distance(self.spectra.of_kernel(kernel)),
             "content_distance": self.content_distance(kernel),
-            "content_difference_sigmas": dict(zip(names, content.tolist(), strict=False)),
+            "content_difference_sigmas": dict(zip(CONTENT, content.tolist(), strict=True)),
             "mean_level_hr": torch.stack(self.means["hr"]).mean(0).tolist(),
             "mean_level_lr": torch.stack(self.means["lr"]).mean(0).tolist(),
             "floor_sigma_255": 255 * math.sqrt(floor),

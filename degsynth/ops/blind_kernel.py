@@ -13,7 +13,7 @@ taps may leave them, smoothly and as far as is likeliest, where the evidence for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -30,7 +30,7 @@ PLAIN: tuple[Family, ...] = ("box", "gaussian", "bicubic", "disk")
 RARE = 0.01
 """A family is called implausible where the right one would do as badly with this probability only."""
 BEYOND_DOUBT = 7.0
-"""By so much the log evidence of a later family, or of free taps, must exceed that of an earlier one."""
+"""By so much the log evidence of another family, or of free taps, must exceed that of a simpler one."""
 LOG_FLOOR = 3.0
 """Standard deviation of the log of the noise floor, about a third of the LR's weakest frequency."""
 LOG_WIDTH = 2.0
@@ -64,7 +64,9 @@ class Hypothesis:
     starts: tuple[Tensor, ...]
     """Where the likeliest z is looked for from."""
     charge: float = 0.0
-    """What the numbers cost that were found before it: those of a kernel that is its first guess."""
+    """What the numbers of its first guess cost, in evidence; what both can say is charged twice, so it is a bound."""
+    free: bool = False
+    """Whether every tap has a number of its own."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ class Estimate:
     """½ χ²; see `ops.spectra`."""
     evidence: float
     """Log, up to what all hypotheses share."""
-    charge: float
-    """What of the evidence its numbers cost: −evidence − misfit."""
     family: str
     plausible: bool
     """Whether content alone makes a misfit of this size in more than one of a hundred cases."""
+    free: bool
+    """Whether every tap has a number of its own."""
 
 
 def descend(cost: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, float]:
@@ -134,10 +136,10 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
     jacobian = torch.func.vmap(pull)(torch.eye(spectra.count, dtype=torch.float64))[0]
     moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
     determined = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
-    charge = least_cost - misfit + determined + hypothesis.charge
+    evidence = -least_cost - determined - hypothesis.charge
     plausible = bool(2 * misfit <= chi2.ppf(1 - RARE, spectra.count))
     kernel = hypothesis.kernel(best[1:]).detach()
-    return Estimate(kernel, float(floor), misfit, -misfit - charge, charge, hypothesis.name, plausible)
+    return Estimate(kernel, float(floor), misfit, evidence, hypothesis.name, plausible, hypothesis.free)
 
 
 def family(name: Family, scale: int, size: int) -> Hypothesis:
@@ -163,7 +165,7 @@ def family(name: Family, scale: int, size: int) -> Hypothesis:
     lengths, which = torch.unique(torch.hypot(y, x), return_inverse=True)  # of eight frequencies one
 
     def defocused(z: Tensor) -> Tensor:
-        radius = (RADIUS * scale * torch.exp(LOG_RADIUS * z[0])).clamp(max=families.WIDEST)
+        radius = (RADIUS * scale * torch.exp(LOG_RADIUS * z[0])).clamp(max=min(families.WIDEST, size / 2))
         return blurred(families.disk(lengths, radius)[which], z[1:])
 
     radii = [torch.tensor([math.log(radius / RADIUS) / LOG_RADIUS], dtype=torch.float64) for radius in (0.6, 1.2, 2.0)]
@@ -243,11 +245,12 @@ def freed(guess: Estimate, scale: int, departure: float, reach: float) -> Hypoth
         return guess.kernel + (change - back @ (rows @ change)).view(size, size)
 
     start = torch.zeros(size**2, dtype=torch.float64)
-    return Hypothesis(f"{guess.family}, freed", size**2, kernel, (start,), guess.charge)
+    charge = -guess.evidence - guess.misfit
+    return Hypothesis(f"{guess.family}, freed", size**2, kernel, (start,), charge, free=True)
 
 
 def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
-    """The kernel of a family; ``auto``: of the best plain family, or with free taps where that is far likelier.
+    """The kernel of a family; ``auto``: of the simplest that no other beats beyond doubt, or with taps of their own.
 
     Where a plain family does not explain the spectra its likeliest kernel says little: it makes good at one frequency
     what it must miss at another. Taken is then the kernel of the family that makes LR nearest to that of ``auto``.
@@ -262,24 +265,28 @@ def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
 
 
 def _auto(spectra: Spectra, size: int) -> Estimate:
-    box, *others = (likeliest(spectra, family(name, spectra.scale, size)) for name in PLAIN)
-    plain = beyond_doubt(box, others)
-    best = beyond_doubt(plain, [likeliest(spectra, family("radial", spectra.scale, size))])
-    if 2 * best.misfit <= spectra.count:  # as much as content makes on average: nothing is left to explain
+    """Taps are only freed where the families leave more than content does on average."""
+    plain = [likeliest(spectra, family(name, spectra.scale, size)) for name in PLAIN]
+    best = simplest([*plain, likeliest(spectra, family("radial", spectra.scale, size))])
+    if 2 * best.misfit <= spectra.count:
         return best
-    guesses = [plain] if best is plain else [plain, best]
+    guesses = [simplest(plain)] if best.family != "radial" else [simplest(plain), best]
     tries = [freed(guess, spectra.scale, *departure) for guess in guesses for departure in DEPARTURES]
-    return beyond_doubt(best, [likeliest(spectra, hypothesis) for hypothesis in tries])
+    free = max((likeliest(spectra, hypothesis) for hypothesis in tries), key=lambda found: found.evidence)
+    return simplest([best, free])
 
 
-def beyond_doubt(simple: Estimate, others: Iterable[Estimate]) -> Estimate:
-    """The estimate of fewer numbers, or the likeliest of the others where that is far likelier."""
-    best = max(others, key=lambda found: found.evidence)
-    return best if best.evidence > simple.evidence + BEYOND_DOUBT else simple
+def simplest(ordered: Sequence[Estimate]) -> Estimate:
+    """The first that none of the others beats beyond doubt."""
+    most = max(found.evidence for found in ordered)
+    return next(found for found in ordered if found.evidence >= most - BEYOND_DOUBT)
 
 
 def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: Estimate) -> Estimate:
-    """The kernel of a hypothesis that makes blurred HR nearest, in power, to what a kernel makes of it."""
+    """The kernel of a hypothesis that makes blurred HR nearest, in power, to what a kernel makes of it.
+
+    Evidence and plausibility stay those of the family's likeliest kernel.
+    """
     power = spectra.hr_power.clone()
     power[0, 0] = 0.0  # both have sum 1
     goal = spectra.transfer(wanted.kernel)

@@ -74,7 +74,8 @@ def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
     y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
     # Only what hangs together with frequency 0: lobes further out pass much again.
     length = torch.hypot(y, x)
-    used = (passed > 0.5) & (length > 0) & (length < 0.5) & (length <= length[passed <= 0.5].min())
+    stopped = torch.where(passed <= 0.5, length, torch.inf).min()
+    used = (passed > 0.5) & (length > 0) & (length < 0.5) & (length <= stopped)
     if int(used.sum()) < 6:  # a blur so wide that the grid does not resolve it
         variances = second_moment(kernel)
         wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))

@@ -14,7 +14,8 @@ variances)::
 
     misfit = ½ dᵀ C⁻¹ d          which is ½ χ² with n degrees of freedom where the kernel is the right one
 
-The mean square d weighted so is 1 where there is nothing left but content: `Spectra.distance` is its root.
+The mean square d weighted so is 1, or a little less, where there is nothing left but content: D is estimated rather too
+large than too small. `Spectra.distance` is its root.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ SIDE = 32
 """Of the windows that spectra are taken of, LR px."""
 SECTORS = 6
 """Directions into which a ring of equal frequency is cut, over half a turn."""
+DIRECTIONS = ("cos_2", "sin_2", "cos_4", "sin_4", "cos_6")
+CONTENT = ("contrast", "slope", "bend", *DIRECTIONS, *(f"slope_of_{name}" for name in DIRECTIONS))
+"""Names of what contents differ in; directions are waves of so many times the angle."""
 LOWEST_BIN = 1.5
 """Waves slower than SIDE / 1.5 px are what a window cuts off more than what was photographed."""
 GAIN_SCATTER = 0.1
@@ -79,13 +83,13 @@ class Bins:
         log = torch.log(self(radius / side))
         log = log - log.mean()
         bent = log.square() - log.square().mean()
-        turns = [wave(2 * turn * angle) for turn in (1, 2) for wave in (torch.cos, torch.sin)]
+        turns = [wave(2 * turn * angle) for turn in range(1, SECTORS // 2) for wave in (torch.cos, torch.sin)]
         directions = [self(wave) for wave in (*turns, torch.cos(SECTORS * angle))]
         self.content = torch.stack(
             [torch.ones_like(log), log, bent, *directions, *(wave * log for wave in directions)], 1
         )
-        """In what log-spectra of photographs differ, (n, 13): contrast, slope, bend; directions, as many waves as so
-        many sectors tell apart, and their slopes. Façades fill one sector at all frequencies."""
+        """In what log-spectra of photographs differ (`CONTENT`), (n, 13): directions are as many waves as so many
+        sectors tell apart. Façades fill one sector at all frequencies."""
 
     def __call__(self, spectrum: Tensor) -> Tensor:
         """Mean of a spectrum (side, side) in each bin: (n,)."""
@@ -119,14 +123,15 @@ class Spectra:
             raise ValueError("one of the two sides is flat: it has no spectrum; give images with texture")
         self.counts = len(sharp), len(real)
         self.per_image: tuple[Tensor, Tensor] = like.per_image if like is not None else self._per_image(sharp, real)
-        """Variances from one image to the next: of each column of `Bins.content`, (13,), and of the rest, (n,)."""
-        share = 1 / self.counts[0] + 1 / self.counts[1]
-        self.scatter = (self.per_image[0] * share).sqrt()
+        """Variances from one image to the next: of each column of `Bins.content`, (13,), and of the rest, of HR and of
+        LR, (2, n)."""
+        share = torch.tensor([1 / count for count in self.counts], dtype=torch.float64)
+        self.scatter = (self.per_image[0] * share.sum()).sqrt()
         """Standard deviation of each column of `Bins.content` in the difference of the sets, (13,)."""
         self.scatter[0] = torch.hypot(self.scatter[0], torch.tensor(GAIN_SCATTER, dtype=torch.float64))
         # A window smears strong frequencies into weak ones, before a blur otherwise than after it.
         weakened = torch.log(self.lr / self.bins(fold(self.hr_power, scale)))
-        alone = self.per_image[1] * share + LEAST_SCATTER**2 + (SMEARED * (weakened - weakened.max())).square()
+        alone = share @ self.per_image[1] + LEAST_SCATTER**2 + (SMEARED * (weakened - weakened.max())).square()
         basis = self.bins.content
         covariance = torch.diag(alone) + basis @ torch.diag(self.scatter.square()) @ basis.T
         self.precision = torch.linalg.inv(covariance)
@@ -140,19 +145,21 @@ class Spectra:
         weighted = basis * self.bins.sizes[:, None]
         # Normal equations, being well conditioned: LAPACK's least squares differ in last digits from call to call.
         fitted = torch.linalg.solve(weighted.T @ basis, weighted.T)
-        squares, rest = torch.zeros(basis.shape[1], dtype=torch.float64), torch.zeros_like(self.lr)
+        squares, lefts = torch.zeros(basis.shape[1], dtype=torch.float64), []
         for spectra in (sharp[:, low[:, None], low[None, :]], real):
             rows = torch.stack([self.bins(spectrum) for spectrum in spectra])
             strange = rows / rows.mean(0) - 1
             found = strange @ fitted.T
             squares += found.square().sum(0)
-            left = (strange - found @ basis.T).square().sum(0)
-            # All directions of a ring scatter alike, so few images tell more of it; but where one image stands out, a
-            # façade in the bin of its windows, what it does there to the mean must not count for more than chance.
-            ring = torch.zeros_like(left).index_add(0, self.bins.ring, left)[self.bins.ring] / self.bins.in_ring
-            rest += torch.maximum(left, ring)
+            lefts.append((strange - found @ basis.T).square().sum(0))
         freedom = sum(self.counts) - 2
-        return squares / freedom, rest / freedom
+        # All directions of a ring, and both sides, scatter alike: so few images tell more of it. But where one image
+        # stands out, a façade in the bin of its windows, what it does to its side's mean must not count for more than
+        # chance.
+        both = (lefts[0] + lefts[1]) / freedom
+        ring = torch.zeros_like(both).index_add(0, self.bins.ring, both)[self.bins.ring] / self.bins.in_ring
+        own = [left / max(1, count - 1) for left, count in zip(lefts, self.counts, strict=True)]
+        return squares / freedom, torch.stack([torch.maximum(side, ring) for side in own])
 
     @property
     def count(self) -> int:

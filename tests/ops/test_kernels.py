@@ -88,3 +88,15 @@ def test_gaussian_shape_of_sharpening_is_smaller_than_of_its_blur() -> None:
     sharpened = 1.6 * gaussian(20, 1.2, 1.2) - 0.6 * gaussian(20, 2.4, 2.4)
     assert gaussian_shape(sharpened)[0] < 1.2
     assert gaussian_shape(gaussian(20, 1.2, 1.2))[0] == pytest.approx(1.2, rel=0.01)
+
+
+def test_a_kernel_that_stops_nothing_has_a_shape() -> None:
+    """Of a point, and of next to one, all frequencies are passed."""
+    point, line = torch.zeros(21, 21, dtype=torch.float64), torch.zeros(21, 21, dtype=torch.float64)
+    point[10, 10] = 1
+    line[10, 9:12] = torch.tensor([0.01, 0.98, 0.01])
+    assert gaussian_shape(point)[:2] == pytest.approx((0, 0), abs=1e-6)
+    along, across, angle = gaussian_shape(line)
+    assert 0.5 * math.sqrt(0.02) < along <= math.sqrt(0.02)
+    assert across < along / 2
+    assert math.sin(angle) == pytest.approx(0, abs=1e-3)
