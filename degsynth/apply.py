@@ -20,7 +20,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import cv2
@@ -64,9 +64,12 @@ class Options:
     """What to do about a data set that is there."""
     limit: int | None = None
     """Only the first so many images."""
+    draws: int = 1
+    """So many LR of every HR, each with dice of its own; from 2 on their names end in ``_0``, ``_1``, …"""
 
     def __post_init__(self) -> None:
-        for name, value in (("workers", self.workers), ("tile", self.tile), ("limit", self.limit)):
+        for name in ("workers", "tile", "limit", "draws"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} (={value}) must be at least 1")
         if self.workers > MOST_WORKERS:
@@ -107,16 +110,26 @@ class _Source:
 class _Applier:
     """The work of the three stages."""
 
-    def __init__(self, checkpoint: Checkpoint, hr: Path, out: Path, stems: dict[str, str], options: Options) -> None:
-        self.checkpoint, self.out, self.stems, self.options = checkpoint, out, stems, options
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        hr: Path,
+        out: Path,
+        stems: dict[str, str],
+        options: Options,
+        todo: dict[str, list[int]],
+    ) -> None:
+        """``stems``: of every output by its `_output_name`; ``todo``: which draws of every image are wanted."""
+        self.checkpoint, self.out, self.stems, self.options, self.todo = checkpoint, out, stems, options, todo
         self.root = hr if hr.is_dir() else hr.parent
+        self.warning = options.noise.warning(checkpoint) or None
         self.data_range = images.choose_range(options.data_range, checkpoint.spec.data_range)
 
     def read(self, name: str) -> _Source:
         """Decode, crop to whole LR pixels, convert."""
         path, scale = self.root / name, self.checkpoint.spec.scale
         image = images.read(path)
-        check_channels(self.checkpoint, image.channels)
+        check_channels(self.checkpoint, image.channels, self.options.noise)
         height, width = image.height // scale * scale, image.width // scale * scale
         if min(height, width) < scale:
             raise DataError(f"the image is {image.width}×{image.height}, smaller than one LR pixel at scale {scale}")
@@ -126,65 +139,84 @@ class _Applier:
         size = (image.height, image.width)
         return _Source(name, cropped, size, path.stat().st_size, images.to_tensor(cropped.pixels, self.data_range))
 
-    def render(self, source: _Source) -> tuple[_Source, Rendered]:
-        """Run the model."""
-        identity = Identity(self.options.seed, source.name)
+    def render(self, source: _Source) -> tuple[_Source, list[Rendered]]:
+        """Run the model, once for every draw that is wanted."""
         with torch.inference_mode():
-            rendered = render(
-                self.checkpoint,
-                source.hr,
-                identity,
-                self.options.noise,
-                self.options.tile,
-                self.options.device,
-                self.options.factor,
-            )
-        return source, rendered
+            return source, [
+                render(
+                    self.checkpoint,
+                    source.hr,
+                    self._identity(source.name, draw),
+                    self.options.noise,
+                    self.options.tile,
+                    self.options.device,
+                    self.options.factor,
+                )
+                for draw in self.todo[source.name]
+            ]
 
-    def write(self, made: tuple[_Source, Rendered]) -> Row:
-        """Quantise, encode, move both sides into place."""
+    def _identity(self, name: str, draw: int) -> Identity:
+        return Identity(self.options.seed, name, draw=draw)
+
+    def write(self, made: tuple[_Source, list[Rendered]]) -> list[Row]:
+        """Quantise, encode, move both sides of every draw into place: all of an image, or none."""
         source, rendered = made
-        image, path, stem = source.image, self.root / source.name, self.stems[source.name]
+        image, path, placed = source.image, self.root / source.name, []
         lossless = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
-        pixels = images.quantise(rendered.lr, image.pixels.dtype, self.data_range)
         alpha = None
         if image.alpha is not None:
             means = area(images.to_tensor(image.alpha[..., None])[None], self.checkpoint.spec.scale)[0]
             alpha = images.quantise(means, image.alpha.dtype)[..., 0]
-        lr_name, lr_content = f"lr/{stem}{lossless}", images.encode(images.Image(pixels, alpha), lossless)
-        self._place(lr_content, lr_name)
-        hr_name = f"hr/{stem}{lossless if source.changed else path.suffix}"
-        hr_sha256 = None
+        hr_content = images.encode(image, lossless) if source.changed else None
+        rows = []
         try:
-            if source.changed:
-                hr_content = images.encode(image, lossless)
-                self._place(hr_content, hr_name)
-                kept, hr_sha256 = "written", hashlib.sha256(hr_content).hexdigest()
-            else:
-                kept = self._link(path, hr_name)
+            for draw, drawn in zip(self.todo[source.name], rendered, strict=True):
+                stem = self.stems[_output_name(source.name, draw, self.options.draws)]
+                pixels = images.quantise(drawn.lr, image.pixels.dtype, self.data_range)
+                lr_content = images.encode(images.Image(pixels, alpha), lossless)
+                lr_name = f"lr/{stem}{lossless}"
+                hr_name = f"hr/{stem}{path.suffix if hr_content is None else lossless}"
+                placed += [lr_name, hr_name]
+                self._place(lr_content, lr_name)
+                if hr_content is None:
+                    kept = self._link(path, hr_name)
+                else:
+                    self._place(hr_content, hr_name)
+                    kept = "written"
+                rows.append(
+                    Row(
+                        source=source.name,
+                        source_bytes=source.bytes,
+                        status="ok",
+                        draw=draw,
+                        hr=hr_name,
+                        lr=lr_name,
+                        source_size=source.size,
+                        hr_size=(image.height, image.width),
+                        lr_size=(pixels.shape[0], pixels.shape[1]),
+                        cropped=source.size != (image.height, image.width),
+                        hr_kept=kept,
+                        channels=image.channels,
+                        dtype=str(image.pixels.dtype),
+                        seed=self._identity(source.name, draw).seed("kernel"),
+                        hardware_factor=drawn.hardware_factor,
+                        noise=_noise_name(self.checkpoint, self.options),
+                        warning=self.warning,
+                        awgn_sigma=drawn.awgn_sigma,
+                        hr_sha256=None if hr_content is None else hashlib.sha256(hr_content).hexdigest(),
+                        lr_sha256=hashlib.sha256(lr_content).hexdigest(),
+                    )
+                )
         except BaseException:  # never one side without the other
-            (self.out / lr_name).unlink(missing_ok=True)
+            for name in placed:
+                (self.out / name).unlink(missing_ok=True)
             raise
-        return Row(
-            source=source.name,
-            source_bytes=source.bytes,
-            status="ok",
-            hr=hr_name,
-            lr=lr_name,
-            source_size=source.size,
-            hr_size=(image.height, image.width),
-            lr_size=(pixels.shape[0], pixels.shape[1]),
-            cropped=source.size != (image.height, image.width),
-            hr_kept=kept,
-            channels=image.channels,
-            dtype=str(image.pixels.dtype),
-            seed=Identity(self.options.seed, source.name).seed("kernel"),
-            hardware_factor=rendered.hardware_factor,
-            noise=_noise_name(self.checkpoint, self.options),
-            awgn_sigma=rendered.awgn_sigma,
-            hr_sha256=hr_sha256,
-            lr_sha256=hashlib.sha256(lr_content).hexdigest(),
-        )
+        return rows
+
+    def failed(self, name: str, error: Exception) -> list[Row]:
+        """What is said of an image that came to nothing."""
+        reason = _reason(error, self.root / name)
+        return [Row(source=name, status="failed", draw=draw, error=reason) for draw in self.todo[name]]
 
     def _link(self, path: Path, name: str) -> str:
         """Bring an HR file into the data set; says how it went."""
@@ -216,8 +248,16 @@ class _Applier:
         partial.replace(target)
 
 
-def _noise_name(checkpoint: Checkpoint, options: Options) -> Literal["learned", "none"]:
+def _noise_name(checkpoint: Checkpoint, options: Options) -> Literal["learned", "other", "none"]:
+    if options.noise.learned and options.noise.giver is not None:
+        return "other"
     return "learned" if options.noise.learned and checkpoint.spec.has_noise else "none"
+
+
+def _output_name(name: str, draw: int, draws: int) -> str:
+    """The path from which an output's stem is made: the image's, and the draw's number where there are several."""
+    path = PurePosixPath(name)
+    return name if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -230,7 +270,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _describe(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
     """What ``dataset.json`` says. Resuming demands that ``made_by``, which decides the bytes, is the same."""
-    awgn = options.noise.awgn
+    awgn, giver = options.noise.awgn, options.noise.giver
     description = {
         "made_by": {
             "model_sha256": checkpoint.sha256,
@@ -238,7 +278,11 @@ def _describe(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
             "scale": checkpoint.spec.scale,
             "seed": options.seed,
             "hardware_factor": None if options.factor is None else [options.factor.low, options.factor.high],
+            "draws": options.draws,
             "noise": _noise_name(checkpoint, options),
+            "noise_model": None
+            if giver is None
+            else {"sha256": giver.sha256, "method": giver.spec.method, "scale": giver.spec.scale},
             "awgn": None if awgn is None else list(awgn),
             "data_range": images.choose_range(options.data_range, checkpoint.spec.data_range),
         },
@@ -273,11 +317,22 @@ def run(
     options = options or Options()
     if options.factor is not None:
         options.factor.check(checkpoint)
+    options.noise.check(checkpoint)
     names, ignored = images.find(hr)
     with opened(out, hr, _describe(checkpoint, options), options.existing) as rows:
-        finished = {row.source: str(Path(str(row.lr)).relative_to("lr").with_suffix("")) for row in rows}
-        todo = [name for name in names[: options.limit] if name not in finished]
-        applier = _Applier(checkpoint, hr, out, assign_stems(names, finished), options)
+        finished = {
+            _output_name(row.source, row.draw, options.draws): str(Path(str(row.lr)).relative_to("lr").with_suffix(""))
+            for row in rows
+        }
+        resumed, draws = len(rows), range(options.draws)
+        stems = assign_stems([_output_name(name, draw, options.draws) for name in names for draw in draws], finished)
+        todo: dict[str, list[int]] = {}
+        for name in names[: options.limit]:
+            wanted = [draw for draw in draws if _output_name(name, draw, options.draws) not in finished]
+            if wanted:
+                todo[name] = wanted
+        applier = _Applier(checkpoint, hr, out, stems, options, todo)
+        total = sum(map(len, todo.values()))
         stages = [
             Stage(applier.read, options.workers),
             Stage(applier.render, options.workers if options.device == "cpu" else 1),
@@ -286,7 +341,7 @@ def run(
         manifest = Manifest(out)
         interrupted = False
 
-        def wanted() -> Iterator[str]:
+        def inputs() -> Iterator[str]:
             nonlocal interrupted
             for name in todo:
                 if should_stop():
@@ -295,18 +350,16 @@ def run(
                 yield name
 
         with _one_torch_thread():
-            for done in stream(wanted(), stages):
-                row = done.result
-                if done.error is not None:
-                    row = Row(source=done.item, status="failed", error=_reason(done.error, applier.root / done.item))
-                _record(manifest.append, row)
-                rows.append(row)
-                on_row(row, len(todo))
+            for done in stream(inputs(), stages):
+                for row in done.result if done.error is None else applier.failed(done.item, done.error):
+                    _record(manifest.append, row)
+                    rows.append(row)
+                    on_row(row, total)
         if not interrupted:
             _record(manifest.write, rows)
             shutil.rmtree(out / PARTIAL, ignore_errors=True)
     failed = sum(row.status == "failed" for row in rows)
-    return Summary(len(rows) - failed, failed, len(finished), ignored, interrupted)
+    return Summary(len(rows) - failed, failed, resumed, ignored, interrupted)
 
 
 @contextlib.contextmanager

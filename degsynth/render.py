@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,13 +39,38 @@ class Noise:
     """What is added after the blur."""
 
     learned: bool = True
-    """The model's own, where it has one."""
+    """The model's own, where it has one, or the giver's."""
+    giver: Checkpoint | None = None
+    """Another model whose noise is added in place of the model's own: it lies on the LR grid, whatever the scale."""
     awgn: tuple[float, float] | None = None
     """Range of σ on the 0–255 scale, one σ an image; equal ends for a fixed one."""
 
     def __post_init__(self) -> None:
         if self.awgn is not None and not 0 <= self.awgn[0] <= self.awgn[1] <= SIGMA_UNIT:
             raise ConfigError(f"awgn {self.awgn[0]:g}:{self.awgn[1]:g}: give σ from 0 to 255, or LO:HI with LO ≤ HI")
+        if self.giver is not None and not self.giver.spec.has_noise:
+            raise ConfigError(
+                f"noise of {self.giver.path}: the model ({self.giver.spec.method}) has none; give one that has, or awgn"
+            )
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """ConfigError where there are no images that both the model and the noise are for."""
+        if self.giver is None or "any" in (takes := (checkpoint.spec.channels, self.giver.spec.channels)):
+            return
+        if not set(takes[0]) & set(takes[1]):
+            raise ConfigError(
+                f"noise of {self.giver.path} is for {kinds(takes[1])} images, the model {checkpoint.path} for "
+                f"{kinds(takes[0])} ones; give noise that was learnt on the same kind"
+            )
+
+    def warning(self, checkpoint: Checkpoint) -> str:
+        """What a user should know of a giver's noise; empty where there is nothing."""
+        if self.giver is None or self.giver.spec.scale == checkpoint.spec.scale:
+            return ""
+        return (
+            f"the noise was learnt at scale {self.giver.spec.scale}, the model blurs at scale {checkpoint.spec.scale}: "
+            "is it the same camera's?"
+        )
 
 
 DEFAULT_NOISE = Noise()
@@ -98,17 +124,21 @@ class Rendered:
     hardware_factor: float | None
 
 
-def check_channels(checkpoint: Checkpoint, channels: int) -> None:
-    """DataError where the model does not take images of so many channels."""
-    takes = checkpoint.spec.channels
-    if takes == "any" or channels in takes:
-        return
-    kinds = {1: "gray", 3: "RGB"}
-    wanted = " or ".join(kinds.get(c, f"{c}-channel") for c in takes)
-    raise DataError(
-        f"the image is {kinds.get(channels, f'{channels}-channel')}, the model takes {wanted}; "
-        "convert the image, or fit a model to such images"
-    )
+def kinds(channels: Sequence[int] | str) -> str:
+    """What images of so many channels are called."""
+    names = {1: "gray", 3: "RGB"}
+    return " or ".join(names.get(int(count), f"{count}-channel") for count in channels)
+
+
+def check_channels(checkpoint: Checkpoint, channels: int, noise: Noise = DEFAULT_NOISE) -> None:
+    """DataError where the model, or whose noise is added, does not take images of so many channels."""
+    for model, what in ((checkpoint, "the model"), (noise.giver, "the noise's model")):
+        if model is None or model.spec.channels == "any" or channels in model.spec.channels:
+            continue
+        raise DataError(
+            f"the image is {kinds([channels])}, {what} takes {kinds(model.spec.channels)}; "
+            "convert the image, or fit a model to such images"
+        )
 
 
 def render(
@@ -127,10 +157,11 @@ def render(
     """
     degrader, spec = checkpoint.degrader, checkpoint.spec
     channels, height, width = hr.shape[0], hr.shape[1] // spec.scale, hr.shape[2] // spec.scale
-    check_channels(checkpoint, channels)
+    check_channels(checkpoint, channels, noise)
     if min(height, width) < 1:
         raise DataError(f"the image is {hr.shape[2]}×{hr.shape[1]}, smaller than one LR pixel at scale {spec.scale}")
-    if tile is None or spec.tiling == "whole_only":
+    giver = noise.giver or checkpoint
+    if tile is None or "whole_only" in (spec.tiling, giver.spec.tiling):
         tile = max(height, width)
     seed = identity.seed("kernel")
     code, knob, drawn = degrader.draw(seed, height, width), spec.hardware_factor, None
@@ -142,13 +173,22 @@ def render(
             written = float(code[0, knob.entry])
             drawn = knob.default if math.isclose(written, knob.default, rel_tol=1e-6) else written
     code = code.to(device)
+    # Another's noise has dice of its own, so that the blur is what it would have been without.
+    own = giver is checkpoint
+    noise_seed = seed if own else identity.seed("noise")
+    noise_code = code if own else giver.degrader.draw(noise_seed, height, width).to(device)
     lr = torch.empty(channels, height, width)
-    for part in tiling.grid(height, width, tile, spec.scale, spec.halo, spec.multiple_of):
+    halo = spec.clean_halo + spec.scale * giver.spec.noise_halo
+    for part in tiling.grid(height, width, tile, spec.scale, halo, spec.multiple_of):
         y, y_end = part.rows.window_start, part.rows.window_stop
         x, x_end = part.columns.window_start, part.columns.window_stop
+        place = y, x, y_end - y, x_end - x, channels
         window = hr[None, :, y * spec.scale : y_end * spec.scale, x * spec.scale : x_end * spec.scale].to(device)
-        field = degrader.field(seed, y, x, y_end - y, x_end - x, channels).to(device)
-        result = degrader(window, code, field) if noise.learned else degrader.clean(window, code, field)
+        field = degrader.field(seed, *place).to(device)
+        result = degrader.clean(window, code, field)
+        if noise.learned:
+            noise_field = field if own else giver.degrader.field(noise_seed, *place).to(device)
+            result = result + giver.degrader.noise(result.clamp(0.0, 1.0), noise_code, noise_field)
         core = result[0, :, part.rows.core, part.columns.core].cpu()
         lr[:, part.rows.start : part.rows.stop, part.columns.start : part.columns.stop] = core
     sigma = None

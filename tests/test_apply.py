@@ -23,8 +23,9 @@ from degsynth.data import images
 from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.render import Noise
+from degsynth.seeds import derive
 from tests.conftest import save_png
-from tests.doubles import PoolOptics, save_double
+from tests.doubles import PoolOptics, StochasticOptics, save_double
 from tests.test_selftest import linear_double, stochastic
 
 
@@ -126,6 +127,73 @@ def test_learned_noise_off_keeps_the_kernel(model: Checkpoint, hr: Path, tmp_pat
         expected = images.quantise(model.degrader.clean(high, code, field)[0], np.dtype(np.uint8))
         assert np.array_equal(images.read(tmp_path / "clean" / str(row.lr)).pixels, expected)
         assert row.noise == "none"
+
+
+def test_draws_differ_and_do_not_depend_on_their_number(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "one")
+    summary = apply.run(model, hr, tmp_path / "three", Options(draws=3))
+    assert summary.done == 30
+    one, three = contents(tmp_path / "one"), contents(tmp_path / "three")
+    for row in Manifest(tmp_path / "one").read():
+        stem = str(row.lr).removesuffix(".png")
+        drawn = [three[f"{stem}_{draw}.png"] for draw in range(3)]
+        assert drawn[0] == one[str(row.lr)]
+        assert len(set(drawn)) == 3
+    for row in Manifest(tmp_path / "three").read():
+        assert str(row.hr).removeprefix("hr/") == str(row.lr).removeprefix("lr/")
+        assert (tmp_path / "three" / str(row.hr)).exists()
+        assert str(row.lr).endswith(f"_{row.draw}.png")
+
+
+def test_one_of_several_draws_is_done_again(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "out", Options(draws=2))
+    before = contents(tmp_path / "out")
+    (tmp_path / "out/lr/shot 1_1.png").unlink()
+    with pytest.raises(ConfigError, match="made with draws 2, now it is 3"):
+        apply.run(model, hr, tmp_path / "out", Options(draws=3, existing="resume"))
+    summary = apply.run(model, hr, tmp_path / "out", Options(draws=2, existing="resume"))
+    assert (summary.done, summary.resumed) == (20, 19)
+    after = contents(tmp_path / "out")
+    assert {k: v for k, v in after.items() if k[:3] in ("hr/", "lr/")} == {
+        k: v for k, v in before.items() if k[:3] in ("hr/", "lr/")
+    }
+    assert after["manifest.jsonl"] == before["manifest.jsonl"]
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_noise_of_another_model(scale: int, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """The blur stays what it was; the noise is what the giver makes of that LR, from dice of its own; tiles agree."""
+    giver = stochastic(tmp_path / "giver.pt", scale)
+    apply.run(model, hr, tmp_path / "out", Options(noise=Noise(giver=giver)))
+    apply.run(model, hr, tmp_path / "tiles", Options(noise=Noise(giver=giver), tile=16))
+    assert contents(tmp_path / "out") == contents(tmp_path / "tiles")
+    for row in Manifest(tmp_path / "out").read():
+        assert row.noise == "other"
+        assert (row.warning is None) == (scale == 2)
+        high = images.to_tensor(images.read(tmp_path / "out" / str(row.hr)).pixels)[None]
+        place = 0, 0, high.shape[2] // 2, high.shape[3] // 2, 3
+        clean = model.degrader.clean(high, model.degrader.draw(row.seed), model.degrader.field(row.seed, *place))
+        seed = derive(0, row.source, 0, 0, "noise")
+        added = giver.degrader.noise(clean.clamp(0, 1), giver.degrader.draw(seed), giver.degrader.field(seed, *place))
+        expected = images.quantise((clean + added)[0], np.dtype(np.uint8))
+        assert np.array_equal(images.read(tmp_path / "out" / str(row.lr)).pixels, expected)
+    named = json.loads((tmp_path / "out/dataset.json").read_text())["made_by"]["noise_model"]
+    assert named == {"sha256": giver.sha256, "method": "double", "scale": scale}
+
+
+def test_noise_that_cannot_be_had(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"noise of .*silent\.pt: the model \(double\) has none"):
+        Noise(giver=linear_double(tmp_path / "silent.pt", 2))
+    facts = {"clean_halo": 8, "noise_halo": 1, "stochastic": True, "has_noise": True}
+    gray, colour = (
+        save_double(tmp_path / f"{count}.pt", StochasticOptics(2, 18), 2, channels=[count], **facts) for count in (1, 3)
+    )
+    with pytest.raises(ConfigError, match=r"1\.pt is for gray images, the model .*3\.pt for RGB ones"):
+        apply.run(colour, hr, tmp_path / "out", Options(noise=Noise(giver=gray)))
+    assert not (tmp_path / "out").exists()
+    summary = apply.run(model, hr, tmp_path / "out", Options(noise=Noise(giver=gray)))
+    assert summary.failed == 10
+    assert "the noise's model takes gray" in str(Manifest(tmp_path / "out").read()[0].error)
 
 
 def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:

@@ -132,7 +132,7 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
         "bad awgn": (["apply", model, hr, run, "--awgn", "much"], "--awgn much"),
         "negative awgn": (["apply", model, hr, run, "--awgn", "-3"], "awgn"),
         "reversed awgn": (["apply", model, hr, run, "--awgn", "9:2"], "LO"),
-        "no learned noise": (["apply", model, hr, run, "--noise", "learned"], "has no noise"),
+        "no learned noise": (["apply", model, hr, run, "--noise", "learned"], "has none; use --awgn"),
         "unknown noise": (["apply", model, hr, run, "--noise", "loud"], "--noise loud"),
         "unknown link": (["apply", model, hr, run, "--link", "soft"], "--link soft"),
         "no workers": (["apply", model, hr, run, "--workers", "-1"], "workers (=-1)"),

@@ -18,12 +18,17 @@ def command(
     hr: Annotated[Path, typer.Argument(metavar="HR", help="Folder of HR images, searched recursively, or one image.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the data set.")],
     noise: Annotated[
-        str | None, typer.Option(metavar="learned|none", help="The model's own noise; unset: learned where it has one.")
+        str | None,
+        typer.Option(
+            metavar="learned|none|OTHER",
+            help="The model's own noise, none, or another model's; unset: its own where it has one.",
+        ),
     ] = None,
     awgn: Annotated[
         str | None, typer.Option(metavar="SIGMA|LO:HI", help="Add white Gaussian noise, σ on the 0–255 scale.")
     ] = None,
     hardware_factor: options.Factor = None,
+    draws: Annotated[int, typer.Option(help="So many LR of every HR, each with dice of its own.")] = 1,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: whole images.")] = None,
@@ -40,14 +45,14 @@ def command(
     """Degrade a folder of HR images into an HR-LR training set: OUT/hr, OUT/lr, a manifest.
 
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --awgn 5
+
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --noise runs/phone --draws 3
     """
     from degsynth import apply, checkpoint
     from degsynth.data.manifest import Row
-    from degsynth.errors import ConfigError
+    from degsynth.errors import ConfigError, DegsynthError
     from degsynth.render import Noise, far_below
 
-    if noise not in (None, "learned", "none"):
-        raise ConfigError(f"--noise {noise}: give learned or none")
     if link not in apply.LINKS:
         raise ConfigError(f"--link {link}: give hard, symlink or copy")
     if resume and overwrite:
@@ -61,10 +66,22 @@ def command(
     if warning := far_below(loaded, factor):
         console.note(f"warning: {warning}")
     if noise == "learned" and not loaded.spec.has_noise:
-        raise ConfigError(f"--noise learned: the model {model} ({loaded.spec.method}) has no noise; use --awgn or none")
+        raise ConfigError(
+            f"--noise learned: the model {model} ({loaded.spec.method}) has none; use --awgn or another's"
+        )
+    giver = None
+    if noise not in (None, "learned", "none"):
+        try:
+            giver = checkpoint.load(checkpoint.resolve(noise), device)
+        except DegsynthError as error:
+            raise ConfigError(f"--noise {noise}: give learned, none or a model; {error}") from None
+    added = Noise(noise != "none", giver, options.interval(awgn, "--awgn"))
+    if warning := added.warning(loaded):
+        console.note(f"warning: {warning}")
     chosen = apply.Options(
         seed=seed,
-        noise=Noise(noise != "none", options.interval(awgn, "--awgn")),
+        noise=added,
+        draws=draws,
         factor=factor,
         data_range=levels,
         tile=tile,

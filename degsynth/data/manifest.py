@@ -47,12 +47,15 @@ class Row(Strict):
     dtype: str | None = None
     seed: int | None = None
     """``degrade(hr, seed)`` of the checkpoint repeats this LR, after ``set_hardware_factor`` with the one below, unless
-    its noise was left out or AWGN added."""
+    its noise was left out, or another's or AWGN added."""
     kernel_id: int | None = None
     """Index in the pool, where the model is one."""
     hardware_factor: float | None = None
     """Of a model that has one: its own, or what was drawn."""
-    noise: Literal["learned", "none"] = "none"
+    noise: Literal["learned", "other", "none"] = "none"
+    """The model's own, or another's, which ``dataset.json`` names."""
+    warning: str | None = None
+    """What may be wrong with it."""
     awgn_sigma: float | None = None
     """On the 0–255 scale."""
     hr_sha256: str | None = None
