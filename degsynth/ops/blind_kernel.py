@@ -43,9 +43,12 @@ BEND = 0.1
 """Of the second differences between knots of a free radial function."""
 STRETCH = 0.5
 """And of the log of its stretch."""
-DEPARTURES = ((0.03, 1.5), (1.0, 1.5), (0.03, 2.5), (0.1, 2.5), (0.3, 2.5), (0.03, 4.0), (0.1, 4.0))
+DEPARTURES = ((0.03, 1.5), (0.3, 1.5), (0.03, 2.5), (0.1, 2.5), (0.3, 2.5), (0.03, 4.0), (0.1, 4.0))
 """How far taps may leave a family, as a share of the highest, and how far out, in standard deviations of the kernel in
-that direction: the likeliest of these is taken."""
+that direction: the likeliest of these is taken. Larger ones have several likeliest kernels, with other signs of the
+spectrum, and which is found is chance."""
+NEARLY = 1.5
+"""Up to this distance a family nearly explains the spectra."""
 SMOOTH = 0.5
 """Over what distance neighbouring taps move together, LR px: finer change has hardly an effect on the LR."""
 NARROWEST = 0.3
@@ -265,12 +268,19 @@ def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
 
 
 def _auto(spectra: Spectra, size: int) -> Estimate:
-    """Taps are only freed where the families leave more than content does on average."""
+    """Taps are only freed where the families leave more than content does on average.
+
+    They are freed from the best plain family; from a function of frequency, too, where that nearly explains the
+    spectra. A spectrum has no signs: a function that must go up and down to follow camera shake has the wrong ones, and
+    is a bad guess.
+    """
     plain = [likeliest(spectra, family(name, spectra.scale, size)) for name in PLAIN]
     best = simplest([*plain, likeliest(spectra, family("radial", spectra.scale, size))])
     if 2 * best.misfit <= spectra.count:
         return best
-    guesses = [simplest(plain)] if best.family != "radial" else [simplest(plain), best]
+    guesses = [simplest(plain)]
+    if best.family == "radial" and 2 * best.misfit <= NEARLY**2 * spectra.count:
+        guesses.append(best)
     tries = [freed(guess, spectra.scale, *departure) for guess in guesses for departure in DEPARTURES]
     free = max((likeliest(spectra, hypothesis) for hypothesis in tries), key=lambda found: found.evidence)
     return simplest([best, free])
