@@ -192,7 +192,7 @@ def _learn(
         events.deferred_stop,
     )  # fmt: skip
     if judge.judges_start and state.best_step == 0:
-        events.on_note("held-out images: the start was clearly better than what was learnt from it, and is exported")
+        events.on_note("held-out images: what was learnt is not clearly better than its start, which is exported")
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():
         module.cpu()

@@ -31,8 +31,8 @@ PICTURES = 4
 """Previews on the way."""
 LOG_ROWS = 200
 CLEARLY = 0.02
-"""By such a share of its score a start must be better than what was learnt from it, to be kept: few held-out images
-cannot tell less."""
+"""By such a share of the start's score what is learnt must be better to take its place: few held-out images cannot
+tell less."""
 CHECK_STEPS = 10
 """Losses are looked at in groups of so many steps: on an accelerator every look waits for it."""
 
@@ -201,7 +201,7 @@ def train(
 
     if judge.judges_start and state.scored_step < 0:
         state.start_score = judge.score(state.degrader())
-        state.keep_if_best(state.start_score * (1 - judge.sign * CLEARLY), judge.sign)
+        state.keep_if_best(state.start_score * (1 + judge.sign * CLEARLY), judge.sign)
     losses = _Losses()
     others = ", ".join(f"{name} {score:.2f}" for name, score in beside.items())
     with deferred_stop() as stop_asked, ThreadPoolExecutor(1) as pool:

@@ -53,7 +53,7 @@ class Judge(Protocol):
     sign: int
     """1: the higher the better; −1: the lower."""
     judges_start: bool
-    """Whether what training starts from is judged, too, and kept if nothing is better."""
+    """Whether what training starts from is judged, too, and kept unless something is clearly better."""
 
     def score(self, degrader: Any) -> float:
         """Of a degrader, on images that the fit does not see."""
