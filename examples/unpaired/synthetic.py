@@ -6,7 +6,7 @@ Splits the photographs of a folder (sub-folders included) by name into two halve
 set, the other is blurred, decimated and rounded to 8 bits, and is the LR set. Scores every method on the second half,
 whose HR no fit sees: PSNR of LR, similarity of kernels, widths, angle and centroid. k0 is bicubic, k1 and k2 are
 isotropic, k3 and k4 anisotropic Gaussians (adl, Table 1); at scale 4 they are twice as large. ``disk`` (radius 2.5 HR
-px) and the kernels of --kernels, ``.npy`` files named by their stem, are in no family of `spectral`.
+px) and the kernels of --kernels, ``.npy`` files named by their stem, are not in the default family of `spectral`.
 """
 
 import argparse
