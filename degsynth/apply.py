@@ -20,7 +20,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -32,7 +32,7 @@ import degsynth
 from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
 from degsynth.data.dataset import PARTIAL, Existing, opened
-from degsynth.data.layouts import assign_stems
+from degsynth.data.layouts import assign_stems, drawn_name
 from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.ops.resample import area
@@ -119,7 +119,7 @@ class _Applier:
         options: Options,
         todo: dict[str, list[int]],
     ) -> None:
-        """``stems``: of every output by its `_output_name`; ``todo``: which draws of every image are wanted."""
+        """``stems``: of every output by its `layouts.drawn_name`; ``todo``: which draws of every image are wanted."""
         self.checkpoint, self.out, self.stems, self.options, self.todo = checkpoint, out, stems, options, todo
         self.root = hr if hr.is_dir() else hr.parent
         self.warning = options.noise.warning(checkpoint) or None
@@ -171,7 +171,7 @@ class _Applier:
         rows = []
         try:
             for draw, drawn in zip(self.todo[source.name], rendered, strict=True):
-                stem = self.stems[_output_name(source.name, draw, self.options.draws)]
+                stem = self.stems[drawn_name(source.name, draw, self.options.draws)]
                 pixels = images.quantise(drawn.lr, image.pixels.dtype, self.data_range)
                 lr_content = images.encode(images.Image(pixels, alpha), lossless)
                 lr_name = f"lr/{stem}{lossless}"
@@ -254,12 +254,6 @@ def _noise_name(checkpoint: Checkpoint, options: Options) -> Literal["learned", 
     return "learned" if options.noise.learned and checkpoint.spec.has_noise else "none"
 
 
-def _output_name(name: str, draw: int, draws: int) -> str:
-    """The path from which an output's stem is made: the image's, and the draw's number where there are several."""
-    path = PurePosixPath(name)
-    return name if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
-
-
 def _reason(error: Exception, path: Path) -> str:
     """One line for the manifest, which names the file itself."""
     if isinstance(error, OSError):
@@ -321,14 +315,14 @@ def run(
     names, ignored = images.find(hr)
     with opened(out, hr, _describe(checkpoint, options), options.existing) as rows:
         finished = {
-            _output_name(row.source, row.draw, options.draws): str(Path(str(row.lr)).relative_to("lr").with_suffix(""))
+            drawn_name(row.source, row.draw, options.draws): str(Path(str(row.lr)).relative_to("lr").with_suffix(""))
             for row in rows
         }
         resumed, draws = len(rows), range(options.draws)
-        stems = assign_stems([_output_name(name, draw, options.draws) for name in names for draw in draws], finished)
+        stems = assign_stems([drawn_name(name, draw, options.draws) for name in names for draw in draws], finished)
         todo: dict[str, list[int]] = {}
         for name in names[: options.limit]:
-            wanted = [draw for draw in draws if _output_name(name, draw, options.draws) not in finished]
+            wanted = [draw for draw in draws if drawn_name(name, draw, options.draws) not in finished]
             if wanted:
                 todo[name] = wanted
         applier = _Applier(checkpoint, hr, out, stems, options, todo)

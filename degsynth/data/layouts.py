@@ -9,6 +9,12 @@ PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
 """Which of two files with equal stems keeps the stem: the more faithful format."""
 
 
+def drawn_name(name: str, draw: int, draws: int) -> str:
+    """The path that an output's stem is made from: the image's, with the draw's number where there are several."""
+    path = PurePosixPath(name)
+    return name if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
+
+
 def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None) -> dict[str, str]:
     """For every relative path a stem (sub-folders kept, no extension) that no other has, whatever the case of letters.
 

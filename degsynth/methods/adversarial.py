@@ -15,8 +15,8 @@ N(0, 0.02²), on RGB; it wants a GPU and hours. ``default`` is for minutes on a 
 - the spectra hold it, as a likelihood: with few hundred images a discriminator soon sees their content, and pulls the
   kernel to where the content would fit; misfit says what content cannot account for;
 - the discriminator is small and looks at fine luma detail in units of contrast, so at blur and not at colour;
-- the mean of the weights over 100 steps is what is judged, by held-out spectra, and so is the start: where that is
-  better by 2 % than all that came of it (few held-out images cannot tell less), it is what is exported.
+- the mean of the weights over 100 steps is what is judged, by held-out spectra, and so is the start: it is what is
+  exported, unless something that came of it is better by 2 % (few held-out images cannot tell less).
 
 Noise in the LR would give the fakes away, and no kernel makes it (adl, 3.1): white noise of the level that flat places
 of the LR images have is added to the fakes, and recorded in the checkpoint.
