@@ -36,7 +36,7 @@ from degsynth.methods import Unpaired
 from degsynth.methods.unpaired_optics import KernelOptics
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import half_width
-from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma
+from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma, transfer
 from degsynth.ops.noise_level import beyond, noise_covariance
 from degsynth.ops.resample import area, luma
 from degsynth.ops.spectra import CONTENT, Spectra
@@ -116,10 +116,8 @@ class Sets:
             coarse = Spectra(self.coarse["hr"], self.coarse["lr"], 1)
         except ValueError:
             return None
-        at = torch.arange(kernel.shape[-1], dtype=torch.float64)
         frequency = torch.fft.fftfreq(coarse.side, dtype=torch.float64) / (COARSE * self.scale)
-        wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
-        passed = (wave @ kernel.double().to(torch.complex128) @ wave.T).abs().square()
+        passed = transfer(kernel, frequency).abs().square()
         return coarse.least_distance(coarse.bins(coarse.hr_power * passed))
 
     def report(self, kernel: Tensor, floor: float) -> dict[str, Any]:

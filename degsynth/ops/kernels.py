@@ -60,6 +60,16 @@ def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, f
     return y, x
 
 
+def transfer(kernel: Tensor, frequency: Tensor) -> Tensor:
+    """Transfer function (F, F), complex128, of a kernel (K, K) at frequencies (F,) of either axis, cycles per px.
+
+    But for a phase that all kernels of that size share: taps are counted from the first, not from the middle.
+    """
+    at = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
+    wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
+    return wave @ kernel.to(torch.complex128) @ wave.T
+
+
 def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
     """The Gaussian that passes slow waves as the kernel does: σ along and across (HR px), angle of along (radians).
 
@@ -67,10 +77,9 @@ def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
     half: those that a second moment speaks of, without its trust in the outermost taps. Angle as in `gaussian`, of
     the longer axis, in [0, π); σ is 0 where the kernel sharpens.
     """
-    size, side = kernel.shape[-1], 64
-    at, frequency = _offsets(size), torch.fft.fftfreq(side, dtype=torch.float64)
-    wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
-    passed = (wave @ (kernel.double() / kernel.double().sum()).to(torch.complex128) @ wave.T).abs()
+    side = 64
+    frequency = torch.fft.fftfreq(side, dtype=torch.float64)
+    passed = transfer(kernel.double() / kernel.double().sum(), frequency).abs()
     y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
     # Only what hangs together with frequency 0: lobes further out pass much again.
     length = torch.hypot(y, x)

@@ -26,6 +26,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from degsynth.ops.kernels import transfer
+
 SIDE = 32
 """Of the windows that spectra are taken of, LR px."""
 SECTORS = 6
@@ -174,10 +176,7 @@ class Spectra:
 
     def transfer(self, kernel: Tensor) -> Tensor:
         """Transfer function (s·p, s·p) of a kernel (K, K), but for a phase that all kernels of that size share."""
-        at = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
-        frequency = torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device)
-        wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
-        return wave @ kernel.to(torch.complex128) @ wave.T
+        return transfer(kernel, torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device))
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
         """Spectrum in bins (n,) that the HR images have after blur with a kernel (K, K) and decimation."""
