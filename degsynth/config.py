@@ -36,6 +36,8 @@ class Training(Strict):
     """Adam's, at its highest."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How it goes on from there."""
+    halve_every: int = Field(default=0, ge=0)
+    """Steps after which it is halved, besides, time and again; 0: never."""
     warmup: int = Field(default=100, ge=0)
     """Steps over which it rises."""
     average: float = Field(default=0.99, ge=0, lt=1)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 import degsynth
-from degsynth import checkpoint, exporting, loop, methods, previews, report
+from degsynth import checkpoint, distribution_sheet, exporting, loop, methods, previews, report
 from degsynth.config import Strict, build
 from degsynth.data.images import resolve_range
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, OutputError
-from degsynth.evaluation import hardware_factor
+from degsynth.evaluation import diversity, hardware_factor
 from degsynth.fit_folders import Folders
 from degsynth.fit_options import Events, FitOptions, resolve
 from degsynth.fit_pairs import Pairs
@@ -110,6 +110,12 @@ def run(
         kernels = previews.measured_kernels(model)
         rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
         rows += report.anatomy(model.degrader, given.samples(1)[0])
+        drawn: dict[str, Any] | None = None
+        if isinstance(method, methods.Stochastic):
+            distribution = method.distribution()
+            drawn = diversity.facts(distribution, model)
+            faults += diversity.faults(drawn)
+            distribution_sheet.write(folder.previews / "distribution.png", distribution, model)
         report.sheet(folder.previews / "held_out.png", rows, given.told(means))
         checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
         seconds["score_and_save"] = clock.lap()
@@ -125,6 +131,7 @@ def run(
             "phase": [list(phase) for phase in spec.phase],
             "report": method.report(),
             "hardware_factor": knob,
+            "distribution": drawn,
             "warnings": [*method.warnings(), *faults],
             "held_out": scores,
             "seconds": seconds,

@@ -14,13 +14,14 @@ from degsynth import exporting, previews
 from degsynth.checkpoint import Checkpoint
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
+from degsynth.data.grouping import doubts, group_images
 from degsynth.data.opening import find_data_range, open_folders
 from degsynth.data.patches import UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean
 from degsynth.fit_options import Events, FitOptions
-from degsynth.methods import Diagnosed, Learned, Method, Unpaired
+from degsynth.methods import Diagnosed, Learned, Method, Stochastic, Unpaired
 from degsynth.ops.noise_level import luma_variance, noise_covariance
 from degsynth.ops.resample import luma
 from degsynth.ops.spectra import Spectra
@@ -78,6 +79,12 @@ class Folders:
             f"scale {self.scale}; {len(self.train_hr)} HR and {len(self.train_lr)} LR images to fit, "
             f"{len(self.held_hr)} and {len(self.held_lr)} held out"
         )
+        self.group_of = group_images(self.train_lr, options.group_by)
+        self.group_names = sorted(set(self.group_of))
+        if options.group_by != "none":
+            counts = ", ".join(f"{name}: {self.group_of.count(name)}" for name in self.group_names)
+            self.notes.append(f"LR images to fit, by {options.group_by}: {counts}")
+        self.doubts: list[str] = []
         self.references: dict[str, Checkpoint] = {}
         self.no_references = ""
         self._judges: dict[str, HeldOutSpectra] = {}
@@ -94,7 +101,15 @@ class Folders:
 
     def prepare(self, method: Method) -> None:
         """From the middles of some images."""
-        method.prepare(Unpaired(*self._start(), self.noise, self.noise_left))
+        if isinstance(method, Stochastic):
+            self.doubts = doubts(self.train_lr, self.options.group_by)
+        elif self.options.group_by != "none":
+            raise ConfigError(
+                f"--group-by {self.options.group_by} is for methods that draw noise (pdm); {self.options.method} has "
+                "one for all images"
+            )
+        groups = [self.group_names.index(self.group_of[index]) for index in self.train_lr.spread(START_IMAGES)]
+        method.prepare(Unpaired(*self._start(), self.noise, self.noise_left, groups, self.group_names))
 
     def refer(self) -> None:
         """What the spectra alone tell of the same images."""
@@ -164,7 +179,7 @@ class Folders:
             degrade = clean(which.degrader)
             drift = judge.colour_drift(degrade)
             mean[name] = {
-                "spectral_distance": judge.distance(degrade),
+                "spectral_distance": judge.score(which.degrader),
                 "colour_drift_255": round(255 * max((abs(value) for value in drift), default=0.0), 6),
             }
             on_progress("scoring", len(mean), 1 + len(self.references))
@@ -220,10 +235,11 @@ class Folders:
         """That bicubic is as good: the sides may have been swapped. What they differ by besides, the method says."""
         model, usual = (mean[which]["spectral_distance"] for which in ("model", "bicubic"))
         if model < usual:
-            return []
+            return self.doubts
         return [
+            *self.doubts,
             f"by its spectra the model's LR is no nearer to the real LR ({model:.2f}) than bicubic LR ({usual:.2f}); "
-            "is --hr the sharp folder, and do both show like scenes?"
+            "is --hr the sharp folder, and do both show like scenes?",
         ]
 
     def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:

@@ -40,7 +40,8 @@ CHECK_STEPS = 10
 def rate(config: Training, step: int, progress: float) -> float:
     """The learning rate as a share of its highest, at a step and a progress in 0 … 1."""
     rising = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return rising * (0.5 + 0.5 * math.cos(math.pi * progress) if config.schedule == "cosine" else 1.0)
+    halved = 0.5 ** (step // config.halve_every) if config.halve_every else 1.0
+    return rising * halved * (0.5 + 0.5 * math.cos(math.pi * progress) if config.schedule == "cosine" else 1.0)
 
 
 class State:
@@ -58,7 +59,7 @@ class State:
 
     def progress(self) -> float:
         """0 at the start, 1 where the budget of steps or of minutes is used up."""
-        spent = self.step / self.config.steps
+        spent = self.step / self.config.steps if self.config.steps else 1.0
         if self.config.minutes is not None:
             spent = max(spent, self.seconds / (60 * self.config.minutes))
         return min(spent, 1.0)
@@ -66,7 +67,8 @@ class State:
     def total(self) -> int:
         """Steps that the whole fit will have, as far as can be told."""
         progress = self.progress()
-        return self.config.steps if progress == self.step / self.config.steps else round(self.step / progress)
+        on_steps = not self.config.steps or progress == self.step / self.config.steps
+        return self.config.steps if on_steps else round(self.step / progress)
 
     def set_rates(self) -> None:
         """Lower every optimiser's rates by the schedule."""

@@ -15,6 +15,11 @@ def update(optimizer: Optimizer, loss: Tensor) -> Tensor:
     return loss.detach()
 
 
+def squares(logits: Tensor, wanted: float) -> Tensor:
+    """Mean square of logits less a number (least squares GAN: 1 for real, 0 for made)."""
+    return (logits - wanted).square().mean()
+
+
 def real(logits: Tensor) -> Tensor:
     """Cross-entropy of being taken for real, mean over logits: −log sigmoid (adl, Eq. 2, non-saturating)."""
     return F.softplus(-logits).mean()

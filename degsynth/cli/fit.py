@@ -32,6 +32,10 @@ def command(
     lr_denoise: Annotated[
         str | None, typer.Option(metavar="none|nlm", help="Unpaired: take noise off LR first (non-local means).")
     ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="none|exif|folder", help="pdm: LR images of one camera and ISO have one noise."),
+    ] = None,
     data_range: options.DataRange = None,
     steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
@@ -72,6 +76,7 @@ def command(
         "register_pairs": register,
         "bad_pairs": bad_pairs,
         "lr_denoise": lr_denoise,
+        "group_by": group_by,
         "device": device,
     }
     values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}

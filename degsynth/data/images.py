@@ -37,7 +37,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 Array = NDArray[Any]
 Range = tuple[float, float]
 """Black and white, in a file's own units."""
-ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG, MODEL_TAG, EXIF_TAG = 0x0112, 272, 34665
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,34 @@ def _exif_orientation(exif: bytes) -> int:
             return int(tag.value) if tag is not None and 1 <= int(tag.value) <= 8 else 1
     except Exception:  # the block is a side matter: whatever is wrong with it must not lose the image
         return 1
+
+
+def camera(path: Path) -> str:
+    """Model and sensitivity that EXIF tells, e.g. ``NIKON D800, ISO 1600``; empty where there is neither."""
+    try:
+        content = path.read_bytes()
+        if content[:2] in (b"II", b"MM"):
+            return _camera(content)
+        _, kinds, blobs = cv2.imdecodeWithMetadata(
+            np.frombuffer(content, np.uint8), flags=cv2.IMREAD_REDUCED_GRAYSCALE_8
+        )
+        for kind, blob in zip(kinds, blobs, strict=True):
+            if kind == cv2.IMAGE_METADATA_EXIF:
+                return _camera(np.asarray(blob).tobytes().removeprefix(b"Exif\x00\x00"))
+    except Exception:  # as above
+        return ""
+    return ""
+
+
+def _camera(exif: bytes) -> str:
+    with tifffile.TiffFile(io.BytesIO(exif)) as tiff:
+        tags = tiff.pages[0].tags  # type: ignore[union-attr]
+        model, more = tags.get(MODEL_TAG), tags.get(EXIF_TAG)
+        found = [str(model.value).strip()] if model is not None else []
+        iso = more.value.get("ISOSpeedRatings", more.value.get("PhotographicSensitivity")) if more is not None else None
+        if iso is not None:
+            found.append(f"ISO {iso[0] if isinstance(iso, tuple) else iso}")
+        return ", ".join(found)
 
 
 def _upright(array: Array, orientation: int) -> Array:

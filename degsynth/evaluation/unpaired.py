@@ -18,22 +18,30 @@ from degsynth.ops.spectra import SIDE, Spectra
 
 MOST_IMAGES = 16
 
-Degrade = Callable[[Tensor], Tensor]
-"""What makes lr (1, C, h, w) of hr (1, C, s·h, s·w), without noise."""
+DRAWS = 8
+"""So often an image is degraded by a model whose blur is drawn."""
+
+Degrade = Callable[[Tensor, int], Tensor]
+"""What makes lr (1, C, h, w) of hr (1, C, s·h, s·w) and a seed, without noise."""
 
 
 def clean(degrader: Any) -> Degrade:
     """A degrader's LR without its noise: the distance has a floor of its own."""
 
-    def degrade(hr: Tensor) -> Tensor:
+    def degrade(hr: Tensor, seed: int) -> Tensor:
         scale = degrader.scale
         height, width = hr.shape[2] // scale, hr.shape[3] // scale
-        code = degrader.draw(0, height, width).to(hr.device)
-        field = degrader.field(0, 0, 0, height, width, hr.shape[1]).to(hr.device)
+        code = degrader.draw(seed, height, width).to(hr.device)
+        field = degrader.field(seed, 0, 0, height, width, hr.shape[1]).to(hr.device)
         made: Tensor = degrader.clean(hr, code, field)
         return made
 
     return degrade
+
+
+def draws(degrader: Any) -> int:
+    """How often it must be tried: once, unless each image has something of its own."""
+    return DRAWS if degrader.draw(0).shape[1] > 0 else 1
 
 
 class HeldOutSpectra:
@@ -58,25 +66,26 @@ class HeldOutSpectra:
 
     def score(self, degrader: Any) -> float:
         """`distance` of a degrader's LR."""
-        return self.distance(clean(degrader))
+        return self.distance(clean(degrader), draws(degrader))
 
-    def distance(self, degrade: Degrade) -> float:
-        """Of what a model makes of the HR images to the LR images."""
+    def distance(self, degrade: Degrade, draws: int = 1) -> float:
+        """Of what a model makes of the HR images, with so many seeds, to the LR images."""
         made = []
         with torch.inference_mode():
-            for image in self.hr:
-                lr = luma(inside(degrade(image[None])[0].clamp(0.0, 1.0), self.border))
-                made.append(lr[0].cpu().contiguous())
+            for number, image in enumerate(self.hr):
+                for draw in range(draws):
+                    lr = degrade(image[None], number + draw * len(self.hr))[0].clamp(0.0, 1.0)
+                    made.append(luma(inside(lr, self.border))[0].cpu().contiguous())
         return self.spectra.least_distance(self.spectra.of_images(made))
 
     def bicubic(self) -> float:
         """`distance` of bicubic LR."""
-        return self.distance(lambda hr: bicubic(hr, self.scale))
+        return self.distance(lambda hr, _: bicubic(hr, self.scale))
 
     def colour_drift(self, degrade: Degrade) -> list[float]:
         """Mean of LR less mean of HR, per channel, in [0, 1] levels, over all images."""
         with torch.inference_mode():
             drifts = []
-            for image in self.hr:
-                drifts.append((degrade(image[None])[0].mean((1, 2)) - image.mean((1, 2))).cpu())
+            for number, image in enumerate(self.hr):
+                drifts.append((degrade(image[None], number)[0].mean((1, 2)) - image.mean((1, 2))).cpu())
             return [float(value) for value in torch.stack(drifts).mean(0)]

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from degsynth.config import Strict, Training, nearest
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
+from degsynth.ops.grain import Grain
 
 METHODS = {
     "linear": "degsynth.methods.linear",
@@ -28,6 +29,7 @@ METHODS = {
     "spectral": "degsynth.methods.spectral",
     "lfl": "degsynth.methods.lfl",
     "adl": "degsynth.methods.adl",
+    "pdm": "degsynth.methods.pdm",
 }
 
 
@@ -43,6 +45,34 @@ class Unpaired:
     """Covariance (C, C) of the noise that LR photographs have: what the model is to add."""
     noise_left: Tensor
     """That of the noise in ``lr``: zeros where it was taken off."""
+    groups: Sequence[int]
+    """Which group each of ``lr`` belongs to: a camera at one sensitivity, say."""
+    group_names: Sequence[str]
+
+    def counts(self) -> list[int]:
+        """LR images in each group."""
+        return [list(self.groups).count(number) for number in range(len(self.group_names))]
+
+
+@dataclass(frozen=True)
+class MeasuredNoise:
+    """Noise of a group of LR images."""
+
+    name: str
+    grain: Grain
+    number: float
+    """What the last number of an image's code is where its noise is drawn."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a model draws from, beside what it was to draw from."""
+
+    kernels: Tensor
+    """(N, K, K) float64, drawn."""
+    wanted: Tensor | None
+    """(M, K, K) float64, drawn from what was estimated; None where nothing was."""
+    noises: Sequence[MeasuredNoise]
 
 
 class Method(Protocol):
@@ -108,6 +138,14 @@ class Diagnosed(Learned, Protocol):
 
     def diagnose(self, batch: dict[str, Tensor]) -> dict[str, float]:
         """Figures by name, from a batch of held-out patches."""
+
+
+@runtime_checkable
+class Stochastic(Method, Protocol):
+    """A method that learns how kernels and noise are distributed."""
+
+    def distribution(self) -> Distribution:
+        """What is drawn from, to be measured and shown."""
 
 
 class MethodModule(Protocol):

@@ -73,6 +73,27 @@ class PatchGAN(nn.Module):
         return found
 
 
+class LocalPatchGAN(nn.Module):
+    """The discriminator of pdm as in its authors' joint training: five 3×3 layers, each logit sees 11×11 px.
+
+    Instance norm between, slope 0.2, borders repeated by zeros. The paper says PatchGAN, which usually has strides and
+    sees 70 px; the authors' separate training strides, and sees 25.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)]
+        for _ in range(3):
+            layers += [nn.Conv2d(width, 2 * width, 3, padding=1), nn.InstanceNorm2d(2 * width), nn.LeakyReLU(0.2)]
+            width *= 2
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))
+
+    def forward(self, patches: Tensor, dither: Tensor) -> Tensor:
+        """Logits (B, 1, h, w) of patches (B, C, h, w) in [0, 1]; ``dither`` (B, 1, h, w) is uniform in [−1, 1]."""
+        found: Tensor = self.layers(2 * (patches + DITHER * dither) - 1)
+        return found
+
+
 def drawn(module: nn.Module, deviation: float) -> nn.Module:
     """The module, its weights drawn anew from N(0, deviation²), biases 0 (adl, Algorithm 1)."""
     for parameter in module.parameters():

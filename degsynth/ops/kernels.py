@@ -120,6 +120,29 @@ def composed(first: Tensor, second: Tensor, scale: int) -> Tensor:
     return found
 
 
+def stretched(kernel: Tensor, by: Tensor) -> Tensor:
+    """Kernels (N, K, K) that pass a frequency ν (y, x) as one of the same size passes by @ ν; by (N, 2, 2).
+
+    With by = [[2, 0], [0, 2]] twice as wide. Of a kernel that is not symmetric about its centre the symmetric part is
+    taken. Frequencies beyond the Nyquist frequency are not passed.
+    """
+    fine, side = 256, 64 if kernel.shape[-1] <= 32 else 128
+    at = _offsets(kernel.shape[-1])
+
+    def waves(frequency: Tensor) -> Tensor:
+        return torch.exp(-2j * math.pi * frequency[:, None] * at)
+
+    table = waves(torch.linspace(-0.5, 0.5, fine + 1, dtype=torch.float64))
+    passed = (table @ kernel.to(torch.complex128) @ table.T).real
+    frequency = torch.fft.fftfreq(side, dtype=torch.float64)
+    plane = torch.stack(torch.meshgrid(frequency, frequency, indexing="ij"), -1)
+    there = 2 * torch.einsum("nij,yxj->nyxi", by, plane).flip(-1)  # x before y, from −1 to 1
+    found = torch.nn.functional.grid_sample(passed.expand(len(by), 1, -1, -1), there, align_corners=True)[:, 0]
+    back = waves(frequency).conj()
+    taps = torch.einsum("ya,nyx,xb->nab", back, found.to(torch.complex128), back).real
+    return taps / taps.sum((1, 2), keepdim=True)
+
+
 def similarity(a: Tensor, b: Tensor) -> float:
     """Largest normalised cross-correlation of two kernels over whole-pixel shifts (Hu & Yang 2012); 1: same shape.
 

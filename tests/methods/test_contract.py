@@ -24,7 +24,7 @@ def quick(name: str) -> dict[str, Any]:
     fields = methods.get(name).Config.model_fields
     return {
         key: value
-        for key, value in {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0}.items()
+        for key, value in {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0, "imitation": 150}.items()
         if key in fields
     }
 

@@ -27,6 +27,11 @@ NONE = torch.zeros(3, 3, dtype=torch.float64)
 QUICK = {"batch": 2, "discriminator_width": 4, "discriminator_first": 0}
 
 
+def alike(lr: list[Tensor]) -> tuple[list[int], list[str]]:
+    """All of one group."""
+    return [0] * len(lr), ["all"]
+
+
 def colours(gray: Tensor) -> Tensor:
     return torch.stack([gray, gray, gray]).clamp(0, 1)
 
@@ -42,7 +47,7 @@ def sets() -> tuple[list[Tensor], list[Tensor]]:
 def made(module: Any, values: dict[str, Any], sets: tuple[list[Tensor], list[Tensor]], scale: int = 2) -> Any:
     torch.manual_seed(0)
     method = module.Method(build(module.Config, values, "test"), scale, 3)
-    method.prepare(Unpaired(*sets, NONE, NONE))
+    method.prepare(Unpaired(*sets, NONE, NONE, *alike(sets[1])))
     return method
 
 
@@ -161,7 +166,7 @@ def test_adl_goes_from_low_frequencies_to_its_own_kernel(sets: tuple[list[Tensor
 def test_noise_is_put_on_the_fakes_and_into_the_checkpoint(sets: tuple[list[Tensor], list[Tensor]]) -> None:
     covariance = (5 / 255) ** 2 * (0.5 * torch.eye(3, dtype=torch.float64) + 0.5)
     method = adl.Method(build(adl.Config, QUICK, "test"), 2, 3)
-    method.prepare(Unpaired(*sets, covariance, covariance))
+    method.prepare(Unpaired(*sets, covariance, covariance, *alike(sets[1])))
     flat = torch.full((4, 3, 80, 80), 0.5)
     added = method.noisy(flat, torch.Generator().manual_seed(0)) - flat
     wanted = beyond(covariance, method.sets.hr_noise, method.retrieve())  # blurred HR brings some along
@@ -169,7 +174,7 @@ def test_noise_is_put_on_the_fakes_and_into_the_checkpoint(sets: tuple[list[Tens
     assert torch.allclose(torch.cov(added.detach().double().movedim(1, 0).flatten(1)), wanted, rtol=0.1)
     # It is the model's noise, too; and none is put on the fakes where LR was denoised.
     assert torch.allclose(method.memory.noise.double(), wanted, rtol=1e-3)
-    method.prepare(Unpaired(*sets, covariance, NONE))
+    method.prepare(Unpaired(*sets, covariance, NONE, *alike(sets[1])))
     assert torch.equal(method.noisy(flat, torch.Generator().manual_seed(0)), flat)
     assert method.spec()["has_noise"]
     degrader, spec = method.degrader(), method.spec()

@@ -1,0 +1,53 @@
+"""LR images that belong together, and what makes their noise hard to learn."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import PurePosixPath
+from typing import Literal
+
+from degsynth.data import images
+from degsynth.data.folders import KEPT, ImageSet, Middles
+from degsynth.ops.blockiness import blockiness
+from degsynth.ops.resample import luma
+
+UNKNOWN = "unknown"
+"""Group of images that say nothing of their camera."""
+LOOKED_AT = 16
+"""Images whose blocks are looked at."""
+BLOCKY = 1.15
+"""From which `ops.blockiness` on an image has been JPEG, of quality 90 or less."""
+
+
+def group_images(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
+    """The group of each image, by name."""
+    if by == "folder":
+        return [str(PurePosixPath(name).parent) for name in lr.names]
+    if by == "exif":
+        return [images.camera(lr.path(index)) or UNKNOWN for index in range(len(lr))]
+    return ["all"] * len(lr)
+
+
+def doubts(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
+    """Why noise that is learnt from these images may be no camera's: several cameras in one group; JPEG."""
+    found = []
+    groups, cameras = group_images(lr, by), group_images(lr, "exif")
+    mixed = collections.defaultdict[str, set[str]](set)
+    for group, camera in zip(groups, cameras, strict=True):
+        mixed[group].add(camera)
+    for group, several in mixed.items():
+        if len(several) > 1:
+            where = "" if by == "none" else f" in group '{group}'"
+            some = "; ".join(sorted(several)[:3]) + ("; …" if len(several) > 3 else "")
+            found.append(
+                f"the LR images{where} are of {len(several)} cameras or sensitivities ({some}): one noise fits none of "
+                "them; --group-by exif keeps them apart"
+            )
+    some_images = Middles(lr, LOOKED_AT, KEPT)
+    blocky = sum(blockiness(luma(image)[0]) > BLOCKY for image in some_images)
+    if 2 * blocky > len(some_images):
+        found.append(
+            f"{blocky} of {len(some_images)} LR images looked at have the 8×8 blocks of JPEG: what it did to noise and "
+            "fine detail is taken for the camera's; give images that were never compressed"
+        )
+    return found

@@ -1,0 +1,129 @@
+"""How much what a model draws differs from draw to draw: kernels and noise, beside what they were to be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from degsynth.checkpoint import Checkpoint
+from degsynth.methods import Distribution, MeasuredNoise
+from degsynth.ops.grain import REACH, Grain, standard_deviation
+from degsynth.ops.kernels import gaussian_shape
+
+QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
+LEVELS = (20 / 255, 64 / 255, 128 / 255, 192 / 255, 235 / 255)
+"""At which noise is looked at."""
+FLAT = 96
+"""Side of the flat images that it is drawn for, LR px."""
+SPREADS = 0.05
+"""From this standard deviation of log σ on blur is said to differ."""
+COLLAPSED = 0.5
+"""Draws whose spread is less than this share of what it was to be have collapsed."""
+ROUND = 1.15
+"""Ratio of widths below which a kernel has no direction worth telling."""
+
+
+def shapes(kernels: Tensor) -> Tensor:
+    """σ (HR px, geometric mean of both axes), ratio of axes and angle (degrees) of kernels (N, K, K): (N, 3)."""
+    found = []
+    for kernel in kernels:
+        along, across, angle = gaussian_shape(kernel)
+        along, across = max(along, 0.05), max(across, 0.05)
+        found.append((math.sqrt(along * across), along / across, math.degrees(angle)))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def spread(kernels: Tensor) -> dict[str, Any]:
+    """How the shapes of kernels (N, K, K) are distributed."""
+    sigma, ratio, angle = shapes(kernels).unbind(1)
+    found: dict[str, Any] = {"count": len(kernels)}
+    for name, values in (("sigma_px", sigma), ("axes_ratio", ratio)):
+        quantiles = {key: float(torch.quantile(values, at)) for key, at in QUANTILES.items()}
+        found[name] = {**quantiles, "mean": float(values.mean()), "sd": float(values.std(correction=0))}
+    found["log_sigma_sd"] = float(sigma.log().std(correction=0))
+    # Directions: a kernel is the same after half a turn, so angles are doubled before they are averaged.
+    directed = ratio > ROUND
+    found["directed"] = float(directed.double().mean())
+    if bool(directed.any()):
+        doubled = torch.exp(2j * torch.deg2rad(angle[directed])).mean()
+        found["angle_deg"] = math.degrees(math.atan2(float(doubled.imag), float(doubled.real))) / 2 % 180
+        found["angles_agree"] = float(doubled.abs())
+    return found
+
+
+def made_noise(model: Checkpoint, number: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise on flat images: σ (C, L) at `LEVELS`, correlation of neighbours (2·REACH+1)², of channels (C, C).
+
+    ``number``: the last of the image's code, which decides for a group.
+    """
+    degrader = model.degrader
+    channels = 3 if model.spec.channels == "any" else model.spec.channels[0]
+    code = degrader.draw(seed)
+    code[:, -1:] = number
+    sigma, lags, between = [], [], []
+    for count, level in enumerate(LEVELS):
+        field = degrader.field(seed + count, 0, 0, FLAT, FLAT, channels)
+        with torch.inference_mode():
+            made = degrader.noise(torch.full((1, channels, FLAT, FLAT), level), code, field)[0].double()
+        sigma.append(made.std((1, 2)))
+        power = torch.fft.rfft2(made - made.mean((1, 2), keepdim=True)).abs().square()
+        around = torch.fft.fftshift(torch.fft.irfft2(power, s=(FLAT, FLAT)), dim=(1, 2)).sum(0)
+        near = slice(FLAT // 2 - REACH, FLAT // 2 + REACH + 1)
+        lags.append(around[near, near] / around.max().clamp(min=1e-15))
+        flat = made.flatten(1) / made.flatten(1).norm(dim=1, keepdim=True).clamp(min=1e-12)
+        between.append(flat @ flat.T)
+    return torch.stack(sigma, 1), torch.stack(lags).mean(0), torch.stack(between).mean(0)
+
+
+def facts(distribution: Distribution, model: Checkpoint) -> dict[str, Any]:
+    """For ``fit.json``: kernels as drawn and as they were to be; noise as measured and as drawn, group by group."""
+    found: dict[str, Any] = {"kernels": spread(distribution.kernels)}
+    if distribution.wanted is not None:
+        found["estimated"] = spread(distribution.wanted)
+    found["noise"] = [_noise_facts(one, model) for one in distribution.noises]
+    return found
+
+
+def _noise_facts(one: MeasuredNoise, model: Checkpoint) -> dict[str, Any]:
+    grain: Grain = one.grain
+    levels = torch.tensor(LEVELS, dtype=torch.float64)
+    channels = grain.sigma.shape[0]
+    wanted = standard_deviation(grain.sigma, levels.expand(1, channels, 1, -1))[0, :, 0]
+    sigma, lags, between = made_noise(model, one.number)
+    return {
+        "group": one.name,
+        "levels_255": [round(255 * level) for level in LEVELS],
+        "sigma_255": {"measured": (255 * wanted).tolist(), "drawn": (255 * sigma).tolist()},
+        "lag_1": {"measured": _one_apart(grain.correlation), "drawn": _one_apart(lags)},
+        "channels": {"measured": (grain.mixing @ grain.mixing.T).tolist(), "drawn": between.tolist()},
+    }
+
+
+def _one_apart(correlation: Tensor) -> float:
+    return float(correlation[REACH, REACH + 1] + correlation[REACH + 1, REACH]) / 2
+
+
+def faults(found: dict[str, Any]) -> list[str]:
+    """That draws are all alike though blurs are not."""
+    if "estimated" not in found:
+        drawn = found["kernels"]["log_sigma_sd"]
+        alike = "all kernels that it draws are alike" if drawn < SPREADS else ""
+        return [f"{alike}: σ differs by {100 * drawn:.0f} % from draw to draw"] if alike else []
+    wanted, drawn = (found[which]["log_sigma_sd"] for which in ("estimated", "kernels"))
+    if wanted < SPREADS or drawn >= COLLAPSED * wanted:
+        return []
+    return [
+        f"kernels have collapsed: σ differs by {100 * drawn:.0f} % from draw to draw, among the LR images by "
+        f"{100 * wanted:.0f} %"
+    ]
+
+
+def by_width(kernels: Tensor, count: int) -> Sequence[Tensor]:
+    """So many of kernels (N, K, K), from the narrowest to the widest, evenly among them."""
+    order = shapes(kernels)[:, 0].argsort()
+    at = torch.linspace(0, len(order) - 1, count).round().long()
+    return [kernels[int(index)] for index in order[at]]

@@ -1,0 +1,96 @@
+"""A network that draws blur kernels: standard normal numbers in, kernels of sum 1 and centroid 0 out (pdm, 3.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from degsynth.nets.encoder_decoder import Convolution
+
+BALANCING = 6
+"""Newton steps that bring a kernel's centroid to the middle; each squares the distance."""
+
+
+class KernelGenerator(nn.Module):
+    """Numbers (B, Z, h, w) → a kernel for every place, (B, h, w, K²): a layer, residual blocks, a softmax over taps.
+
+    For one kernel an image h = w = 1. ``neighbours``: the first layer sees 3×3 places, so that kernels side by side are
+    alike (all layers of the authors' do); else places have nothing in common.
+
+    A discriminator does not see where a kernel lies, so nothing would hold it in the middle. It is brought there by
+    tilting: taps are multiplied by exp(t·(y, x)) with the t that makes the centroid 0. Of all distributions over the
+    taps with that centroid this is the nearest to the network's (Csiszár's I-projection).
+
+    ``signed``: the difference of two such, ``(1 + m) k₊ − m k₋`` with m ≥ 0, since a softmax has no negative lobes. m
+    is a number of the network's own.
+
+    Without batch norm, unlike the authors' code: of 1×1 inputs it knows nothing but the batch.
+    """
+
+    def __init__(self, numbers: int, width: int, blocks: int, size: int, signed: bool, neighbours: bool) -> None:
+        super().__init__()
+        self.size, self.signed, self.steps = size, signed, BALANCING
+        self.first = Convolution(numbers, width, 3 if neighbours else 1)
+        self.inner = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
+        self.outer = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
+        self.last = Convolution(width, size * size * (2 if signed else 1) + (1 if signed else 0), 1)
+        at = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+        y, x = at.repeat_interleave(size), at.repeat(size)
+        self.moments = nn.Buffer(torch.stack([y, x, y * y, y * x, x * x], 1))
+
+    def begin_smooth(self) -> None:
+        """Let the first layer of 3×3 places do what one of 1×1 would, to their mean with weights 1 2 1 / √6.
+
+        The weights have norm 1: the mean is standard normal again, and kernels are drawn as from a single place.
+        """
+        weights = binomial()
+        with torch.no_grad():
+            middle = self.first.weight[:, :, 1:2, 1:2] * 3
+            self.first.weight.copy_(middle * weights)
+
+    def features(self, z: Tensor) -> Tensor:
+        """Of every place, (B, width, h, w)."""
+        x: Tensor = self.first(z)
+        for inner, outer in zip(self.inner, self.outer):  # noqa: B905 - TorchScript knows no strict
+            x = x + outer(torch.relu(inner(torch.relu(x))))
+        return torch.relu(x)
+
+    def taps(self, features: Tensor) -> Tensor:
+        """Kernels (B, h, w, K²) of features (B, width, h, w)."""
+        x = self.last(features).permute(0, 2, 3, 1)
+        count = self.size * self.size
+        taps = self.balanced(x[..., :count])
+        if self.signed:
+            share = torch.nn.functional.softplus(x[..., -1:])
+            taps = (1.0 + share) * taps - share * self.balanced(x[..., count : 2 * count])
+        return taps
+
+    def balanced(self, logits: Tensor) -> Tensor:
+        """Taps (…, K²) of sum 1 and centroid 0: softmax(logits + places @ t), t by Newton's method.
+
+        The centroid moves with t as the covariance of the places under the taps, which is positive.
+        """
+        with torch.no_grad():
+            tilt = torch.zeros_like(logits[..., :2])
+            for _ in range(self.steps):
+                found = torch.softmax(logits + tilt @ self.moments[:, :2].T, -1) @ self.moments
+                y, x = found[..., 0], found[..., 1]
+                yy, yx, xx = found[..., 2] - y * y + 1e-4, found[..., 3] - y * x, found[..., 4] - x * x + 1e-4
+                determinant = yy * xx - yx * yx
+                step = torch.stack([xx * y - yx * x, yy * x - yx * y], -1) / determinant.unsqueeze(-1)
+                tilt = tilt - step.clamp(-1.0, 1.0)
+        return torch.softmax(logits + tilt @ self.moments[:, :2].T, -1)
+
+    def middle(self, z: Tensor) -> Tensor:
+        """Kernels (B, K²) of the middle of numbers (B, Z, p, p), p odd."""
+        at = z.shape[2] // 2
+        return self.taps(self.features(z)[:, :, at : at + 1, at : at + 1])[:, 0, 0]
+
+    def forward(self, z: Tensor) -> Tensor:  # noqa: D102
+        return self.taps(self.features(z))
+
+
+def binomial() -> Tensor:
+    """1 2 1 either way, of norm 1: (3, 3)."""
+    row = torch.tensor([1.0, 2.0, 1.0])
+    return row[:, None] * row / 6
