@@ -66,6 +66,10 @@ def run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
         method = module.Method(config, given.scale, given.channels)
+    if options.group_by != "none" and not isinstance(method, methods.Stochastic):
+        raise ConfigError(
+            f"--group-by {options.group_by} is for methods that draw noise (pdm); {options.method} has one for all"
+        )
     if given.data_range is not None:
         events.on_note(f"data range {given.data_range[0]:g}:{given.data_range[1]:g} ({given.dtype} files)")
     for text in given.notes:
@@ -182,7 +186,7 @@ def _learn(
         folder.forget_after(state.step)
         folder.reopen()
         events.on_note(f"going on from step {state.step} of {state.total()}")
-    batch_of, patch = given.batches(method, options.method, options.device)
+    batch_of, patch = given.batches(method, options.method, options.device) if method.config.steps else (None, None)
     judge = given.judge(method, options.device)
     scores = {name: judge.score(model.degrader.to(options.device)) for name, model in given.references.items()}
     for model in given.references.values():
@@ -198,7 +202,7 @@ def _learn(
         state, batch_of, judge, scores, folder, facts, events.on_progress, events.on_figures, picture,
         events.deferred_stop,
     )  # fmt: skip
-    if judge.judges_start and state.best_step == 0:
+    if judge.judges_start and state.step > 0 and state.best_step == 0:
         events.on_note("held-out images: what was learnt is not clearly better than its start, which is exported")
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():

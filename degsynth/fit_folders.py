@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,9 @@ from degsynth.checkpoint import Checkpoint
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
 from degsynth.data.grouping import doubts, group_images
+from degsynth.data.images import resolve_range
 from degsynth.data.opening import find_data_range, open_folders
+from degsynth.data.pairs import evenly
 from degsynth.data.patches import UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
@@ -27,8 +30,9 @@ from degsynth.ops.resample import luma
 from degsynth.ops.spectra import Spectra
 from degsynth.report import Panel
 
-START_IMAGES = 64
-"""So many images of either side, evenly spread, are enough to know their spectra."""
+START_IMAGES, FEW_OF_GROUP = 64, 10
+"""So many images of either side, evenly spread, are enough to know their spectra; of each group of many at least so
+many."""
 LEAST_IMAGES = 5
 """Of both sides together."""
 DIAGNOSED = 8
@@ -80,11 +84,13 @@ class Folders:
             f"{len(self.held_hr)} and {len(self.held_lr)} held out"
         )
         self.group_of = group_images(self.train_lr, options.group_by)
-        self.group_names = sorted(set(self.group_of))
+        self.group_sizes = {name: self.group_of.count(name) for name in sorted(set(self.group_of))}
         if options.group_by != "none":
-            counts = ", ".join(f"{name}: {self.group_of.count(name)}" for name in self.group_names)
+            counts = ", ".join(f"{name}: {count}" for name, count in self.group_sizes.items())
             self.notes.append(f"LR images to fit, by {options.group_by}: {counts}")
         self.doubts: list[str] = []
+        """What makes noise hard to learn from these images: told before the fit begins."""
+        self._warn = events.on_warning
         self.references: dict[str, Checkpoint] = {}
         self.no_references = ""
         self._judges: dict[str, HeldOutSpectra] = {}
@@ -94,22 +100,34 @@ class Folders:
         return exporting.digest(self.hr.fingerprint() + self.lr.fingerprint())
 
     def _start(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        return (
-            Middles(self.train_hr, START_IMAGES, KEPT),
-            Middles(self.train_lr, START_IMAGES, KEPT),
-        )
+        chosen = self.train_lr.subset(self._chosen())
+        return Middles(self.train_hr, START_IMAGES, KEPT), Middles(chosen, len(chosen), KEPT)
+
+    def _chosen(self) -> list[int]:
+        """The LR images that are looked at: of each group some."""
+        each = max(FEW_OF_GROUP, START_IMAGES // len(self.group_sizes))
+        found: list[int] = []
+        for name in self.group_sizes:
+            own = [index for index, group in enumerate(self.group_of) if group == name]
+            found += [own[index] for index in evenly(len(own), each)]
+        return sorted(found)
 
     def prepare(self, method: Method) -> None:
         """From the middles of some images."""
-        if isinstance(method, Stochastic):
+        if isinstance(method, Stochastic) and not self.doubts:
             self.doubts = doubts(self.train_lr, self.options.group_by)
-        elif self.options.group_by != "none":
-            raise ConfigError(
-                f"--group-by {self.options.group_by} is for methods that draw noise (pdm); {self.options.method} has "
-                "one for all images"
-            )
-        groups = [self.group_names.index(self.group_of[index]) for index in self.train_lr.spread(START_IMAGES)]
-        method.prepare(Unpaired(*self._start(), self.noise, self.noise_left, groups, self.group_names))
+            for text in self.doubts:
+                self._warn(text)
+        names = list(self.group_sizes)
+        groups = [names.index(self.group_of[index]) for index in self._chosen()]
+        method.prepare(Unpaired(*self._start(), self.noise, self.noise_left, self._quantum(), groups, self.group_sizes))
+
+    def _quantum(self) -> float:
+        """Between two levels of the LR files, in [0, 1]."""
+        if not np.issubdtype(self.dtype, np.integer):
+            return 0.0
+        black, white = resolve_range(np.dtype(self.dtype), self.data_range)
+        return 1 / (white - black)
 
     def refer(self) -> None:
         """What the spectra alone tell of the same images."""
@@ -229,15 +247,14 @@ class Folders:
         noise: dict[str, Any] = {"sigma_255": [255 * math.sqrt(max(0.0, float(v))) for v in self.noise.diagonal()]}
         noise |= {"sigma_y_255": 255 * math.sqrt(max(0.0, luma_variance(self.noise)))}
         noise |= {"taken_off_by": self.options.lr_denoise}
-        return {"folders": {**names, "left_out": faults, "lr_noise": noise}}
+        return {"folders": {**names, "left_out": faults, "lr_noise": noise, "doubts": self.doubts}}
 
     def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
         """That bicubic is as good: the sides may have been swapped. What they differ by besides, the method says."""
         model, usual = (mean[which]["spectral_distance"] for which in ("model", "bicubic"))
         if model < usual:
-            return self.doubts
+            return []
         return [
-            *self.doubts,
             f"by its spectra the model's LR is no nearer to the real LR ({model:.2f}) than bicubic LR ({usual:.2f}); "
             "is --hr the sharp folder, and do both show like scenes?",
         ]

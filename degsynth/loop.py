@@ -179,7 +179,7 @@ class _Losses:
 
 def train(
     state: State,
-    batch_of: Callable[[int], dict[str, Tensor]],
+    batch_of: Callable[[int], dict[str, Tensor]] | None,
     judge: Judge,
     beside: Mapping[str, float],
     folder: RunFolder,
@@ -191,8 +191,8 @@ def train(
 ) -> None:
     """Learn until the budget is used up; the best weights, as ``judge`` finds them, are then in ``state.best``.
 
-    ``batch_of`` makes the batch of a step. ``beside`` are held-out figures of others, to be seen beside the method's
-    own; ``facts`` travel in every snapshot.
+    ``batch_of`` makes the batch of a step; None where there are to be no steps. ``beside`` are held-out figures of
+    others, to be seen beside the method's own; ``facts`` travel in every snapshot.
     Within ``deferred_stop`` a wish to stop is answered between two steps, with a snapshot. Raises FitError where a
     loss is not finite, FitStoppedError where it was stopped.
     """
@@ -204,6 +204,9 @@ def train(
     if judge.judges_start and state.scored_step < 0:
         state.start_score = judge.score(state.degrader())
         state.keep_if_best(state.start_score * (1 + judge.sign * CLEARLY), judge.sign)
+    if batch_of is None:
+        snapshot()  # from which a fit with steps can go on
+        return
     losses = _Losses()
     others = ", ".join(f"{name} {score:.2f}" for name, score in beside.items())
     with deferred_stop() as stop_asked, ThreadPoolExecutor(1) as pool:

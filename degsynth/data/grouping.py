@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -13,28 +14,34 @@ from degsynth.ops.resample import luma
 
 UNKNOWN = "unknown"
 """Group of images that say nothing of their camera."""
-LOOKED_AT = 16
-"""Images whose blocks are looked at."""
+ASKED, LOOKED_AT = 64, 16
+"""Images whose camera is asked for, and whose blocks are looked at."""
 BLOCKY = 1.15
-"""From which `ops.blockiness` on an image has been JPEG, of quality 90 or less."""
+"""From which `ops.blockiness` on an image is taken for JPEG: most are from quality 75 down, few clean ones."""
 
 
 def group_images(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
     """The group of each image, by name."""
     if by == "folder":
         return [str(PurePosixPath(name).parent) for name in lr.names]
-    if by == "exif":
-        return [images.camera(lr.path(index)) or UNKNOWN for index in range(len(lr))]
-    return ["all"] * len(lr)
+    return [camera(lr, index) if by == "exif" else "all" for index in range(len(lr))]
+
+
+def camera(lr: ImageSet, index: int) -> str:
+    """Model and sensitivity of an image, the latter to the next power of two: noise hardly differs between."""
+    model, iso = images.camera(lr.path(index))
+    stop = f"ISO {100 * 2 ** round(math.log2(iso / 100)):g}" if iso > 0 else ""
+    return ", ".join(part for part in (model, stop) if part) or UNKNOWN
 
 
 def doubts(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
     """Why noise that is learnt from these images may be no camera's: several cameras in one group; JPEG."""
     found = []
-    groups, cameras = group_images(lr, by), group_images(lr, "exif")
     mixed = collections.defaultdict[str, set[str]](set)
-    for group, camera in zip(groups, cameras, strict=True):
-        mixed[group].add(camera)
+    groups = group_images(lr, by) if by != "exif" else []
+    for index in lr.spread(ASKED) if groups else []:
+        if (name := camera(lr, index)) != UNKNOWN:
+            mixed[groups[index]].add(name)
     for group, several in mixed.items():
         if len(several) > 1:
             where = "" if by == "none" else f" in group '{group}'"

@@ -154,8 +154,8 @@ def _exif_orientation(exif: bytes) -> int:
         return 1
 
 
-def camera(path: Path) -> str:
-    """Model and sensitivity that EXIF tells, e.g. ``NIKON D800, ISO 1600``; empty where there is neither."""
+def camera(path: Path) -> tuple[str, int]:
+    """Model and ISO sensitivity that EXIF tells; empty and 0 where it does not."""
     try:
         content = path.read_bytes()
         if content[:2] in (b"II", b"MM"):
@@ -167,19 +167,17 @@ def camera(path: Path) -> str:
             if kind == cv2.IMAGE_METADATA_EXIF:
                 return _camera(np.asarray(blob).tobytes().removeprefix(b"Exif\x00\x00"))
     except Exception:  # as above
-        return ""
-    return ""
+        return "", 0
+    return "", 0
 
 
-def _camera(exif: bytes) -> str:
+def _camera(exif: bytes) -> tuple[str, int]:
     with tifffile.TiffFile(io.BytesIO(exif)) as tiff:
         tags = tiff.pages[0].tags  # type: ignore[union-attr]
         model, more = tags.get(MODEL_TAG), tags.get(EXIF_TAG)
-        found = [str(model.value).strip()] if model is not None else []
-        iso = more.value.get("ISOSpeedRatings", more.value.get("PhotographicSensitivity")) if more is not None else None
-        if iso is not None:
-            found.append(f"ISO {iso[0] if isinstance(iso, tuple) else iso}")
-        return ", ".join(found)
+        found = {} if more is None else more.value
+        iso = found.get("ISOSpeedRatings", found.get("PhotographicSensitivity", 0))
+        return "" if model is None else str(model.value).strip(), int(iso[0] if isinstance(iso, tuple) else iso)
 
 
 def _upright(array: Array, orientation: int) -> Array:

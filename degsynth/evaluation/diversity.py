@@ -11,7 +11,7 @@ from torch import Tensor
 
 from degsynth.checkpoint import Checkpoint
 from degsynth.methods import Distribution, MeasuredNoise
-from degsynth.ops.grain import REACH, Grain, standard_deviation
+from degsynth.ops.grain import REACH, Grain, at_levels
 from degsynth.ops.kernels import gaussian_shape
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
@@ -81,7 +81,7 @@ def made_noise(model: Checkpoint, number: float, seed: int = 0) -> tuple[Tensor,
 
 def facts(distribution: Distribution, model: Checkpoint) -> dict[str, Any]:
     """For ``fit.json``: kernels as drawn and as they were to be; noise as measured and as drawn, group by group."""
-    found: dict[str, Any] = {"kernels": spread(distribution.kernels)}
+    found: dict[str, Any] = {"varied": distribution.varied, "kernels": spread(distribution.kernels)}
     if distribution.wanted is not None:
         found["estimated"] = spread(distribution.wanted)
     found["noise"] = [_noise_facts(one, model) for one in distribution.noises]
@@ -92,7 +92,7 @@ def _noise_facts(one: MeasuredNoise, model: Checkpoint) -> dict[str, Any]:
     grain: Grain = one.grain
     levels = torch.tensor(LEVELS, dtype=torch.float64)
     channels = grain.sigma.shape[0]
-    wanted = standard_deviation(grain.sigma, levels.expand(1, channels, 1, -1))[0, :, 0]
+    wanted = at_levels(grain.sigma, levels.expand(1, channels, 1, -1))[0, :, 0]
     sigma, lags, between = made_noise(model, one.number)
     return {
         "group": one.name,
@@ -108,18 +108,13 @@ def _one_apart(correlation: Tensor) -> float:
 
 
 def faults(found: dict[str, Any]) -> list[str]:
-    """That draws are all alike though blurs are not."""
-    if "estimated" not in found:
-        drawn = found["kernels"]["log_sigma_sd"]
-        alike = "all kernels that it draws are alike" if drawn < SPREADS else ""
-        return [f"{alike}: σ differs by {100 * drawn:.0f} % from draw to draw"] if alike else []
-    wanted, drawn = (found[which]["log_sigma_sd"] for which in ("estimated", "kernels"))
-    if wanted < SPREADS or drawn >= COLLAPSED * wanted:
+    """That draws are all alike though they are not meant to be."""
+    drawn = found["kernels"]["log_sigma_sd"]
+    wanted = found["estimated"]["log_sigma_sd"] if "estimated" in found else None
+    if not found["varied"] or (drawn >= SPREADS if wanted is None else wanted < SPREADS or drawn >= COLLAPSED * wanted):
         return []
-    return [
-        f"kernels have collapsed: σ differs by {100 * drawn:.0f} % from draw to draw, among the LR images by "
-        f"{100 * wanted:.0f} %"
-    ]
+    beside = "" if wanted is None else f", among the LR images by {100 * wanted:.0f} %"
+    return [f"kernels have collapsed: their σ differs by {100 * drawn:.0f} % from draw to draw{beside}"]
 
 
 def by_width(kernels: Tensor, count: int) -> Sequence[Tensor]:

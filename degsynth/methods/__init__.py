@@ -8,7 +8,7 @@ table.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,13 +45,12 @@ class Unpaired:
     """Covariance (C, C) of the noise that LR photographs have: what the model is to add."""
     noise_left: Tensor
     """That of the noise in ``lr``: zeros where it was taken off."""
+    quantum: float
+    """Between two levels of the files, in [0, 1]: 1/255 for 8 bits."""
     groups: Sequence[int]
     """Which group each of ``lr`` belongs to: a camera at one sensitivity, say."""
-    group_names: Sequence[str]
-
-    def counts(self) -> list[int]:
-        """LR images in each group."""
-        return [list(self.groups).count(number) for number in range(len(self.group_names))]
+    group_sizes: Mapping[str, int]
+    """How many LR images each group has, by name and in order; not all of them need be in ``lr``."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class Distribution:
     """(N, K, K) float64, drawn."""
     wanted: Tensor | None
     """(M, K, K) float64, drawn from what was estimated; None where nothing was."""
+    varied: bool
+    """Whether kernels are meant to differ from draw to draw."""
     noises: Sequence[MeasuredNoise]
 
 

@@ -18,14 +18,15 @@ say so) or in scattered taps. ``default`` is for minutes on a CPU, and estimates
 4. netK is taught to draw from it.
 
 ``steps`` of adversarial refinement may follow, held by an anchor to what was taught. They are kept only if held-out
-spectra become clearly better (`loop.CLEARLY`); the default has none: where the start is good they gained nothing.
+spectra become clearly better (`loop.CLEARLY`), which see blur, and of noise nothing; the default has no steps: where
+the start is good they gained nothing.
 
 ``signed=true``: a softmax cannot make negative lobes, which bicubic and sharpening have. The difference of two can; it
 is taught the kernel that `spectral` finds (family auto), stretched to every width.
 
 What differs from the paper in ``paper``: rates are halved every 50 000 steps, as in the authors' code (it prints 5 000:
-2e-16 would be left of 2e-4 at the end); the kernel has 21 taps at odd scales, 20 at even ones, where 21 cannot be
-centred; no batch norm; patches are larger than 32 px by what a kernel reads beyond its edge, so the discriminator sees
+2e-16 would be left of 2e-4 at the end); with spatial=correlated only the first layer is 3×3; the kernel has 21 taps at
+odd scales, 20 at even ones, where 21 cannot be centred; no batch norm; patches are larger than 32 px by what a kernel reads beyond its edge, so the discriminator sees
 32; both sides are dithered by ± 1/255 (the authors quantise softly), lest 8-bit levels give the real ones away; netN
 is symmetrised to mean 0; what is exported is the best of 20 states by held-out spectra. SR networks are not trained.
 """
@@ -47,12 +48,12 @@ from degsynth.methods import pdm_start as start
 from degsynth.methods.pdm_optics import MOST_GROUPS, GrainNoise, NetworkNoise, PDMOptics, Silence
 from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
 from degsynth.nets.discriminator import FinePatches, LocalPatchGAN
-from degsynth.nets.kernel_generator import KernelGenerator, binomial
+from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import half_width
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance
-from degsynth.ops.resample import area, inside
+from degsynth.ops.resample import inside
 
 LOGITS_PX = 24
 """Side of the part of a patch that the small discriminator judges, LR px; that of the paper: 32."""
@@ -71,7 +72,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "start": "flat", "noise": "network", "kernel_features": 64, "kernel_blocks": 16, "noise_features": 64,
         "noise_blocks": 16, "discriminator": "paper", "discriminator_width": 64, "discriminator_rate": 2e-4,
         "discriminator_first": 0, "learning_rate": 2e-4, "schedule": "constant", "halve_every": 50_000, "warmup": 0,
-        "average": 0.0, "steps": 200_000, "beta": 0.9, "anchor": 0.0,
+        "average": 0.0, "steps": 200_000, "beta": 0.9, "anchor": 0.0, "noise_weight": 100.0,
     },
 }  # fmt: skip
 
@@ -116,9 +117,8 @@ class Config(Training):
     """Features of netN."""
     noise_blocks: int = Field(default=4, ge=0)
     """Residual blocks of netN."""
-    noise_weight: float = Field(default=100.0, ge=0, allow_inf_nan=False)
-    """λ, the weight of the mean of a network's noise², in refinement. It makes noise vanish; what was taught needs
-    less."""
+    noise_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """λ, the weight of the mean of a network's noise², in refinement. It makes noise vanish."""
     anchor: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     """Weight of the error of imitation, in refinement."""
     discriminator: Literal["small", "paper"] = "small"
@@ -186,6 +186,10 @@ class Method:
             )
         if config.start == "flat" and config.steps == 0:
             raise ConfigError("method pdm: start=flat has nothing but what refinement finds: give it steps")
+        if config.minutes is not None and config.steps == 0:
+            raise ConfigError(
+                f"method pdm: minutes (={config.minutes:g}) are for refinement, which has no steps; give both"
+            )
         if config.start == "flat" and config.noise == "grain":
             raise ConfigError("method pdm: noise=grain is estimated, start=flat is not; use noise=network or none")
         if config.start == "flat" and config.anchor > 0:
@@ -200,19 +204,19 @@ class Method:
         if config.noise == "grain" and config.noise_from == "content":
             raise ConfigError("method pdm: noise_from=content is for noise=network; what is measured is random")
 
-    def _optics(self, kernels: KernelGenerator, noises: nn.Module, grouped: bool = False) -> PDMOptics:
-        return PDMOptics(kernels, noises, self.scale, self.config.numbers, self.draws, self.sees, self.varies, grouped)
+    def _optics(self, kernels: KernelGenerator, noises: nn.Module) -> PDMOptics:
+        return PDMOptics(kernels, noises, self.scale, self.config.numbers, self.draws, self.sees, self.varies)
 
     # --- closed form --------------------------------------------------------------------------------------------
 
     def prepare(self, images: Unpaired) -> None:
         """Estimate noise and blurs, and teach the networks; with start=flat only look at the images."""
         config = self.config
-        self._check_groups(images)
+        self._check_images(images)
         self.sets = Sets(images, self.scale, "pdm")
         self.images = images
         side = PLACES * self.scale
-        self.example = images.hr[0][None, :, :side, :side].clone()
+        self.example = images.hr[-1][None, :, :side, :side].clone()
         if config.start == "flat":
             return
         self.found = start.noises(images)
@@ -226,91 +230,90 @@ class Method:
             self.noises.take(self.found.grains, self.found.share, config.noise_from == "both")
         if config.spatial == "correlated" and self.draws:
             self.kernels.begin_smooth()
-        self.errors["kernels"] = start.teach_kernels(self.kernels, self._lesson, config.imitation)
+        pictures = start.contents(images.hr, self.scale) if self.sees else []
+        self.lesson = start.KernelLesson(
+            self.pool, config.numbers, self.draws, 3 if config.spatial == "correlated" else 1, pictures
+        )
+        self.errors["kernels"] = start.teach_kernels(self.kernels, self.lesson, config.imitation)
         if isinstance(self.noises, NetworkNoise) and self.found.grains:
             self.errors["noise"] = start.teach_noise(
                 self.noises.network, config.noise_numbers, images.lr, self.found.grains[0], config.imitation
             )
 
-    def _check_groups(self, images: Unpaired) -> None:
-        config, count = self.config, len(images.group_names)
+    def _check_images(self, images: Unpaired) -> None:
+        config, count = self.config, len(images.group_sizes)
         if config.noise != "none" and not torch.equal(images.noise, images.noise_left):
             raise ConfigError(
                 "method pdm: --lr-denoise takes off the noise that is to be learnt; leave it out, or --set noise=none"
             )
         if count > MOST_GROUPS:
-            raise ConfigError(f"--group-by makes {count} groups of the LR images; at most {MOST_GROUPS} are kept apart")
+            raise ConfigError(
+                f"--group-by makes {count} groups of the LR images, at most {MOST_GROUPS} are kept apart; put images "
+                "that are alike into one folder each, and use --group-by folder"
+            )
         if count > 1 and (config.noise == "network" or config.spatial != "none" or config.kernel_from == "none"):
             raise ConfigError(
                 "method pdm: --group-by is for noise=grain or none, spatial=none and kernel_from=z, so that an image "
                 "is of one group"
             )
 
-    def _lesson(self, dice: torch.Generator, count: int = start.TAUGHT) -> tuple[Tensor, Tensor]:
-        """Inputs of netK (N, Z, p, p) and the kernels (N, K²) that follow from them in the middle."""
-        side = 3 if self.config.spatial == "correlated" else 1
-        z = torch.randn(count, self.config.numbers, side, side, generator=dice)
-        weights = binomial() if side == 3 else torch.ones(1, 1)
-        wanted = self.pool.kernels((z * weights).sum((2, 3))).flatten(1).float()
-        parts = [z] if self.draws else []
-        if self.sees:
-            seen = area(self.example, self.scale)[0] - 0.5
-            y, x = (torch.randint(length - side + 1, (count,), generator=dice) for length in seen.shape[1:])
-            around = torch.arange(side)
-            rows, columns = (y[:, None] + around)[:, :, None], (x[:, None] + around)[:, None, :]
-            parts.append(seen[:, rows, columns].transpose(0, 1))
-        return torch.cat(parts or [torch.zeros_like(z)], 1), wanted
-
     # --- refinement ---------------------------------------------------------------------------------------------
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """One step of the discriminator, then one of what draws (pdm, Eqs. 6-8, least squares losses)."""
         hr, real, dice = batch["hr"], inside(batch["lr"], self.cut), generator(step)
-        made, noise = self.make(hr, dice)
-        dither = (2 * torch.rand(2 * len(real), 1, *real.shape[2:], generator=dice) - 1).to(hr.device).chunk(2)
-        told = losses.squares(self.critic(real, dither[0]), 1.0)
-        told = told + losses.squares(self.critic(made.detach(), dither[1]), 0.0)
+        clean, noise, field = self.draw(hr, dice)
+        made = inside(clean + noise, self.cut)
+        made = made + (made.clamp(0, 1) - made).detach()  # as real LR is cut off; but a gradient goes through
+        planes = 1 if self.config.discriminator == "small" else real.shape[1]
+        dither = 2 * torch.rand(2 * len(real), planes, *real.shape[2:], generator=dice) - 1
+        for_real, for_made = dither.to(hr.device).chunk(2)
+        told = losses.squares(self.critic(real, for_real), 1.0)
+        told = told + losses.squares(self.critic(made.detach(), for_made), 0.0)
         terms = {"discriminator": losses.update(self.optimizers["discriminator"], 0.5 * told)}
         if step < self.config.discriminator_first:
             return terms
         self.critic.requires_grad_(False)
-        total = losses.squares(self.critic(made, dither[1]), 1.0)
+        total = losses.squares(self.critic(made, for_made), 1.0)
         terms["adversarial"] = total.detach()
         if isinstance(self.noises, NetworkNoise):
             terms["noise"] = noise.detach().square().mean()
             total = total + self.config.noise_weight * noise.square().mean()
         if self.config.anchor > 0:
-            z, wanted = self._lesson(dice, 2 * len(hr))
-            held = start.relative_error(self.kernels.middle(z.to(hr.device)), wanted.to(hr.device))
+            held = self.departure(clean.detach(), noise, field, dice)
             terms["anchor"] = held.detach()
             total = total + self.config.anchor * held
         losses.update(self.optimizers["generator"], total)
         self.critic.requires_grad_(True)
         return terms
 
-    def make(self, hr: Tensor, dice: torch.Generator) -> tuple[Tensor, Tensor]:
-        """LR (B, C, h, w) of a batch, each with its own kernel and noise, and that noise; edges left out.
+    def draw(self, hr: Tensor, dice: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """LR (B, C, h, w) of a batch without noise, each with a kernel of its own; its noise; the dice of places.
 
         The noise looks at what was blurred, but does not tell the blur how to change (authors' code).
         """
-        batch, channels, height, width = len(hr), hr.shape[1], *(length // self.scale for length in hr.shape[2:])
-        code = torch.randn(batch, self.optics.code_size, generator=dice).to(hr.device)
-        field = torch.randn(batch, self.optics.dice(channels), height, width, generator=dice).to(hr.device)
+        height, width = (length // self.scale for length in hr.shape[2:])
+        code = torch.randn(len(hr), self.optics.code_size, generator=dice).to(hr.device)
+        field = torch.randn(len(hr), self.optics.dice(hr.shape[1]), height, width, generator=dice).to(hr.device)
         clean = self.optics.clean(hr, code, field)
-        noise = inside(self.optics.noise(clean.detach().clamp(0, 1), code, field), self.cut)
-        return inside(clean, self.cut) + noise, noise
+        return clean, self.optics.noise(clean.detach().clamp(0, 1), code, field), field
+
+    def departure(self, clean: Tensor, noise: Tensor, field: Tensor, dice: torch.Generator) -> Tensor:
+        """How far the networks are from what they were taught: relative errors, of kernels and of noise."""
+        z, wanted = self.lesson(dice, 2 * len(clean))
+        held = start.relative_error(self.kernels.middle(z.to(clean.device)), wanted.to(clean.device))
+        if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and self.found.grains:
+            white = field[:, self.optics.kernel_planes :][:, : clean.shape[1]]
+            held = held + start.relative_error(noise, start.noise_of(self.found.grains[0], clean.clamp(0, 1), white))
+        return held
 
     # --- what it amounts to -------------------------------------------------------------------------------------
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """What draws, as a checkpoint module; without the noise where none was found."""
         whole = self.optics if optics is None else cast("PDMOptics", optics)
-        noises = whole.noises
-        grouped = isinstance(noises, GrainNoise) and int((noises.share > 0).sum()) > 1
-        if isinstance(noises, GrainNoise) and not bool(noises.share.any()):
-            noises = Silence()
-        made = self._optics(whole.kernels, noises, grouped)
-        return Degrader(made, self.scale, channels=self._channels(noises))
+        noises = Silence() if _silent(whole.noises) else whole.noises
+        return Degrader(self._optics(whole.kernels, noises), self.scale, channels=self._channels(noises))
 
     def _channels(self, noises: nn.Module) -> list[int] | None:
         """Colour counts that it takes, or None: any."""
@@ -348,14 +351,16 @@ class Method:
         """Kernels that are drawn, those that were to be, and the noise that was measured."""
         kernels = self.drawn()
         if self.config.start == "flat":
-            return Distribution(kernels, None, [])
+            return Distribution(kernels, None, self.draws, [])
         wanted = self.pool.kernels(torch.randn(DRAWN, self.config.numbers, generator=generator(1)))
-        if self.config.noise == "none":
-            return Distribution(kernels, wanted, [])
-        upto = self.found.share.cumsum(0) - self.found.share / 2
-        chosen = torch.special.ndtri(upto).tolist()
-        noises = list(zip(self.images.group_names, self.found.grains, chosen, strict=False))
-        return Distribution(kernels, wanted, [MeasuredNoise(*one) for one in noises])
+        if self.config.noise == "none" or not self.found.grains:
+            return Distribution(kernels, wanted, self.draws, [])
+        middle = torch.special.ndtri(self.found.share.cumsum(0) - self.found.share / 2).tolist()
+        found = [
+            MeasuredNoise(name, one, number)
+            for name, one, number in zip(self.images.group_sizes, self.found.grains, middle, strict=True)
+        ]
+        return Distribution(kernels, wanted, self.draws, found)
 
     def report(self) -> dict[str, Any]:
         """The mean kernel, how well it explains the spectra, and how well the networks were taught."""
@@ -365,30 +370,29 @@ class Method:
             "start": self.config.start,
             "generator_parameters": sum(p.numel() for p in self.optics.parameters()),
             "imitation_error": self.errors,
-            "groups": dict(zip(self.images.group_names, self.images.counts(), strict=True)),
+            "groups": dict(self.images.group_sizes),
             "mean_kernel": kernel_facts(kernel),
-            **self.sets.to_cpu().report(kernel, floor),
+            **self.sets.report(kernel, floor),
         }
 
     def warnings(self) -> list[str]:
         """Too few images, different contents, groups without flat places, networks that did not learn."""
-        found = self.sets.to_cpu().warnings(self.drawn().mean(0))
-        count = len(self.images.lr)
-        if count < start.FEW_IMAGES:
-            found.append(
-                f"{count} LR images to fit are too few to tell how blur is distributed among them: at least "
-                f"{start.FEW_IMAGES}, better 20, are needed"
-            )
+        found = self.sets.warnings(self.drawn().mean(0))
         if self.config.start == "flat":
             return found
-        for name, error in self.errors.items():
-            hopeless = (name == "kernels" and not self.draws) or (name == "noise" and self.config.noise_from != "both")
-            if error > UNTAUGHT and not hopeless:
+        found += start.doubts(self.images, self.pool, self.found, self.scale)
+        for what, error in self.errors.items():
+            follows = self.draws if what == "kernels" else self.config.noise_from == "both"
+            if error > UNTAUGHT and follows:
                 found.append(
-                    f"what draws {name} is {100 * error:.0f} % off what it was taught; give it more --set imitation="
+                    f"what draws {what} is {100 * error:.0f} % off what it was taught; --set "
+                    f"imitation={4 * self.config.imitation} may bring it nearer"
                 )
-        for group in self.found.unsure:
-            found.append(
-                f"no flat places in the LR images of group '{self.images.group_names[group]}': it has the noise of all"
-            )
         return found
+
+
+def _silent(noises: nn.Module) -> bool:
+    """Whether that is nothing but zeros: nothing was found, or a network was taught nothing."""
+    if isinstance(noises, GrainNoise):
+        return not bool(noises.share.any())
+    return isinstance(noises, NetworkNoise) and not any(bool(p.any()) for p in noises.network.last.parameters())

@@ -47,7 +47,7 @@ class GrainNoise(nn.Module):
     def take(self, grains: list[Grain], share: Tensor, level: bool) -> None:
         """Have these noises, each for a share (G,) of the images; ``level`` False: as strong at all levels."""
         for number, one in enumerate(grains):
-            self.sigma[number] = (one.sigma if level else torch.full_like(one.sigma, one.usual())).float()
+            self.sigma[number] = (one if level else one.level_blind()).sigma.float()
             self.taps[number], self.mixing[number] = one.taps.float(), one.mixing.float()
         if grains:
             self.share[: len(grains)] = share.float()
@@ -97,19 +97,17 @@ class PDMOptics(nn.Module):
         draws: bool,
         sees: bool,
         varies: bool,
-        grouped: bool,
     ) -> None:
         """Take the parts.
 
         ``draws``: kernels follow from ``numbers`` dice (else from zeros, unless they follow from the picture);
-        ``sees``: from the picture, as it looks at the LR's size; ``varies``: there is one for every pixel;
-        ``grouped``: noise and kernel of an image share the last number of its code.
+        ``sees``: from the picture, as it looks at the LR's size; ``varies``: there is one for every pixel.
         """
         super().__init__()
         self.kernels = kernels
         self.noises: Any = noises
         self.scale, self.numbers, self.draws, self.sees, self.varies = scale, numbers, draws, sees, varies
-        self.code_size = numbers if draws and not varies else int(grouped)
+        self.code_size = numbers if draws and not varies else 0
         self.kernel_planes = numbers if draws and varies else 0
         self.taps_at_once = TAPS_AT_ONCE
 

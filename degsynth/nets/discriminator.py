@@ -76,8 +76,8 @@ class PatchGAN(nn.Module):
 class LocalPatchGAN(nn.Module):
     """The discriminator of pdm as in its authors' joint training: five 3×3 layers, each logit sees 11×11 px.
 
-    Instance norm between, slope 0.2, borders repeated by zeros. The paper says PatchGAN, which usually has strides and
-    sees 70 px; the authors' separate training strides, and sees 25.
+    Instance norm between, slope 0.2, padded with zeros; the last layer has one map (theirs 64). The paper says
+    PatchGAN, which usually has strides and sees 70 px; the authors' separate training strides, and sees 25.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -89,7 +89,7 @@ class LocalPatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, patches: Tensor, dither: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of patches (B, C, h, w) in [0, 1]; ``dither`` (B, 1, h, w) is uniform in [−1, 1]."""
+        """Logits (B, 1, h, w) of patches (B, C, h, w) in [0, 1]; ``dither`` of their shape is uniform in [−1, 1]."""
         found: Tensor = self.layers(2 * (patches + DITHER * dither) - 1)
         return found
 

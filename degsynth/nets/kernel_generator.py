@@ -7,8 +7,12 @@ from torch import Tensor, nn
 
 from degsynth.nets.encoder_decoder import Convolution
 
-BALANCING = 6
-"""Newton steps that bring a kernel's centroid to the middle; each squares the distance."""
+STEEPEST = 8.0
+"""Bound of the logits: no tap is more than e¹⁶ times another, so that there is something on both sides to balance."""
+BALANCING = 12
+"""Newton steps that bring a kernel's centroid to the middle; near it each squares the distance."""
+STRIDE = 4.0
+"""Longest step of the tilt, over K: taps at the rim then change by e² at most, and no step overshoots."""
 
 
 class KernelGenerator(nn.Module):
@@ -30,6 +34,7 @@ class KernelGenerator(nn.Module):
     def __init__(self, numbers: int, width: int, blocks: int, size: int, signed: bool, neighbours: bool) -> None:
         super().__init__()
         self.size, self.signed, self.steps = size, signed, BALANCING
+        self.steepest, self.stride = STEEPEST, STRIDE / size
         self.first = Convolution(numbers, width, 3 if neighbours else 1)
         self.inner = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
         self.outer = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
@@ -39,9 +44,9 @@ class KernelGenerator(nn.Module):
         self.moments = nn.Buffer(torch.stack([y, x, y * y, y * x, x * x], 1))
 
     def begin_smooth(self) -> None:
-        """Let the first layer of 3×3 places do what one of 1×1 would, to their mean with weights 1 2 1 / √6.
+        """Let the first layer of 3×3 places do what one of 1×1 would, to their sum with weights 1 2 1 / √6 either way.
 
-        The weights have norm 1: the mean is standard normal again, and kernels are drawn as from a single place.
+        The weights have norm 1: the sum is standard normal again, and kernels are drawn as from a single place.
         """
         weights = binomial()
         with torch.no_grad():
@@ -66,20 +71,30 @@ class KernelGenerator(nn.Module):
         return taps
 
     def balanced(self, logits: Tensor) -> Tensor:
-        """Taps (…, K²) of sum 1 and centroid 0: softmax(logits + places @ t), t by Newton's method.
+        """Taps (…, K²) of sum 1 and centroid 0: softmax(bounded logits + places @ t), t by Newton's method.
 
-        The centroid moves with t as the covariance of the places under the taps, which is positive.
+        The centroid moves with t as the covariance of the places under the taps, which is positive: the problem is
+        convex. t follows from the logits; the last step says how (its derivative, at the solution, is that of t).
         """
+        logits = self.steepest * torch.tanh(logits / self.steepest)
+        tilt = torch.zeros_like(logits[..., :2])
         with torch.no_grad():
-            tilt = torch.zeros_like(logits[..., :2])
             for _ in range(self.steps):
-                found = torch.softmax(logits + tilt @ self.moments[:, :2].T, -1) @ self.moments
-                y, x = found[..., 0], found[..., 1]
-                yy, yx, xx = found[..., 2] - y * y + 1e-4, found[..., 3] - y * x, found[..., 4] - x * x + 1e-4
-                determinant = yy * xx - yx * yx
-                step = torch.stack([xx * y - yx * x, yy * x - yx * y], -1) / determinant.unsqueeze(-1)
-                tilt = tilt - step.clamp(-1.0, 1.0)
+                step = self.newton(logits, tilt)
+                length = step.square().sum(-1, keepdim=True).sqrt()
+                tilt = tilt - step * (self.stride / length.clamp(min=self.stride))
+        tilt = tilt - self.newton(logits, tilt)
         return torch.softmax(logits + tilt @ self.moments[:, :2].T, -1)
+
+    def newton(self, logits: Tensor, tilt: Tensor) -> Tensor:
+        """What the tilt (…, 2) is off by: the covariance's inverse times the centroid, (y, x)."""
+        found = torch.softmax(logits + tilt @ self.moments[:, :2].T, -1) @ self.moments
+        y, x, fixed = found[..., 0], found[..., 1], found.detach()
+        yy = fixed[..., 2] - fixed[..., 0] * fixed[..., 0] + 1e-4
+        yx = fixed[..., 3] - fixed[..., 0] * fixed[..., 1]
+        xx = fixed[..., 4] - fixed[..., 1] * fixed[..., 1] + 1e-4
+        determinant = (yy * xx - yx * yx).unsqueeze(-1)
+        return torch.stack([xx * y - yx * x, yy * x - yx * y], -1) / determinant
 
     def middle(self, z: Tensor) -> Tensor:
         """Kernels (B, K²) of the middle of numbers (B, Z, p, p), p odd."""

@@ -6,6 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from degsynth.nets.encoder_decoder import Convolution
+from degsynth.ops.resample import without_surroundings
+
+SURROUNDINGS = 8
+"""Over so many px to each side noise that follows from the content alone has no mean."""
 
 
 class NoiseGenerator(nn.Module):
@@ -13,7 +17,8 @@ class NoiseGenerator(nn.Module):
 
     The mean of noise is part of the picture, and a network that is asked for noise soon paints. So what is drawn is
     ``½ N(lr, z) − ½ N(lr, −z)``: z and −z are equally likely, and whatever the weights the mean over z is 0 at every
-    pixel (ours). Without z, where all is decided by the content, that cannot be had, and N(lr) itself is taken.
+    pixel (ours). Without z all is decided by the content: what is drawn is then N(lr) less its mean round about, so
+    that it changes no level.
     """
 
     def __init__(self, channels: int, numbers: int, width: int, blocks: int, sees: bool, draws: bool) -> None:
@@ -27,7 +32,8 @@ class NoiseGenerator(nn.Module):
         nn.init.zeros_(self.last.weight)
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
-        self.reach = 2 + 2 * blocks
+        self.surroundings = 0 if draws else SURROUNDINGS
+        self.reach = 2 + 2 * blocks + self.surroundings
 
     def once(self, lr: Tensor, z: Tensor) -> Tensor:
         """N."""
@@ -44,5 +50,5 @@ class NoiseGenerator(nn.Module):
 
     def forward(self, lr: Tensor, z: Tensor) -> Tensor:  # noqa: D102
         if not self.draws:
-            return self.once(lr, z)
+            return without_surroundings(self.once(lr, z), self.surroundings)
         return 0.5 * (self.once(lr, z) - self.once(lr, -z))

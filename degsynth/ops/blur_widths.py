@@ -32,7 +32,7 @@ KERNELS = 14
 LARGEST, MOST_IMAGES = 512, 48
 """Side of the part of an HR image that is, and images."""
 ELONGATED = 0.6
-"""Standard deviation of half the log of the ratio of widths that are tried; half of all are round."""
+"""Standard deviation of the log of the ratio of widths that are tried; half of all are round."""
 MOST_ELONGATED = 1.4
 RIDGE = 1e-2
 """Weight, per image, of what regressions must not make large."""
@@ -125,9 +125,12 @@ def _steepness(gray: Tensor) -> Tensor:
     return torch.cat([first - coarse, second - coarse, third - coarse, coarse.diff()])
 
 
-def crops(hr: Sequence[Tensor], scale: int) -> Iterator[Tensor]:
-    """The middles of images (C, H, W), of sizes that are multiples of the scale; of few images several parts."""
-    few = len(hr) < PARTS
+def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
+    """The middles of images (C, H, W), of sizes that are multiples of the scale; of few images several parts.
+
+    With the number of the image, or of a single one the number of the part: what is left out together.
+    """
+    few, found, parts = len(hr) < PARTS, 0, 0
     for index in sorted({number * len(hr) // MOST_IMAGES for number in range(MOST_IMAGES)}):
         image = hr[index]
         if min(image.shape[1:]) < scale * SIDE:
@@ -139,7 +142,9 @@ def crops(hr: Sequence[Tensor], scale: int) -> Iterator[Tensor]:
         for strip in middle.tensor_split(rows, 1):
             for part in strip.tensor_split(columns, 2):
                 height, width = (length // scale * scale for length in part.shape[1:])
-                yield part[:, :height, :width]
+                yield parts if len(hr) == 1 else found, part[:, :height, :width]
+                parts += 1
+        found += 1
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class Reader:
         self.low, self.high = (2 * math.log(width) for width in widths(scale))
         dice = generator(0)
         alike, turning, shapes, which = [], [], [], []
-        for number, image in enumerate(crops(hr, scale)):
+        for number, image in crops(hr, scale):
             for shape in self._shapes(dice):
                 lr = blur_decimate(image[None], gaussians(shape[None], size).float(), scale)[0].clamp(0, 1)
                 both = self.features(luma(finish(lr, dice))[0])
@@ -185,9 +190,10 @@ class Reader:
         everything = torch.ones(len(self.which), dtype=torch.bool)
         self.learnt = self._learnt(everything)
         left_out = torch.zeros_like(self.shapes)
-        for part in range(min(PARTS, number + 1)):
-            out = self.which % min(PARTS, number + 1) == part
-            learnt = self._learnt(~out) if number > 0 else self.learnt
+        folds = min(PARTS, int(self.which.max()) + 1)
+        for fold in range(folds):
+            out = self.which % folds == fold
+            learnt = self._learnt(~out) if folds > 1 else self.learnt
             left_out[out] = self._read(self.alike[out], self.turning[out], learnt)
         self._errors(left_out)
 
@@ -239,10 +245,10 @@ class Reader:
         self.turned = float((read[:, 1:] - self.shapes[:, 1:]).square().mean())
 
     def read(self, lr: Sequence[Tensor]) -> Readings:
-        """Shapes of the blur of images (C, h, w); those smaller than a window are left out."""
+        """Shapes of the blur of images (C, h, w). ValueError where one is smaller than a window."""
         found = [self.features(luma(image)[0]) for image in lr if min(image.shape[1:]) >= SIDE]
-        if not found:
-            raise ValueError(f"no LR image is at least {SIDE} px high and wide, which blur is told from")
+        if len(found) < len(lr):
+            raise ValueError(f"an LR image is not {SIDE} px high and wide, which blur is told from")
         alike, turning = (torch.stack(column) for column in zip(*found, strict=True))
         return Readings(self._read(alike, turning, self.learnt), self.grid, self.middle, self.scatter, self.turned)
 
@@ -283,6 +289,12 @@ class Blurs:
     """Mean of (b, c), (M, 2)."""
     root: Tensor
     """A root of their covariance, (M, 2, 2)."""
+    widest: float
+    """From which width a on nothing can be told apart."""
+
+    def at_limit(self) -> float:
+        """Share of images whose blur is as wide as can be told, or wider: what is found is then too narrow."""
+        return float(self.weight[self.width >= self.widest].sum())
 
     def mean(self) -> Tensor:
         """The mean shape, (3,)."""
@@ -313,4 +325,4 @@ def deconvolved(readings: Readings) -> Blurs:
     covariance = torch.einsum("nm,nmi,nmj->mij", owed, about, about)
     values, vectors = torch.linalg.eigh(covariance - readings.turned * torch.eye(2, dtype=torch.float64))
     root = vectors @ torch.diag_embed(values.clamp(min=0).sqrt())
-    return Blurs(readings.grid[used], weight, turned, root)
+    return Blurs(readings.grid[used], weight, turned, root, float(readings.grid[-2]))

@@ -24,6 +24,8 @@ import torch.nn.functional as F
 from scipy.stats import chi2
 from torch import Tensor
 
+from degsynth.ops.noise_level import square_root
+
 BLOCK = 12
 """Side of the blocks, px."""
 STEP = 6
@@ -45,8 +47,6 @@ KNOTS = 33
 CLIPPED = 2 / 255
 """Nearer to black or white than this a pixel has been cut off; a block may have so few of them:"""
 CLIPPED_SHARE = 0.02
-ROUNDING = 1 / 12 / 255**2
-"""Variance of 8-bit rounding, which is done again when LR is written."""
 LEAST = 0.05 / 255**2
 """Variance that a curve does not go below."""
 
@@ -67,21 +67,47 @@ class Grain:
     """(N, 3) float64: channel, level and σ of what the curves were fitted to."""
 
     def usual(self) -> float:
-        """Root mean square σ over the levels and channels that were seen."""
-        return float(self.seen[:, 2].square().mean().sqrt())
+        """Median σ of what was seen, over levels and channels."""
+        return float(self.seen[:, 2].median())
+
+    def none(self) -> Grain:
+        """The same without any strength."""
+        silent = self.seen.clone()
+        silent[:, 2] = 0
+        return dataclasses.replace(self, sigma=torch.zeros_like(self.sigma), seen=silent)
+
+    def level_blind(self) -> Grain:
+        """The same, as strong at all levels as it is at most of those that were seen."""
+        own = [self.seen[self.seen[:, 0] == channel, 2] for channel in range(len(self.sigma))]
+        usual = [float(values.median()) if len(values) else self.usual() for values in own]
+        return dataclasses.replace(self, sigma=torch.tensor(usual).double()[:, None].expand_as(self.sigma))
+
+    def at_seen(self, seen: Tensor) -> Tensor:
+        """σ of the curves at the channels and levels of others' rows (N, 3), (N,)."""
+        levels = seen[None, None, :, 1:2].expand(1, len(self.sigma), -1, 1)
+        found: Tensor = at_levels(self.sigma, levels)[0, seen[:, 0].long(), torch.arange(len(seen)), 0]
+        return found
+
+    def disagreement(self) -> float:
+        """Median, over what was seen, of how far it is from the curve: the log of the variances' ratio.
+
+        Noise of one kind is within 0.3. Texture that was taken for noise, or several kinds at once, are beyond.
+        """
+        return float((2 * torch.log(self.seen[:, 2] / self.at_seen(self.seen))).abs().median())
 
     def without(self, other: Grain, share: float) -> Grain:
         """What there is beyond a share of another's variance, at every level."""
         seen = self.seen.clone()
-        own = standard_deviation(other.sigma, seen[None, None, :, 1:2].expand(1, len(other.sigma), -1, 1))
-        of_other = own[0, seen[:, 0].long(), torch.arange(len(seen)), 0].square()
-        seen[:, 2] = (seen[:, 2].square() - share * of_other).clamp(min=0).sqrt()
-        sigma = (self.sigma.square() - share * other.sigma.square()).clamp(min=0).sqrt()
+        seen[:, 2] = (seen[:, 2].square() - share * other.at_seen(seen).square()).clamp(min=LEAST).sqrt()
+        sigma = (self.sigma.square() - share * other.sigma.square()).clamp(min=LEAST).sqrt()
         return dataclasses.replace(self, sigma=sigma, seen=seen)
 
 
-def measure(images: Sequence[Tensor]) -> Grain | None:
-    """The noise of images (C, H, W) in [0, 1], or None where there are too few blocks to tell."""
+def measure(images: Sequence[Tensor], quantum: float = 1 / 255) -> Grain | None:
+    """The noise of images (C, H, W) in [0, 1], or None where there are too few blocks to tell.
+
+    ``quantum``: between two levels of their files. Rounding, which is done again when LR is written, is taken off.
+    """
     found = []
     for index in range(0, len(images), max(1, math.ceil(len(images) / MOST_IMAGES))):
         image = images[index]
@@ -91,22 +117,24 @@ def measure(images: Sequence[Tensor]) -> Grain | None:
     if not found:
         return None
     blocks = Blocks.joined(found)
+    found.clear()
     flat = blocks.flattest(blocks.level.mean(1), blocks.strangeness.flatten(1))
-    if len(flat) == 0:
+    if len(flat) == 0 or not blocks.tells():
         return None
+    rounding = quantum**2 / 12
     chosen = torch.cat(flat)
     shape, kept, freedom = unprojected(lags(blocks.residual[chosen]))
     curve = blocks.curve(freedom)[0]
     # Texture that is left in flat blocks ties neighbours and channels, and adds to the variance: what has no more
     # variance than noise has, has little of it.
     level, variance = blocks.level[chosen].double(), blocks.variance[chosen].double()
-    expected = standard_deviation(curve, level[:, :, None, None])[:, :, 0, 0]
+    expected = at_levels(curve, level[:, :, None, None])[:, :, 0, 0]
     pure = chosen[(variance <= expected).all(1)]
     chosen = pure if len(pure) >= FEWEST else chosen
     shape, kept, freedom = unprojected(lags(blocks.residual[chosen]))
     curve, seen = blocks.curve(freedom)
-    seen[:, 2] = (seen[:, 2] / kept - ROUNDING).clamp(min=LEAST).sqrt()
-    sigma = (curve / kept - ROUNDING).clamp(min=LEAST).sqrt()
+    seen[:, 2] = (seen[:, 2] / kept - rounding).clamp(min=LEAST).sqrt()
+    sigma = (curve / kept - rounding).clamp(min=LEAST).sqrt()
     return Grain(sigma, filter_of(shape), mixing(blocks.residual[chosen]), shape, seen)
 
 
@@ -174,6 +202,11 @@ class Blocks:
                 chosen.append(index[strange.argsort()[: max(int(FLATTEST * len(index)), FEWEST // 2)]])
         return chosen
 
+    def tells(self) -> bool:
+        """Whether any channel has enough blocks of a brightness."""
+        channels = range(self.level.shape[1])
+        return any(self.flattest(self.level[:, c], self.strangeness[:, c]) for c in channels)
+
     def curve(self, freedom: float) -> tuple[Tensor, Tensor]:
         """Projected variance of each channel at the knots, (C, KNOTS): one parabola, and a factor for each channel.
 
@@ -214,8 +247,7 @@ def parted(square: Tensor, count: int) -> Tensor:
 
 def mixing(residual: Tensor) -> Tensor:
     """How channels of blocks (N, C, P) mix, (C, C): a root of their correlation, the median of that of all blocks."""
-    between = correlations(residual).median(0).values.double()
-    root = torch.linalg.cholesky(between + 1e-3 * torch.eye(len(between), dtype=torch.float64))
+    root = square_root(correlations(residual).median(0).values.double())
     mixed: Tensor = root / root.norm(dim=1, keepdim=True)
     return mixed
 
@@ -293,7 +325,7 @@ def filter_of(correlation: Tensor) -> Tensor:
     return found
 
 
-def standard_deviation(curve: Tensor, levels: Tensor) -> Tensor:
+def at_levels(curve: Tensor, levels: Tensor) -> Tensor:
     """σ (B, C, h, w) at levels (B, C, h, w) in [0, 1]: a curve (C, KNOTS), straight from knot to knot."""
     at = levels.clamp(0.0, 1.0) * (curve.shape[1] - 1)
     first = at.floor().clamp(max=float(curve.shape[1] - 2))
@@ -318,4 +350,4 @@ def tied(dice: Tensor, taps: Tensor) -> Tensor:
 
 def grain(lr: Tensor, dice: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor) -> Tensor:
     """Noise for lr (B, C, h, w) in [0, 1] from standard normal dice of its shape: the formula above. TorchScript."""
-    return standard_deviation(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, tied(dice, taps))
+    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, tied(dice, taps))

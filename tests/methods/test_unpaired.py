@@ -27,9 +27,9 @@ NONE = torch.zeros(3, 3, dtype=torch.float64)
 QUICK = {"batch": 2, "discriminator_width": 4, "discriminator_first": 0}
 
 
-def alike(lr: list[Tensor]) -> tuple[list[int], list[str]]:
-    """All of one group."""
-    return [0] * len(lr), ["all"]
+def alike(lr: list[Tensor]) -> tuple[float, list[int], dict[str, int]]:
+    """8 bits, all of one group."""
+    return 1 / 255, [0] * len(lr), {"all": len(lr)}
 
 
 def colours(gray: Tensor) -> Tensor:
@@ -353,6 +353,6 @@ def test_the_command_line_tells_distances(folders: tuple[Path, Path], tmp_path: 
 
 def test_methods_know_whether_they_need_pairs() -> None:
     unpaired = {name for name in methods.METHODS if not methods.get(name).Method.paired}
-    assert unpaired == {"spectral", "lfl", "adl"}
+    assert unpaired == {"spectral", "lfl", "adl", "pdm"}
     assert adversarial.PAPER["discriminator"] == "paper"
     assert spectral.PRESETS["paper"] == {"family": "gaussian"}

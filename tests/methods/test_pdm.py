@@ -1,0 +1,431 @@
+"""pdm: distributions that were put in come out, all its options make models that keep the contract."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torch import Tensor
+
+from degsynth import checkpoint, exporting, fit, selftest
+from degsynth.config import build
+from degsynth.data.images import Image, encode, quantise, to_tensor
+from degsynth.errors import ConfigError
+from degsynth.evaluation import diversity
+from degsynth.methods import Stochastic, Unpaired, pdm
+from degsynth.methods.pdm_optics import GrainNoise
+from degsynth.ops.blur import apply_kernels, blur_decimate
+from degsynth.ops.grain import KNOTS, Grain, tied
+from degsynth.ops.kernels import centroid, gaussian, similarity
+from degsynth.ops.noise import generator
+from tests.conftest import run_cli, save_png
+
+NONE = torch.zeros(3, 3, dtype=torch.float64)
+SIDE = 96
+QUICK: dict[str, Any] = {"imitation": 60, "kernel_features": 16, "kernel_blocks": 1, "kernel_size": 12, "numbers": 8}
+NETWORK = {"noise": "network", "noise_features": 4, "noise_blocks": 1}
+
+
+def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
+    """Parts of photographs, by turns HR and LR; LR image n has the width of its turn.
+
+    Photographs are half their size: what grain they have themselves is gone.
+    """
+    dice = torch.Generator().manual_seed(0)
+    shots = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
+    parts: list[Tensor] = []
+    for shot in shots:
+        image = torch.nn.functional.avg_pool2d(to_tensor(np.ascontiguousarray(shot))[None], 2)[0]
+        for strip in image.split(SIDE, 1):
+            parts += [part for part in strip.split(SIDE, 2) if part.shape[1:] == (SIDE, SIDE)]
+    lr = []
+    for number, part in enumerate(parts[1::2]):
+        kernel = gaussian(20, widths[number % len(widths)], widths[number % len(widths)])[None].float()
+        made = blur_decimate(part[None], kernel, 2)[0]
+        made = made + noise * torch.randn(made.shape, generator=dice)
+        lr.append((255 * made.clamp(0, 1)).round() / 255)
+    return Unpaired(parts[::2], lr, NONE, NONE, 1 / 255, [0] * len(lr), {"all": len(lr)})
+
+
+def smooth(images: Unpaired, noise: float) -> Unpaired:
+    """Two groups of LR without texture; the second has twice the noise."""
+    dice = torch.Generator().manual_seed(0)
+    lr = []
+    for number, one in enumerate(images.lr):
+        soft = torch.nn.functional.avg_pool2d(one[None], 7, 1, 3, count_include_pad=False).repeat(1, 1, 3, 3)[0]
+        soft = torch.nn.functional.avg_pool2d(soft[None], 7, 1, 3, count_include_pad=False)[0]
+        made = soft + noise * (1 + number % 2) * torch.randn(soft.shape, generator=dice)
+        lr.append((255 * made.clamp(0, 1)).round() / 255)
+    which = [number % 2 for number in range(len(lr))]
+    sizes = {f"camera {group}": which.count(group) for group in range(2)}
+    return Unpaired(images.hr, lr, NONE, NONE, 1 / 255, which, sizes)
+
+
+@pytest.fixture(scope="module")
+def images() -> Unpaired:
+    return unpaired([0.8, 2.2], noise=6 / 255)
+
+
+def made(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Method:
+    torch.manual_seed(0)
+    method = pdm.Method(build(pdm.Config, {**QUICK, **values}, "test"), scale, 3)
+    method.prepare(images)
+    return method
+
+
+def exported(method: pdm.Method) -> checkpoint.Checkpoint:
+    class Found:
+        scale, data_range = 2, None
+
+    return exporting.as_checkpoint(method.degrader(), exporting.spec_of("pdm", method, Found(), {}, None))
+
+
+# --- what comes out -------------------------------------------------------------------------------------------------
+
+
+def test_two_widths_and_the_noise_come_out(images: Unpaired) -> None:
+    method = made({"imitation": 600, "kernel_features": 48, "kernel_size": 20}, images)
+    assert isinstance(method, Stochastic)
+    drawn = method.drawn(200)
+    widths = diversity.shapes(drawn)[:, 0]
+    low, high = float((widths < 1.2).double().mean()), float((widths > 1.6).double().mean())
+    assert 0.25 < low < 0.75
+    assert 0.25 < high < 0.75
+    assert sum(max(similarity(one, gaussian(20, s, s)) for s in (0.8, 2.2)) for one in drawn[:40]) / 40 > 0.85
+    assert max(max(map(abs, centroid(one))) for one in drawn) < 1e-3
+    found = diversity.facts(method.distribution(), exported(method))
+    sigma, lag = found["noise"][0]["sigma_255"], found["noise"][0]["lag_1"]
+    assert sigma["drawn"][1] == pytest.approx(sigma["measured"][1], rel=0.1)
+    assert lag["drawn"] == pytest.approx(lag["measured"], abs=0.1)
+    assert not diversity.faults(found)
+
+
+def test_one_width_has_no_spread() -> None:
+    method = made({"kernel_size": 20, "imitation": 300}, unpaired([1.4]))
+    spread = diversity.spread(method.drawn(100))
+    assert spread["sigma_px"]["p90"] - spread["sigma_px"]["p10"] < 0.5
+    assert spread["sigma_px"]["p50"] == pytest.approx(1.4, rel=0.25)
+
+
+def test_signed_kernels_have_negative_lobes(images: Unpaired) -> None:
+    method = made({"signed": True, "kernel_size": 20, "imitation": 200}, images)
+    wanted = method.distribution().wanted
+    assert wanted is not None
+    assert float(wanted.sum((1, 2)).sub(1).abs().max()) < 1e-6
+    assert method.errors["kernels"] < 0.3
+    selftest.require(exported(method))
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+VARIANTS: list[dict[str, Any]] = [
+    {"signed": True},
+    {"kernel_from": "none"},
+    {"spatial": "independent"},
+    {"spatial": "correlated"},
+    {"spatial": "correlated", "signed": True},
+    {"spatial": "independent", "kernel_from": "content"},
+    {"spatial": "correlated", "kernel_from": "both"},
+    {"noise_from": "z"},
+    {"noise": "none"},
+    NETWORK,
+    {**NETWORK, "noise_from": "z"},
+    {**NETWORK, "noise_from": "content"},
+    {"spatial": "correlated", **NETWORK},
+]
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=lambda values: "-".join(f"{k}={v}" for k, v in values.items()))
+def test_every_variant_keeps_the_contract(values: dict[str, Any], images: Unpaired) -> None:
+    method = made({**values, "imitation": 10}, images)
+    model = exported(method)
+    selftest.require(model)
+    hr = torch.rand(1, 3, 48, 60, generator=torch.Generator().manual_seed(0))
+    first, again, other = (model.degrader.degrade(hr, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert torch.equal(first, other) != model.spec.stochastic
+    for text in method.warnings():
+        assert "\n" not in text
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_kernels_that_vary_in_place_at_every_scale(scale: int) -> None:
+    """Each LR pixel is the product of its own kernel and its window; sizes need not be multiples of anything else."""
+    size = 12 if scale % 2 == 0 else 11
+    values = {**QUICK, "spatial": "independent", "kernel_size": size}
+    torch.manual_seed(0)
+    method = pdm.Method(build(pdm.Config, values, "test"), scale, 1)
+    hr = torch.rand(1, 1, 7 * scale, 5 * scale, generator=torch.Generator().manual_seed(1))
+    degrader = method.degrader()
+    code, field = degrader.draw(3), degrader.field(3, 0, 0, 7, 5, 1)
+    with torch.no_grad():
+        lr = degrader.clean(hr, code, field)
+        taps = method.kernels(field[:, :8]).view(1, 7, 5, size, size)
+        assert float(taps.std((1, 2)).max()) > 0
+        assert torch.allclose(lr, apply_kernels(hr, taps, scale), atol=1e-6)
+        method.optics.taps_at_once = 1  # a row at a time
+        assert torch.allclose(method.optics.clean(hr, code, field), lr, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"start": "flat"}, "give it steps"),
+        ({"start": "flat", "steps": 99, "anchor": 0}, "noise=network or none"),
+        ({"start": "flat", "steps": 99, **NETWORK}, "start=flat needs 0"),
+        ({"steps": 5}, "steps .=5. must be more than discriminator_first"),
+        ({"kernel_from": "content"}, "spatial=independent or correlated"),
+        ({"kernel_from": "none", "spatial": "correlated"}, "one kernel for all"),
+        ({"noise_from": "content"}, "noise=network"),
+        ({"kernel_size": 7}, "kernel_size: kernel size 7 at scale 2 cannot be centred"),
+    ],
+)
+def test_options_that_contradict_each_other(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        pdm.Method(build(pdm.Config, {**QUICK, **values}, "test"), 2, 3)
+
+
+def test_paper_has_21_taps_where_they_can_be_centred() -> None:
+    config = build(pdm.Config, pdm.PRESETS["paper"], "paper")
+    assert [pdm.Method(config, scale, 3).kernel_size for scale in (1, 2, 3, 4)] == [21, 20, 21, 20]
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------
+
+
+def test_groups_keep_their_noise_and_their_share() -> None:
+    method = made({"numbers": 4}, smooth(unpaired([1.2]), 3 / 255))
+    model = exported(method)
+    flat = torch.full((1, 3, 64, 64), 0.5)
+    found = []
+    for seed in range(60):
+        with torch.inference_mode():
+            noise = model.degrader.noise(flat, model.degrader.draw(seed), model.degrader.field(seed, 0, 0, 64, 64, 3))
+        found.append(255 * float(noise.std()))
+    strong = [sigma for sigma in found if sigma > 4.5]
+    assert 0.3 < len(strong) / len(found) < 0.7
+    assert sum(strong) / len(strong) == pytest.approx(6, rel=0.2)
+    assert min(found) == pytest.approx(3, rel=0.35)
+    names = [one.name for one in method.distribution().noises]
+    assert names == ["camera 0", "camera 1"]
+    selftest.require(model)
+
+
+def test_kernel_and_noise_of_an_image_are_of_one_group() -> None:
+    """The last number of the code decides for both."""
+    from degsynth.methods.pdm_start import Pool
+    from degsynth.ops.blur_widths import Blurs
+
+    def one(a: float) -> Blurs:
+        only = torch.ones(1, dtype=torch.float64)
+        return Blurs(a * only, only, torch.zeros(1, 2).double(), torch.zeros(1, 2, 2).double(), 9.0)
+
+    share = torch.tensor([0.3, 0.7], dtype=torch.float64)
+    pool = Pool([one(0.0), one(1.0)], share, 12, None)
+    noises = GrainNoise(1)
+    some = Grain(torch.ones(1, KNOTS), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), torch.zeros(1, 3))
+    noises.take([some, some], share, True)
+    z = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    groups = [noises.group(code) for code in z]
+    assert [int(a) for a in pool.shapes(z)[:, 0]] == groups
+    assert sum(groups) / 300 == pytest.approx(0.7, abs=0.08)
+
+
+def test_groups_are_refused_where_there_is_one_noise_only() -> None:
+    with pytest.raises(ConfigError, match="--group-by is for noise=grain"):
+        made({"spatial": "independent"}, smooth(unpaired([1.2]), 0.01))
+
+
+def test_noise_that_was_taken_off_cannot_be_learnt(images: Unpaired) -> None:
+    off = Unpaired(images.hr, images.lr, torch.eye(3).double(), NONE, 1 / 255, images.groups, images.group_sizes)
+    with pytest.raises(ConfigError, match="leave it out, or --set noise=none"):
+        made({}, off)
+
+
+# --- refinement -----------------------------------------------------------------------------------------------------
+
+
+def batch_of(method: pdm.Method, images: Unpaired) -> dict[str, Tensor]:
+    side = method.patch
+    return {
+        "hr": torch.stack([hr[:, :side, :side] for hr in images.hr[:2]]),
+        "lr": torch.stack([lr[:, : side // 2, : side // 2] for lr in images.lr[:2]]),
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 9},
+        {"steps": 9, **NETWORK},
+        {"steps": 9, "spatial": "correlated", "kernel_from": "both", **NETWORK},
+        {"steps": 9, "start": "flat", "anchor": 0, "discriminator": "paper", **NETWORK},
+    ],
+)
+def test_gradients_reach_every_weight(values: dict[str, Any], images: Unpaired) -> None:
+    method = made({"discriminator_first": 0, "discriminator_width": 4, "imitation": 3, **values}, images)
+    for step in range(2):
+        terms = method.training_step(batch_of(method, images), step)
+        assert all(math.isfinite(float(value)) for value in terms.values())
+    for role, part in method.modules.items():
+        for name, value in part.named_parameters():
+            assert value.grad is not None, f"{role}.{name}"
+
+
+def test_a_step_does_not_depend_on_those_before(images: Unpaired) -> None:
+    """But for the weights: a resumed fit draws what an uninterrupted one draws."""
+    values = {"steps": 9, "discriminator_first": 8, "imitation": 3}
+    first, second = made(values, images), made(values, images)
+    first.training_step(batch_of(first, images), 0)
+    hr = batch_of(first, images)["hr"]
+    with torch.no_grad():
+        here, there, other = (m.draw(hr, generator(seed))[0] for m, seed in ((first, 5), (second, 5), (second, 6)))
+    assert torch.equal(here, there)
+    assert not torch.equal(here, other)
+
+
+# --- from the command line ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    images = unpaired([0.8, 2.0], noise=5 / 255)
+    for side, some in (("HR", images.hr), ("LR", images.lr)):
+        for number, image in enumerate(some):
+            save_png(tmp_path / side / f"{'ab'[number % 2]}/{side}{number:02d}.png", image)
+    return tmp_path / "HR", tmp_path / "LR"
+
+
+Folders = tuple[Path, Path]
+
+
+def test_fit_draws_and_transplant(folders: Folders, tmp_path: Path) -> None:
+    """What the README shows: fit, several draws, another model's noise; and what is told of it."""
+    out, sets = tmp_path / "run", ["--set", "imitation=60", "--set", "kernel_size=12"]
+    done = run_cli(
+        "fit", "--method", "pdm", "--hr", folders[0], "--lr", folders[1], "--scale", "2", "--out", out, *sets
+    )
+    assert done.returncode == 0, done.stderr
+    assert (out / "previews/distribution.png").stat().st_size > 20_000
+    record = json.loads((out / "fit.json").read_text())
+    assert record["distribution"]["kernels"]["count"] == 500
+    assert {"sigma_px", "axes_ratio"} <= set(record["distribution"]["estimated"])
+    assert record["training"]["steps"] == 0
+    made = run_cli("apply", out, folders[0], tmp_path / "three", "--noise", "learned", "--draws", "3", "--limit", "2")
+    assert made.returncode == 0, made.stderr
+    files = sorted((tmp_path / "three/lr").rglob("*.png"))
+    assert len(files) == 6
+    assert len({path.read_bytes() for path in files}) == 6
+    plain = tmp_path / "plain.pt"
+    linear = fit.FitOptions(method="spectral", hr=str(folders[0]), lr=str(folders[1]), scale=2)
+    fit.run(linear, {}, tmp_path / "linear")
+    (tmp_path / "linear/checkpoint.pt").rename(plain)
+    other = run_cli("apply", plain, folders[0], tmp_path / "with", "--noise", out / "checkpoint.pt", "--limit", "1")
+    assert other.returncode == 0, other.stderr
+    row = json.loads((tmp_path / "with/manifest.jsonl").read_text().splitlines()[0])
+    assert row["noise"] == "other"
+
+
+def test_groups_by_folder(folders: Folders, tmp_path: Path) -> None:
+    options = fit.FitOptions(method="pdm", hr=str(folders[0]), lr=str(folders[1]), scale=2, group_by="folder")
+    record = fit.run(options, {"imitation": 5, "kernel_size": 12}, tmp_path / "run")
+    assert set(record["report"]["groups"]) == {"a", "b"}
+    assert sum(record["report"]["groups"].values()) == 10
+    assert any("too few" in text for text in record["warnings"]) is False
+
+
+def test_groups_are_for_methods_that_draw(folders: Folders, tmp_path: Path) -> None:
+    options = fit.FitOptions(method="spectral", hr=str(folders[0]), lr=str(folders[1]), scale=2, group_by="folder")
+    with pytest.raises(ConfigError, match="--group-by folder is for methods that draw noise"):
+        fit.run(options, {}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_few_images_jpeg_and_several_cameras_are_told(
+    tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    from degsynth.data import images as reading
+
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", shot[:, :200, :200])
+        lr = torch.nn.functional.avg_pool2d(shot[None], 2)[0]
+        pixels = np.ascontiguousarray(quantise(lr, np.dtype(np.uint8))[..., ::-1])
+        (tmp_path / "LR").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"LR/other{number}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    monkeypatch.setattr(reading, "camera", lambda path: (f"model {path.stem[-1]}", 0))
+    told: list[str] = []
+    options = fit.FitOptions(method="pdm", hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"), scale=2)
+    fit.run(options, {"imitation": 5, "kernel_size": 12}, tmp_path / "run", fit.Events(on_warning=told.append))
+    everything = " | ".join(told)
+    for part in ("3 LR images to fit are too few", "8×8 blocks of JPEG", "3 cameras or sensitivities (model"):
+        assert part in everything
+
+
+def test_camera_is_read_from_exif(tmp_path: Path) -> None:
+    """A TIFF block with a model and a sensitivity, as a PNG's eXIf chunk and as a TIFF's own tags."""
+    import io
+    import struct
+    import zlib
+
+    import tifffile
+
+    from degsynth.data.images import camera
+
+    pixels = np.zeros((16, 16), np.uint8)
+    buffer = io.BytesIO()
+    # ISOSpeedRatings lies in a directory of its own, which tifffile does not write: by hand.
+    model = b"Camera X\x00"
+    entries = [struct.pack("<HHII", 272, 2, len(model), 38), struct.pack("<HHII", 34665, 4, 1, 48)]
+    block = b"II*\x00" + struct.pack("<I", 8) + struct.pack("<H", 2) + b"".join(entries) + struct.pack("<I", 0)
+    block += model.ljust(10, b"\x00")
+    block += struct.pack("<H", 1) + struct.pack("<HHIHH", 34855, 3, 1, 1600, 0) + struct.pack("<I", 0)
+    png = encode(Image(pixels[..., None]), ".png")
+    chunk = b"eXIf" + block
+    chunk = struct.pack(">I", len(block)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])
+    assert camera(tmp_path / "a.png") == ("Camera X", 1600)
+    tifffile.imwrite(buffer, pixels, extratags=[(272, 2, 9, "Camera Y", True)])
+    (tmp_path / "b.tif").write_bytes(buffer.getvalue())
+    assert camera(tmp_path / "b.tif") == ("Camera Y", 0)
+    (tmp_path / "c.png").write_bytes(png)
+    assert camera(tmp_path / "c.png") == ("", 0)
+    assert camera(tmp_path / "none.png") == ("", 0)
+
+
+def test_collapse_is_told() -> None:
+    """Kernels all alike where those of the LR images are not."""
+    wide = torch.stack([gaussian(20, s, s) for s in (0.8, 2.2) * 10])
+    one = torch.stack([gaussian(20, 1.4, 1.4)] * 20)
+    both = {"varied": True, "kernels": diversity.spread(one), "estimated": diversity.spread(wide)}
+    assert any("collapsed" in text for text in diversity.faults(both))
+    assert not diversity.faults({**both, "kernels": diversity.spread(wide)})
+    assert not diversity.faults({**both, "varied": False})
+    assert diversity.faults({"varied": True, "kernels": diversity.spread(one)})
+
+
+def test_directions_are_averaged_as_directions() -> None:
+    spread = diversity.spread(torch.stack([gaussian(20, 1.0, 2.0, math.radians(angle)) for angle in (175, 5)]))
+    assert spread["angle_deg"] % 180 == pytest.approx(0, abs=1) or spread["angle_deg"] == pytest.approx(180, abs=1)
+    assert spread["directed"] == 1
+    assert spread["axes_ratio"]["mean"] == pytest.approx(2, rel=0.05)
+
+
+Call = Callable[..., Any]
+
+
+def test_noise_keeps_flat_images_at_their_mean(images: Unpaired) -> None:
+    model = exported(made({}, images))
+    for level in (0.1, 0.5, 0.9):
+        flat = torch.full((1, 3, 128, 128), level)
+        noise = model.degrader.noise(flat, model.degrader.draw(0), model.degrader.field(0, 0, 0, 128, 128, 3))
+        assert float(noise.mean().abs()) < 0.5 / 255
+    assert tied(torch.zeros(1, 1, 3, 3), torch.ones(1, 1)).shape == (1, 1, 3, 3)
