@@ -26,9 +26,10 @@ is taught the kernel that `spectral` finds (family auto), stretched to every wid
 
 What differs from the paper in ``paper``: rates are halved every 50 000 steps, as in the authors' code (it prints 5 000:
 2e-16 would be left of 2e-4 at the end); with spatial=correlated only the first layer is 3×3; the kernel has 21 taps at
-odd scales, 20 at even ones, where 21 cannot be centred; no batch norm; patches are larger than 32 px by what a kernel reads beyond its edge, so the discriminator sees
-32; both sides are dithered by ± 1/255 (the authors quantise softly), lest 8-bit levels give the real ones away; netN
-is symmetrised to mean 0; what is exported is the best of 20 states by held-out spectra. SR networks are not trained.
+odd scales, 20 at even ones, where 21 cannot be centred; no batch norm; patches are larger than 32 px by what a kernel
+reads beyond its edge, so the discriminator sees 32; both sides are dithered by ± 1/255 (the authors quantise softly),
+lest 8-bit levels give the real ones away; netN is symmetrised to mean 0; what is exported is the best of 20 states by
+held-out spectra. SR networks are not trained.
 """
 
 from __future__ import annotations
