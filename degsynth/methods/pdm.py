@@ -63,7 +63,7 @@ DRAWN = 500
 PLACES = 23
 """Side of a part of an image that has so many pixels, if each has its kernel."""
 UNTAUGHT = 0.2
-"""Error of imitation, relative, from which a user is told."""
+"""Error of imitation (relative, or nats) from which a user is told."""
 
 Source = Literal["z", "content", "both", "none"]
 
@@ -300,9 +300,10 @@ class Method:
         return clean, self.optics.noise(clean.detach().clamp(0, 1), code, field), field
 
     def departure(self, clean: Tensor, noise: Tensor, field: Tensor, dice: torch.Generator) -> Tensor:
-        """How far the networks are from what they were taught: relative errors, of kernels and of noise."""
+        """How far the networks are from what they were taught, kernels and noise."""
         z, wanted = self.lesson(dice, 2 * len(clean))
-        held = start.relative_error(self.kernels.middle(z.to(clean.device)), wanted.to(clean.device))
+        made = self.kernels.middle(z.to(clean.device))
+        held = start.difference(made, wanted.to(clean.device), self.config.signed)
         if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and self.found.grains:
             white = field[:, self.optics.kernel_planes :][:, : clean.shape[1]]
             held = held + start.relative_error(noise, start.noise_of(self.found.grains[0], clean.clamp(0, 1), white))
@@ -386,7 +387,7 @@ class Method:
             follows = self.draws if what == "kernels" else self.config.noise_from == "both"
             if error > UNTAUGHT and follows:
                 found.append(
-                    f"what draws {what} is {100 * error:.0f} % off what it was taught; --set "
+                    f"what draws {what} differs from what it was taught (by {error:.2f}); --set "
                     f"imitation={4 * self.config.imitation} may bring it nearer"
                 )
         return found

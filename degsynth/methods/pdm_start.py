@@ -36,7 +36,9 @@ PILED_UP = 0.1
 """Share of images at the end of what can be told, from which a user is told."""
 TAUGHT = 128
 """Kernels in a batch."""
-TEACHING_RATE = 1e-3
+TEACHING_RATE = 2e-3
+NO_TAP = 1e-12
+"""Taps below are as good as none."""
 TAUGHT_PX, TAUGHT_PATCHES, MOST_TEACHERS = 32, 8, 16
 """Side of the patches that a network learns noise from, LR px, patches in a batch, and images that they are of."""
 
@@ -222,12 +224,24 @@ def teach_kernels(network: KernelGenerator, lesson: KernelLesson, steps: int) ->
     error = torch.tensor(0.0)
     for optimizer, dice in _steps(network, steps):
         z, wanted = lesson(dice, TAUGHT)
-        error = losses.update(optimizer, relative_error(network.middle(z), wanted))
+        error = losses.update(optimizer, difference(network.middle(z), wanted, network.signed))
     return float(error)
 
 
+def difference(made: Tensor, wanted: Tensor, signed: bool) -> Tensor:
+    """Of kernels (N, K²): mean of Σ wanted · log (wanted / made), in nats; of signed ones the relative error.
+
+    Kernels are distributions over taps. Squares would see little of wide ones, whose taps are small. Of several kernels
+    the best in either sense is the mean.
+    """
+    if signed:
+        return relative_error(made, wanted)
+    logs = torch.log(wanted.clamp(min=NO_TAP)) - torch.log(made.clamp(min=NO_TAP))
+    return (wanted * logs).sum(1).mean()
+
+
 def relative_error(made: Tensor, wanted: Tensor) -> Tensor:
-    """Σ (made − wanted)² / Σ wanted², over all of a batch: the mean of several is then the best of all."""
+    """Σ (made − wanted)² / Σ wanted², over all of a batch."""
     return (made - wanted).square().sum() / wanted.square().sum()
 
 

@@ -40,8 +40,7 @@ class KernelGenerator(nn.Module):
         self.outer = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
         self.last = Convolution(width, size * size * (2 if signed else 1) + (1 if signed else 0), 1)
         at = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-        y, x = at.repeat_interleave(size), at.repeat(size)
-        self.moments = nn.Buffer(torch.stack([y, x, y * y, y * x, x * x], 1))
+        self.places = nn.Buffer(torch.stack([at.repeat_interleave(size), at.repeat(size)], 1))
 
     def begin_smooth(self) -> None:
         """Let the first layer of 3×3 places do what one of 1×1 would, to their sum with weights 1 2 1 / √6 either way.
@@ -77,24 +76,32 @@ class KernelGenerator(nn.Module):
         convex. t follows from the logits; the last step says how (its derivative, at the solution, is that of t).
         """
         logits = self.steepest * torch.tanh(logits / self.steepest)
-        tilt = torch.zeros_like(logits[..., :2])
+        taps = torch.softmax(logits, -1).reshape(-1, self.size, self.size)
+        tilt = torch.zeros_like(taps[:, 0, :2])
         with torch.no_grad():
             for _ in range(self.steps):
-                step = self.newton(logits, tilt)
+                step = self.newton(taps, tilt)
                 length = step.square().sum(-1, keepdim=True).sqrt()
                 tilt = tilt - step * (self.stride / length.clamp(min=self.stride))
-        tilt = tilt - self.newton(logits, tilt)
-        return torch.softmax(logits + tilt @ self.moments[:, :2].T, -1)
+        tilt = (tilt - self.newton(taps, tilt)).reshape(logits[..., :2].shape)
+        return torch.softmax(logits + tilt @ self.places.T, -1)
 
-    def newton(self, logits: Tensor, tilt: Tensor) -> Tensor:
-        """What the tilt (…, 2) is off by: the covariance's inverse times the centroid, (y, x)."""
-        found = torch.softmax(logits + tilt @ self.moments[:, :2].T, -1) @ self.moments
-        y, x, fixed = found[..., 0], found[..., 1], found.detach()
-        yy = fixed[..., 2] - fixed[..., 0] * fixed[..., 0] + 1e-4
-        yx = fixed[..., 3] - fixed[..., 0] * fixed[..., 1]
-        xx = fixed[..., 4] - fixed[..., 1] * fixed[..., 1] + 1e-4
-        determinant = (yy * xx - yx * yx).unsqueeze(-1)
-        return torch.stack([xx * y - yx * x, yy * x - yx * y], -1) / determinant
+    def newton(self, taps: Tensor, tilt: Tensor) -> Tensor:
+        """What the tilt (N, 2) of taps (N, K, K) is off by: the covariance's inverse times the centroid, (y, x).
+
+        exp(t·(y, x)) is a product of one factor for each row and one for each column: so are sums over all taps.
+        """
+        at = self.places[: self.size, 1]
+        powers = torch.stack([torch.ones_like(at), at, at * at], 1)
+        rows = (tilt[:, :1] * at).exp().unsqueeze(-1) * powers
+        columns = (tilt[:, 1:] * at).exp().unsqueeze(-1) * powers
+        sums = rows.transpose(1, 2) @ (taps @ columns)  # (N, 3, 3): of y⁰ … y² with x⁰ … x²
+        sums = sums / sums[:, :1, :1]
+        y, x, fixed = sums[:, 1, 0], sums[:, 0, 1], sums.detach()
+        yy = fixed[:, 2, 0] - fixed[:, 1, 0] * fixed[:, 1, 0] + 1e-4
+        yx = fixed[:, 1, 1] - fixed[:, 1, 0] * fixed[:, 0, 1]
+        xx = fixed[:, 0, 2] - fixed[:, 0, 1] * fixed[:, 0, 1] + 1e-4
+        return torch.stack([xx * y - yx * x, yy * x - yx * y], 1) / (yy * xx - yx * yx).unsqueeze(1)
 
     def middle(self, z: Tensor) -> Tensor:
         """Kernels (B, K²) of the middle of numbers (B, Z, p, p), p odd."""

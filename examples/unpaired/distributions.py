@@ -114,8 +114,9 @@ def row(case: str, kind: str, seed: int, given: argparse.Namespace) -> dict[str,
         drawn = model.degrader.optics.image_kernels(codes).double()
     grown = scale / 2
     widths = (diversity.shapes(drawn)[:, 0] / grown).sort().values
-    wanted = diversity.shapes(torch.stack(ks))[:, 0] / grown
-    wanted = wanted.repeat(DRAWS // len(ks) + 1)[:DRAWS].sort().values
+    turns = [int(path.stem) // 2 % len(ks) for path in sorted((folder / "LR").iterdir())]
+    put_in = (diversity.shapes(torch.stack(ks))[:, 0] / grown)[turns].sort().values
+    wanted = put_in[torch.arange(DRAWS) * len(put_in) // DRAWS]
     p10, p50, p90 = (float(torch.quantile(widths, at)) for at in (0.1, 0.5, 0.9))
     found = {
         "low": float((widths <= LOW).double().mean()),

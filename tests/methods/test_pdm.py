@@ -19,7 +19,7 @@ from degsynth.config import build
 from degsynth.data.images import Image, encode, quantise, to_tensor
 from degsynth.errors import ConfigError
 from degsynth.evaluation import diversity
-from degsynth.methods import Stochastic, Unpaired, pdm
+from degsynth.methods import Stochastic, Unpaired, pdm, pdm_start
 from degsynth.methods.pdm_optics import GrainNoise
 from degsynth.ops.blur import apply_kernels, blur_decimate
 from degsynth.ops.grain import KNOTS, Grain, tied
@@ -73,10 +73,21 @@ def images() -> Unpaired:
     return unpaired([0.8, 2.2], noise=6 / 255)
 
 
+ESTIMATED: dict[tuple[Any, ...], pdm_start.Pool] = {}
+"""Blurs as they were read: the same images are not read again for every option that has no part in that."""
+
+
 def made(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Method:
     torch.manual_seed(0)
-    method = pdm.Method(build(pdm.Config, {**QUICK, **values}, "test"), scale, 3)
-    method.prepare(images)
+    config = build(pdm.Config, {**QUICK, **values}, "test")
+    method = pdm.Method(config, scale, 3)
+    key = (id(images), scale, method.kernel_size, config.signed)
+    with pytest.MonkeyPatch.context() as patch:
+        if key in ESTIMATED:
+            patch.setattr(pdm_start, "pool", lambda *_: ESTIMATED[key])
+        method.prepare(images)
+    if config.start == "estimated":
+        ESTIMATED[key] = method.pool
     return method
 
 

@@ -40,7 +40,7 @@ def test_balance_is_the_nearest_distribution_with_that_centroid() -> None:
 
     network = KernelGenerator(4, 4, 0, 7, False, neighbours=False)
     logits = torch.randn(49, generator=torch.Generator().manual_seed(2))
-    places = network.moments[:, :2].double().numpy()
+    places = network.places.double().numpy()
     weights = torch.softmax(8 * torch.tanh(logits.double() / 8), 0).numpy()
 
     def centre(tilt: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_gradients_know_of_the_balance() -> None:
     weights = torch.randn(81, generator=dice, dtype=torch.float64)
     (network.balanced(logits) @ weights).backward()
     assert logits.grad is not None
-    for direction in (torch.randn(81, generator=dice, dtype=torch.float64), network.moments[:, 0]):
+    for direction in (torch.randn(81, generator=dice, dtype=torch.float64), network.places[:, 0]):
         step = 1e-4 * direction
         with torch.no_grad():
             there, back = (network.balanced(logits + s * step) @ weights for s in (1, -1))
