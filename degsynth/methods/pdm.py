@@ -312,9 +312,10 @@ class Method:
     # --- what it amounts to -------------------------------------------------------------------------------------
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
-        """What draws, as a checkpoint module; without the noise where none was found."""
+        """What draws, as a checkpoint module; without noise where none was found, or where there is none to come."""
         whole = self.optics if optics is None else cast("PDMOptics", optics)
-        noises = Silence() if _silent(whole.noises) else whole.noises
+        taught = self.config.steps > 0 and isinstance(whole.noises, NetworkNoise)
+        noises = whole.noises if taught or not _silent(whole.noises) else Silence()
         return Degrader(self._optics(whole.kernels, noises), self.scale, channels=self._channels(noises))
 
     def _channels(self, noises: nn.Module) -> list[int] | None:
@@ -346,8 +347,7 @@ class Method:
             field = torch.randn(1, self.optics.dice(self.channels), height, width, generator=generator(0))
             seen = self.example[:, :, : self.scale * height, : self.scale * width]
             taps = self.kernels(self.optics.inputs(seen, field))
-            kernels: Tensor = taps.view(-1, self.kernel_size, self.kernel_size)[:count].double()
-            return kernels
+            return cast("Tensor", taps.view(-1, self.kernel_size, self.kernel_size)[:count].double())
 
     def distribution(self) -> Distribution:
         """Kernels that are drawn, those that were to be, and the noise that was measured."""
@@ -394,7 +394,7 @@ class Method:
 
 
 def _silent(noises: nn.Module) -> bool:
-    """Whether that is nothing but zeros: nothing was found, or a network was taught nothing."""
+    """Whether it draws nothing but zeros: nothing was found, and a network was taught nothing."""
     if isinstance(noises, GrainNoise):
         return not bool(noises.share.any())
     return isinstance(noises, NetworkNoise) and not any(bool(p.any()) for p in noises.network.last.parameters())

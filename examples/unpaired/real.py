@@ -25,6 +25,8 @@ METHODS = {
     "spectral-auto": ("spectral", "family=auto"),
     "lfl": ("lfl",),
     "adl": ("adl",),
+    "pdm": ("pdm",),
+    "pdm-signed": ("pdm", "signed=true"),
 }
 
 
@@ -47,7 +49,7 @@ def main() -> None:
     for name in ("hr", "lr", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--methods", default="spectral,spectral-auto,lfl,adl")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     given = parser.parse_args()
     begin(given.out, hr=given.hr, lr=given.lr, scale=given.scale)
