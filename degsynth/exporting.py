@@ -50,6 +50,15 @@ def as_checkpoint(degrader: Degrader, spec: Spec) -> Checkpoint:
         return load(path)
 
 
+def as_learnt(spec: Spec, method: Method) -> Spec:
+    """The spec of a fit's beginning with what training may have changed: whether there is noise, and its halo."""
+    now = method.spec()
+    halo = now["clean_halo"] + spec.scale * now["noise_halo"]
+    return spec.model_copy(
+        update={name: now[name] for name in ("channels", "noise_halo", "has_noise", "stochastic")} | {"halo": halo}
+    )
+
+
 def with_phase(spec: Spec, method: Method, model: Checkpoint) -> Spec:
     """The spec with the phase that was measured, where the method cannot tell it."""
     known = method.spec()["phase"] is not None

@@ -230,6 +230,8 @@ def open_snapshot(run: Path, step: int, path: Path) -> checkpoint.Checkpoint:
     method = module.Method(config, spec.scale, contents["channels"])
     state = loop.State(method)
     state.restore(contents)
+    method.modules["optics"].load_state_dict(state.learnt().state_dict())
+    spec = exporting.as_learnt(spec, method)
     spec = exporting.with_phase(spec, method, exporting.as_checkpoint(state.degrader(), spec))
     checkpoint.save(state.degrader(), spec, path)
     return checkpoint.load(path)

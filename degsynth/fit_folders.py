@@ -31,8 +31,8 @@ from degsynth.ops.spectra import Spectra
 from degsynth.report import Panel
 
 START_IMAGES, FEW_OF_GROUP = 64, 10
-"""So many images of either side, evenly spread, are enough to know their spectra; of each group of many at least so
-many."""
+"""So many images of either side, evenly spread, are enough to know their spectra; where there are many groups, so many
+of each."""
 LEAST_IMAGES = 5
 """Of both sides together."""
 DIAGNOSED = 8

@@ -42,7 +42,8 @@ class FitOptions(Strict):
     """Unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from them;
     how much there was is recorded all the same."""
     group_by: Literal["none", "exif", "folder"] = "none"
-    """Methods that draw noise: keep LR images apart by camera and sensitivity (EXIF), or by the folder they lie in."""
+    """Methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) by themselves, or of each
+    folder that LR images lie in."""
     cache_mb: int = Field(default=CACHE_MB, ge=0)
     """Memory for decoded images."""
     device: str = "cpu"

@@ -20,7 +20,8 @@ from degsynth.ops.blur import blur_decimate
 
 settings.register_profile("degsynth", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("degsynth")
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+# One process a core runs the tests; threads of their own would only be in each other's way.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")))
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,9 @@ def command(
     ] = None,
     group_by: Annotated[
         str | None,
-        typer.Option(metavar="none|exif|folder", help="pdm: LR images of one camera and ISO have one noise."),
+        typer.Option(
+            metavar="none|exif|folder", help="pdm: a blur and noise for each camera and ISO, or LR sub-folder."
+        ),
     ] = None,
     data_range: options.DataRange = None,
     steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,

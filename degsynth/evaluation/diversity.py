@@ -20,7 +20,7 @@ LEVELS = (20 / 255, 64 / 255, 128 / 255, 192 / 255, 235 / 255)
 FLAT = 96
 """Side of the flat images that it is drawn for, LR px."""
 SPREADS = 0.05
-"""From this standard deviation of log σ on blur is said to differ."""
+"""From this standard deviation of the logs of widths on (in all directions) blur is said to differ."""
 COLLAPSED = 0.5
 """Draws whose spread is less than this share of what it was to be have collapsed."""
 ROUND = 1.15
@@ -44,7 +44,9 @@ def spread(kernels: Tensor) -> dict[str, Any]:
     for name, values in (("sigma_px", sigma), ("axes_ratio", ratio)):
         quantiles = {key: float(torch.quantile(values, at)) for key, at in QUANTILES.items()}
         found[name] = {**quantiles, "mean": float(values.mean()), "sd": float(values.std(correction=0))}
-    found["log_sigma_sd"] = float(sigma.log().std(correction=0))
+    longer, doubled = ratio.log(), 2 * torch.deg2rad(angle)
+    axes = torch.stack([2 * sigma.log(), longer * torch.cos(doubled), longer * torch.sin(doubled)]) / 2
+    found["log_shape_sd"] = float(axes.var(1, correction=0).sum().sqrt())
     # Directions: a kernel is the same after half a turn, so angles are doubled before they are averaged.
     directed = ratio > ROUND
     found["directed"] = float(directed.double().mean())
@@ -109,12 +111,12 @@ def _one_apart(correlation: Tensor) -> float:
 
 def faults(found: dict[str, Any]) -> list[str]:
     """That draws are all alike though they are not meant to be."""
-    drawn = found["kernels"]["log_sigma_sd"]
-    wanted = found["estimated"]["log_sigma_sd"] if "estimated" in found else None
+    drawn = found["kernels"]["log_shape_sd"]
+    wanted = found["estimated"]["log_shape_sd"] if "estimated" in found else None
     if not found["varied"] or (drawn >= SPREADS if wanted is None else wanted < SPREADS or drawn >= COLLAPSED * wanted):
         return []
     beside = "" if wanted is None else f", among the LR images by {100 * wanted:.0f} %"
-    return [f"kernels have collapsed: their σ differs by {100 * drawn:.0f} % from draw to draw{beside}"]
+    return [f"kernels have collapsed: their widths differ by {100 * drawn:.0f} % from draw to draw{beside}"]
 
 
 def by_width(kernels: Tensor, count: int) -> Sequence[Tensor]:

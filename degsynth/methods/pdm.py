@@ -58,8 +58,8 @@ from degsynth.ops.resample import inside
 
 LOGITS_PX = 24
 """Side of the part of a patch that the small discriminator judges, LR px; that of the paper: 32."""
-DRAWN = 500
-"""Kernels that are looked at to see how they differ."""
+DRAWN, SPECTRA = 500, 64
+"""Kernels that are looked at to see how they differ, and what power they leave."""
 PLACES = 23
 """Side of a part of an image that has so many pixels, if each has its kernel."""
 UNTAUGHT = 0.2
@@ -94,8 +94,8 @@ class Config(Training):
     imitation: int = Field(default=1_500, ge=1)
     """Steps in which the networks are taught what was estimated."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
-    """Taps per side, even at even scales, odd at odd ones; unset: 20, 21, or 10 times the scale if that is more (not
-    with start=flat)."""
+    """Taps per side, even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more; with
+    start=flat 20 or 21."""
     numbers: int = Field(default=64, ge=4)
     """Length of z_k."""
     kernel_features: int = Field(default=64, ge=1)
@@ -111,7 +111,8 @@ class Config(Training):
     noise: Literal["grain", "network", "none"] = "grain"
     """Noise that is measured and follows the level, that a network draws, or none."""
     noise_from: Literal["both", "z", "content"] = "both"
-    """What noise follows from: numbers and the picture, numbers alone, or (network) the picture alone."""
+    """What noise follows from: numbers and the picture; numbers alone (grain: as strong at all levels); or, of a
+    network, the picture alone."""
     noise_numbers: int = Field(default=3, ge=3)
     """Planes of z_n, of a network."""
     noise_features: int = Field(default=32, ge=1)
@@ -161,11 +162,9 @@ class Method:
             )  # fmt: skip
             self.noises = NetworkNoise(network, config.noise_numbers)
         self.optics = self._optics(self.kernels, self.noises)
-        self.critic: nn.Module = (
-            FinePatches(config.discriminator_width)
-            if config.discriminator == "small"
-            else LocalPatchGAN(channels, config.discriminator_width)
-        )
+        self.critic: nn.Module = FinePatches(config.discriminator_width)
+        if config.discriminator == "paper":
+            self.critic = LocalPatchGAN(channels, config.discriminator_width)
         self.cut = -(-half_width(self.kernel_size, scale) // scale)
         judged = LOGITS_PX if config.discriminator == "small" else 32
         self.patch = config.patch or scale * (judged + 2 * self.cut)
@@ -188,9 +187,7 @@ class Method:
         if config.start == "flat" and config.steps == 0:
             raise ConfigError("method pdm: start=flat has nothing but what refinement finds: give it steps")
         if config.minutes is not None and config.steps == 0:
-            raise ConfigError(
-                f"method pdm: minutes (={config.minutes:g}) are for refinement, which has no steps; give both"
-            )
+            raise ConfigError(f"method pdm: minutes (={config.minutes:g}) are for refinement; give it steps, too")
         if config.start == "flat" and config.noise == "grain":
             raise ConfigError("method pdm: noise=grain is estimated, start=flat is not; use noise=network or none")
         if config.start == "flat" and config.anchor > 0:
@@ -312,10 +309,9 @@ class Method:
     # --- what it amounts to -------------------------------------------------------------------------------------
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
-        """What draws, as a checkpoint module; without noise where none was found, or where there is none to come."""
+        """What draws, as a checkpoint module; without noise where there is none."""
         whole = self.optics if optics is None else cast("PDMOptics", optics)
-        taught = self.config.steps > 0 and isinstance(whole.noises, NetworkNoise)
-        noises = whole.noises if taught or not _silent(whole.noises) else Silence()
+        noises = Silence() if _silent(whole.noises) else whole.noises
         return Degrader(self._optics(whole.kernels, noises), self.scale, channels=self._channels(noises))
 
     def _channels(self, noises: nn.Module) -> list[int] | None:
@@ -366,29 +362,33 @@ class Method:
 
     def report(self) -> dict[str, Any]:
         """The mean kernel, how well it explains the spectra, and how well the networks were taught."""
-        kernel = self.drawn().mean(0)
-        floor = luma_variance(self.sets.noise(kernel))
+        some = self.drawn()[:SPECTRA]
+        floor = luma_variance(self.sets.noise(some))
         return {
             "start": self.config.start,
             "generator_parameters": sum(p.numel() for p in self.optics.parameters()),
             "imitation_error": self.errors,
             "groups": dict(self.images.group_sizes),
-            "mean_kernel": kernel_facts(kernel),
-            **self.sets.report(kernel, floor),
+            "mean_kernel": kernel_facts(some.mean(0)),
+            **self.sets.report(some, floor),
         }
 
     def warnings(self) -> list[str]:
         """Too few images, different contents, groups without flat places, networks that did not learn."""
-        found = self.sets.warnings(self.drawn().mean(0))
+        found = self.sets.warnings(self.drawn()[:SPECTRA])
         if self.config.start == "flat":
             return found
         found += start.doubts(self.images, self.pool, self.found, self.scale)
         for what, error in self.errors.items():
-            follows = self.draws if what == "kernels" else self.config.noise_from == "both"
-            if error > UNTAUGHT and follows:
+            source = self.config.kernel_from if what == "kernels" else self.config.noise_from
+            if source == "content" and self.config.steps == 0:
                 found.append(
-                    f"what draws {what} differs from what it was taught (by {error:.2f}); --set "
-                    f"imitation={4 * self.config.imitation} may bring it nearer"
+                    f"what was estimated does not follow from the picture: {what} learn nothing without --steps"
+                )
+            elif error > UNTAUGHT and source in ("z", "both"):
+                found.append(
+                    f"{what} as drawn differ from those taught (by {error:.2f}); --set "
+                    f"imitation={4 * self.config.imitation} may bring them nearer"
                 )
         return found
 

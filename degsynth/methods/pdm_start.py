@@ -81,6 +81,7 @@ def noises(images: Unpaired) -> Noises:
     grains = [overall if one is None else one for one in found]
     if not any(told(one) for one in grains):
         return silence
+    unsure = [group for group in unsure if told(grains[group])]
     mixed = [group for group, one in enumerate(grains) if told(one) and one.disagreement() > AGREED]
     return replace(silence, grains=[one if told(one) else one.none() for one in grains], unsure=unsure, mixed=mixed)
 
@@ -95,9 +96,11 @@ def beyond(found: Noises, hr: Sequence[Tensor], left: float) -> Noises:
     of_hr = measure(hr, found.quantum) if found.grains else None
     if of_hr is None or not told(of_hr):
         return found
-    grains = [one.without(of_hr, left) if one.usual() > 0 else one for one in found.grains]
-    much = any(one.usual() >= LEAST_SIGMA for one in grains)
-    return replace(found, grains=grains if much else [], unsure=found.unsure if much else [])
+    left_over = [one.without(of_hr, left) if one.usual() > 0 else one for one in found.grains]
+    grains = [one if one.usual() >= LEAST_SIGMA else one.none() for one in left_over]
+    loud = [group for group, one in enumerate(grains) if one.usual() > 0]
+    unsure, mixed = ([group for group in some if group in loud] for some in (found.unsure, found.mixed))
+    return replace(found, grains=grains if loud else [], unsure=unsure, mixed=mixed)
 
 
 def of_group(images: Unpaired, group: int) -> Sequence[Tensor]:

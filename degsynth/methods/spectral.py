@@ -99,8 +99,11 @@ class Sets:
             yield gray[0]
 
     def noise(self, kernel: Tensor) -> Tensor:
-        """Covariance (C, C) of the noise that LR photographs have besides what blur with a kernel leaves of HR's."""
-        return beyond(self.lr_noise, self.hr_noise, kernel)
+        """Covariance (C, C) of the noise that LR photographs have besides what blur with a kernel leaves of HR's.
+
+        Here and below, of several kernels (N, K, K) the mean power counts.
+        """
+        return beyond(self.lr_noise, self.hr_noise, kernel.square().sum((-2, -1)).mean().sqrt())
 
     def noise_left(self, kernel: Tensor) -> Tensor:
         """The same, of the LR images as they are trained on."""
@@ -117,15 +120,16 @@ class Sets:
         except ValueError:
             return None
         frequency = torch.fft.fftfreq(coarse.side, dtype=torch.float64) / (COARSE * self.scale)
-        passed = transfer(kernel, frequency).abs().square()
+        passed = torch.stack([transfer(one, frequency).abs().square() for one in _each(kernel)]).mean(0)
         return coarse.least_distance(coarse.bins(coarse.hr_power * passed))
 
     def report(self, kernel: Tensor, floor: float) -> dict[str, Any]:
         """How well a kernel explains the spectra, and what the sets differ by besides."""
-        content = self.spectra.content(self.spectra.of_kernel(kernel), floor)
+        made = torch.stack([self.spectra.of_kernel(one) for one in _each(kernel)]).mean(0)
+        content = self.spectra.content(made, floor)
         return {
             "images": list(self.spectra.counts),
-            "spectral_distance": self.spectra.least_distance(self.spectra.of_kernel(kernel)),
+            "spectral_distance": self.spectra.least_distance(made),
             "content_distance": self.content_distance(kernel),
             "content_difference_sigmas": dict(zip(CONTENT, content.tolist(), strict=True)),
             "mean_level_hr": torch.stack(self.means["hr"]).mean(0).tolist(),
@@ -153,6 +157,11 @@ class Sets:
                 "what is learnt keeps the colours of HR"
             )
         return found
+
+
+def _each(kernel: Tensor) -> Tensor:
+    """One kernel or several, (N, K, K)."""
+    return kernel.reshape(-1, *kernel.shape[-2:])
 
 
 def sigmas(covariance: Tensor) -> list[float]:

@@ -34,6 +34,7 @@ class KernelGenerator(nn.Module):
     def __init__(self, numbers: int, width: int, blocks: int, size: int, signed: bool, neighbours: bool) -> None:
         super().__init__()
         self.size, self.signed, self.steps = size, signed, BALANCING
+        self.neighbours, self.rim = neighbours, nn.Buffer(binomial().square()[None, None])
         self.steepest, self.stride = STEEPEST, STRIDE / size
         self.first = Convolution(numbers, width, 3 if neighbours else 1)
         self.inner = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
@@ -54,10 +55,20 @@ class KernelGenerator(nn.Module):
 
     def features(self, z: Tensor) -> Tensor:
         """Of every place, (B, width, h, w)."""
-        x: Tensor = self.first(z)
+        x: Tensor = self.from_neighbours(z) if self.neighbours else self.first(z)
         for inner, outer in zip(self.inner, self.outer):  # noqa: B905 - TorchScript knows no strict
             x = x + outer(torch.relu(inner(torch.relu(x))))
         return torch.relu(x)
+
+    def from_neighbours(self, z: Tensor) -> Tensor:
+        """The first layer where it sees 3×3 places: beyond the rim there are none, and the rest counts for more.
+
+        By as much as makes the sum that `begin_smooth` begins with standard normal there as well.
+        """
+        x = nn.functional.conv2d(z, self.first.weight, padding=1)
+        variance = nn.functional.conv2d(torch.ones_like(z[:1, :1]), self.rim, padding=1)
+        assert self.first.bias is not None
+        return x * torch.rsqrt(variance) + self.first.bias[:, None, None]
 
     def taps(self, features: Tensor) -> Tensor:
         """Kernels (B, h, w, K²) of features (B, width, h, w)."""

@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="option of the method")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
     given = parser.parse_args()
-    begin(given.out, photos=given.photos, set=given.set)
+    begin(given.out, photos=given.photos, kernels=given.kernels, set=given.set)
     torch.set_num_threads(1)
     groups = [(case, kind) for kind in given.noises.split(",") for case in given.cases.split(",")]
     seeds = [int(text) for text in given.seeds.split(",")]

@@ -100,8 +100,18 @@ def test_smoothed_numbers_are_standard_normal_again() -> None:
     with torch.no_grad():
         weights = network.first.weight.sum((2, 3), keepdim=True) / binomial().sum()
         wanted = torch.nn.functional.conv2d(one, weights, network.first.bias)
-        assert torch.allclose(network.first(z)[..., 1:2, 1:2], wanted, atol=1e-5)
+        assert torch.allclose(network.from_neighbours(z)[..., 1:2, 1:2], wanted, atol=1e-5)
         assert torch.allclose(network.middle(z), network(z)[:, 1, 1], atol=1e-6)
+
+
+def test_kernels_at_the_rim_are_drawn_as_elsewhere() -> None:
+    """The first layer's sums, per weight, have the variance there that they have inside."""
+    network = KernelGenerator(8, 16, 1, 9, False, neighbours=True)
+    network.begin_smooth()
+    z = torch.randn(4000, 8, 5, 5, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        spread = network.from_neighbours(z).std(0).mean(0)
+    assert float((spread / spread[2, 2] - 1).abs().max()) < 0.05
 
 
 @pytest.mark.parametrize("sees", [True, False])
