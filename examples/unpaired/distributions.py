@@ -115,7 +115,7 @@ def row(case: str, kind: str, seed: int, given: argparse.Namespace) -> dict[str,
     grown = scale / 2
     widths = (diversity.shapes(drawn)[:, 0] / grown).sort().values
     turns = [int(path.stem) // 2 % len(ks) for path in sorted((folder / "LR").iterdir())]
-    put_in = (diversity.shapes(torch.stack(ks))[:, 0] / grown)[turns].sort().values
+    put_in = (torch.cat([diversity.shapes(k[None])[:, 0] for k in ks]) / grown)[turns].sort().values
     wanted = put_in[torch.arange(DRAWS) * len(put_in) // DRAWS]
     p10, p50, p90 = (float(torch.quantile(widths, at)) for at in (0.1, 0.5, 0.9))
     found = {
