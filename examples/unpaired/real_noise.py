@@ -5,8 +5,8 @@ Usage: python examples/unpaired/real_noise.py HR NOISY MEAN OUT
 NOISY and MEAN have images of the same names: one shot, and the mean of many, which no fit sees. Names are
 ``CAMERA_..._NUMBER``; images of one camera and setting, what stands before the last underscore, are fitted together,
 against any folder of HR images; cut into quarters, so that what a fit holds out is not one of very few. In blocks of 12
-px without mean and slopes, what a shot differs from the mean by is compared with what the model draws for the mean: σ in
-ten ranges of brightness, and correlation of neighbours.
+px without mean and slopes, what a shot differs from the mean by is compared with what the model draws for the mean:
+σ in ten ranges of brightness, and correlation of neighbours.
 """
 
 import argparse
