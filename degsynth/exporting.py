@@ -53,10 +53,11 @@ def as_checkpoint(degrader: Degrader, spec: Spec) -> Checkpoint:
 def as_learnt(spec: Spec, method: Method) -> Spec:
     """The spec of a fit's beginning with what training may have changed: whether there is noise, and its halo."""
     now = method.spec()
-    halo = now["clean_halo"] + spec.scale * now["noise_halo"]
-    return spec.model_copy(
-        update={name: now[name] for name in ("channels", "noise_halo", "has_noise", "stochastic")} | {"halo": halo}
-    )
+    changed: dict[str, Any] = {
+        name: now[name] for name in ("channels", "noise_halo", "has_noise", "stochastic") if name in now
+    }
+    changed["halo"] = now["clean_halo"] + spec.scale * now["noise_halo"]
+    return spec.model_copy(update=changed)
 
 
 def with_phase(spec: Spec, method: Method, model: Checkpoint) -> Spec:
