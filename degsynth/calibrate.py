@@ -14,13 +14,13 @@ from degsynth import checkpoint
 from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
 from degsynth.data.opening import open_for_model
-from degsynth.data.pairs import evenly
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation import calibration
 from degsynth.evaluation.calibration import Calibration
 from degsynth.evaluation.held_out import HeldOut
 from degsynth.evaluation.metrics import BORDER
 from degsynth.ops.resample import luma
+from degsynth.ops.spread import evenly
 from degsynth.previews import measured_phase
 from degsynth.render import Factor, far_below
 

@@ -18,7 +18,6 @@ from degsynth.data.folders import KEPT, Middles, both
 from degsynth.data.grouping import doubts, group_images
 from degsynth.data.images import resolve_range
 from degsynth.data.opening import find_data_range, open_folders
-from degsynth.data.pairs import evenly
 from degsynth.data.patches import UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
@@ -28,6 +27,7 @@ from degsynth.methods import Diagnosed, Learned, Method, Stochastic, Unpaired
 from degsynth.ops.noise_level import luma_variance, noise_covariance
 from degsynth.ops.resample import luma
 from degsynth.ops.spectra import Spectra
+from degsynth.ops.spread import evenly
 from degsynth.report import Panel
 
 START_IMAGES, FEW_OF_GROUP = 64, 10

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.data.images import Image
-from degsynth.data.pairs import Cache, evenly
+from degsynth.data.pairs import Cache
 from degsynth.errors import DataError
+from degsynth.ops.spread import evenly
 from degsynth.seeds import derive
 
 KEPT = 1024

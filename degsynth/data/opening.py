@@ -11,9 +11,10 @@ from degsynth.data import images
 from degsynth.data.folders import ImageSet, look_at
 from degsynth.data.images import Image
 from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import Cache, PairSet, evenly, match
+from degsynth.data.pairs import Cache, PairSet, match
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
+from degsynth.ops.spread import evenly
 
 
 def open_for_fit(

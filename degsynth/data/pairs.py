@@ -19,6 +19,7 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.errors import DataError
+from degsynth.ops.spread import evenly
 from degsynth.seeds import derive
 
 SUFFIX = re.compile(r"(?i)(?:[._-]?(?:HR|GT|LR)(?:[._-]?x?\d)?|x\d)$")
@@ -48,11 +49,6 @@ def _by_stem(folder: Path) -> dict[str, str]:
             raise DataError(f"{folder} has both {found[stem]} and {name}; pairs are matched by stem, remove one")
         found[stem] = name
     return found
-
-
-def evenly(length: int, count: int) -> list[int]:
-    """At most ``count`` of ``length`` indices, evenly spread: folders are often sorted by camera or scene."""
-    return sorted({number * length // count for number in range(count)}) if length else []
 
 
 def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:

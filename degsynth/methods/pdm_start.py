@@ -20,6 +20,7 @@ from degsynth.ops.kernels import stretched
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import area
 from degsynth.ops.spectra import Spectra
+from degsynth.ops.spread import evenly
 
 LEAST_SIGMA = 1 / 255
 """Less noise than that cannot be told from rounding and faint texture, and is called none."""
@@ -213,7 +214,7 @@ class KernelLesson:
 def contents(hr: Sequence[Tensor], scale: int) -> list[Tensor]:
     """Some HR images (C, h, w) at the LR's size, about gray."""
     found = []
-    for index in _some(len(hr)):
+    for index in evenly(len(hr), MOST_TEACHERS):
         height, width = (length // scale * scale for length in hr[index].shape[1:])
         found.append(area(hr[index][None, :, :height, :width], scale)[0] - 0.5)
     return found
@@ -260,7 +261,7 @@ def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor],
     Relative to the noise's variance: 1 where nothing was learnt.
     """
     error = torch.tensor(0.0)
-    some = [images[index] for index in _some(len(images))]
+    some = [images[index] for index in evenly(len(images), MOST_TEACHERS)]
     side = min(TAUGHT_PX, *(length for image in some for length in image.shape[1:]))
     for optimizer, dice in _steps(network, steps):
         lr = torch.stack([_patch(some, side, dice) for _ in range(TAUGHT_PATCHES)])
@@ -278,11 +279,6 @@ def _steps(network: nn.Module, steps: int) -> Iterator[tuple[torch.optim.Optimiz
         for group in optimizer.param_groups:
             group["lr"] = TEACHING_RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         yield optimizer, dice
-
-
-def _some(count: int) -> list[int]:
-    """At most `MOST_TEACHERS` indices, evenly spread."""
-    return sorted({number * count // MOST_TEACHERS for number in range(MOST_TEACHERS)})
 
 
 def _patch(images: list[Tensor], side: int, dice: torch.Generator) -> Tensor:

@@ -26,6 +26,7 @@ from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from degsynth.ops.spectra import SIDE, Bins, power
+from degsynth.ops.spread import evenly
 
 KERNELS = 14
 """By which each HR image is degraded."""
@@ -131,7 +132,7 @@ def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
     With the number of the image, or of a single one the number of the part: what is left out together.
     """
     few, found, parts = len(hr) < PARTS, 0, 0
-    for index in sorted({number * len(hr) // MOST_IMAGES for number in range(MOST_IMAGES)}):
+    for index in evenly(len(hr), MOST_IMAGES):
         image = hr[index]
         if min(image.shape[1:]) < scale * SIDE:
             continue

@@ -14,7 +14,6 @@ of its brightness; texture has.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +24,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from degsynth.ops.noise_level import square_root
+from degsynth.ops.spread import evenly
 
 BLOCK = 12
 """Side of the blocks, px."""
@@ -109,7 +109,7 @@ def measure(images: Sequence[Tensor], quantum: float = 1 / 255) -> Grain | None:
     ``quantum``: between two levels of their files. Rounding, which is done again when LR is written, is taken off.
     """
     found = []
-    for index in range(0, len(images), max(1, math.ceil(len(images) / MOST_IMAGES))):
+    for index in evenly(len(images), MOST_IMAGES):
         image = images[index]
         top, left = (max(0, (length - LARGEST) // 2) for length in image.shape[1:])
         if (blocks := Blocks.of(image[:, top : top + LARGEST, left : left + LARGEST])) is not None:
