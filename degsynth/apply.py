@@ -11,7 +11,6 @@ same bytes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -36,11 +35,11 @@ from degsynth.data.layouts import assign_stems, drawn_name
 from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.ops.resample import area
-from degsynth.pipeline import Stage, stream
+from degsynth.ops.threads import one_torch_thread
+from degsynth.pipeline import MOST_WORKERS, Stage, stream
 from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendered, check_channels, render
 
 LINKS = ("hard", "symlink", "copy")
-MOST_WORKERS = 128
 
 
 @dataclass(frozen=True)
@@ -199,6 +198,7 @@ class _Applier:
                         channels=image.channels,
                         dtype=str(image.pixels.dtype),
                         seed=self._identity(source.name, draw).seed("kernel"),
+                        kernel_id=drawn.kernel_id,
                         hardware_factor=drawn.hardware_factor,
                         noise=_noise_name(self.checkpoint, self.options),
                         warning=self.warning,
@@ -343,7 +343,7 @@ def run(
                     return
                 yield name
 
-        with _one_torch_thread():
+        with one_torch_thread():
             for done in stream(inputs(), stages):
                 for row in done.result if done.error is None else applier.failed(done.item, done.error):
                     _record(manifest.append, row)
@@ -354,17 +354,6 @@ def run(
             shutil.rmtree(out / PARTIAL, ignore_errors=True)
     failed = sum(row.status == "failed" for row in rows)
     return Summary(len(rows) - failed, failed, resumed, ignored, interrupted)
-
-
-@contextlib.contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Parallel over images, not inside operations."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _record(write: Callable[[Any], None], what: Row | list[Row]) -> None:

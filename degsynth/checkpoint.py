@@ -72,6 +72,8 @@ class Spec(Strict):
     """Whether tiles with that halo equal the whole image."""
     stochastic: bool = False
     """Whether different seeds give different images."""
+    pool: int = Field(default=0, ge=0)
+    """Kernels that an image's is drawn from, the number of which is the first of its code; 0: it has no such pool."""
     has_noise: bool = False
     """Whether `noise` is anything but zeros."""
     gain: tuple[float, ...] = (1.0,)
@@ -272,6 +274,10 @@ def resolve(model: str) -> Path:
             )
         return path / "checkpoint.pt"
     if path.is_file():
+        if path.suffix.lower() in (".h5", ".hdf5"):
+            raise CheckpointError(
+                f"{path} is no checkpoint; of a kernel pool 'degsynth export {path} -o model.pt --scale 2' makes one"
+            )
         return path
     if model in shipped():
         return shipped()[model]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from degsynth.checkpoint import Checkpoint
-from degsynth.evaluation import diversity
+from degsynth.evaluation import diversity, kernel_sets
 from degsynth.methods import Distribution, MeasuredNoise
 from degsynth.ops.grain import KNOTS, REACH
 
@@ -45,7 +45,7 @@ def _kernels(axes: list[Any], distribution: Distribution) -> None:
         peak = float(kernel.abs().max())
         axis.imshow(kernel.numpy(), cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest")
         axis.set_axis_off()
-        sigma, ratio, _ = diversity.shapes(kernel[None])[0].tolist()
+        sigma, ratio, _ = kernel_sets.shapes(kernel[None])[0].tolist()
         rank = round(100 * number / (len(axes) - 1))
         axis.set_title(f"{rank} % are narrower\nσ {sigma:.2f} px, {ratio:.2f}:1", fontsize=8)
 
@@ -54,18 +54,20 @@ def _statistics(axes: list[Any], distribution: Distribution) -> None:
     sets = [("drawn", distribution.kernels, "tab:blue")]
     if distribution.wanted is not None:
         sets.append(("estimated from the LR images", distribution.wanted, "tab:orange"))
-    found = [(name, diversity.shapes(kernels), colour) for name, kernels, colour in sets]
+    found = [(name, kernel_sets.shapes(kernels), colour) for name, kernels, colour in sets]
     widest = max(float(shape[:, 0].max()) for _, shape, _ in found)
     for name, shape, colour in found:
         sigma, ratio, angle = (column.numpy() for column in shape.T)
         bins: Any = torch.linspace(0, 1.1 * widest, 45).numpy()
-        axes[0].hist(sigma, bins=bins, alpha=0.55, color=colour, label=name)
+        share: Any = torch.full((len(sigma),), 1 / len(sigma)).numpy()
+        axes[0].hist(sigma, bins=bins, weights=share, alpha=0.55, color=colour, label=name)
         axes[1].plot(sigma, ratio, ".", ms=3, alpha=0.5, color=colour)
-        axes[2].plot(angle[ratio > diversity.ROUND], ratio[ratio > diversity.ROUND], ".", ms=3, alpha=0.5, color=colour)
+        directed = ratio > kernel_sets.ROUND
+        axes[2].plot(angle[directed], ratio[directed], ".", ms=3, alpha=0.5, color=colour)
     for axis, x, y in zip(
         axes,
         ("σ, HR px", "σ, HR px", "angle of the longer axis, °"),
-        ("kernels", "ratio of axes", "ratio of axes"),
+        ("share", "ratio of axes", "ratio of axes"),
         strict=True,
     ):
         axis.set_xlabel(x, fontsize=8)
@@ -77,7 +79,7 @@ def _statistics(axes: list[Any], distribution: Distribution) -> None:
     axes[2].set_xlim(0, 180)
     for axis in axes[1:]:
         axis.set_ylim(1, 1 + 1.1 * (longest - 1))
-    axes[2].set_title(f"those of more than {diversity.ROUND:g}:1", fontsize=8)
+    axes[2].set_title(f"those of more than {kernel_sets.ROUND:g}:1", fontsize=8)
 
 
 def _noise(axes: list[Any], one: MeasuredNoise, model: Checkpoint) -> None:

@@ -1,8 +1,10 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and telling files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -14,3 +16,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
+    """SHA-256 over the names and bytes of files, in the order given."""
+    whole = hashlib.sha256()
+    for name, path in files:
+        whole.update(f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()

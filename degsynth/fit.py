@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, OutputError
 from degsynth.evaluation import diversity, hardware_factor
 from degsynth.fit_folders import Folders
-from degsynth.fit_options import Events, FitOptions, resolve
+from degsynth.fit_options import Events, FitOptions, check_folders, resolve
 from degsynth.fit_pairs import Pairs
+from degsynth.fit_photos import Photos
 from degsynth.given import Given
 from degsynth.run_folder import RunFolder
 from degsynth.seeds import derive
@@ -34,6 +35,7 @@ __all__ = ["Events", "FitOptions", "open_snapshot", "resolve", "run"]
 
 KNOB_IMAGES = 4
 """So many held-out images show what a hardware factor does."""
+GIVEN: dict[methods.Data, Callable[[FitOptions, Events], Given]] = {"paired": Pairs, "unpaired": Folders, "lr": Photos}
 MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
 """Options that a resumed fit may be given anew."""
 
@@ -53,20 +55,17 @@ def run(
     if out.exists() and not resume:
         raise ConfigError(f"--out {out} exists; give a new folder, or remove it, or --resume it")
     for side in (options.hr, options.lr):
-        if out.resolve().is_relative_to(Path(side).resolve()):
+        if side is not None and out.resolve().is_relative_to(Path(side).resolve()):
             raise ConfigError(f"--out {out} lies inside {side}, where its pictures would be taken for images; move it")
-    if module.Method.paired and options.lr_denoise != "none":
-        raise ConfigError(
-            f"--lr-denoise {options.lr_denoise} is for unpaired methods; {options.method} learns from pairs"
-        )
-    given: Given = Pairs(options, events) if module.Method.paired else Folders(options, events)
+    check_folders(options, module.Method.data)
+    given: Given = GIVEN[module.Method.data](options, events)
     tables = _tables(options, config, given)
     fingerprint = given.fingerprint()
     snapshot = _resumed(folder, tables, fingerprint) if resume else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
         method = module.Method(config, given.scale, given.channels)
-    if options.group_by != "none" and not isinstance(method, methods.Stochastic):
+    if options.group_by != "none" and not (module.Method.data == "unpaired" and isinstance(method, methods.Stochastic)):
         raise ConfigError(
             f"--group-by {options.group_by} is for methods that draw noise (pdm); {options.method} has one for all"
         )
@@ -76,13 +75,14 @@ def run(
         events.on_note(text)
     seconds["check"] = clock.lap()
 
-    given.prepare(method)
+    given.prepare(method, out if resume else None)
     seconds["prepare"] = clock.lap()
 
     if snapshot is None:
         folder.make()
     try:
         folder.describe(tables)
+        given.keep(out)
         spec = exporting.spec_of(options.method, method, given, config.model_dump(mode="json"), fingerprint)
         trained: dict[str, Any] = {}
         if isinstance(method, methods.Learned):
@@ -103,7 +103,7 @@ def run(
             f"held_out_{figure}_{name}": value
             for name, figures in means.items()
             for figure, value in figures.items()
-            if figure in ("psnr_y", "spectral_distance")
+            if figure in ("psnr_y", "spectral_distance", "kernel_distance")
         }
         folder.log({"step": trained.get("best_step", 0), "exported": exported})
         knob, faults = None, list[str]()
@@ -119,6 +119,8 @@ def run(
             distribution = method.distribution()
             drawn = diversity.facts(distribution, model)
             faults += diversity.faults(drawn)
+            if text := diversity.told(drawn):
+                events.on_note(text)
             distribution_sheet.write(folder.previews / "distribution.png", distribution, model)
         report.sheet(folder.previews / "held_out.png", rows, given.told(means))
         checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
@@ -242,7 +244,7 @@ def _tables(options: FitOptions, config: Strict, given: Given) -> dict[str, dict
     found = {
         "scale": given.scale,
         "data_range": given.data_range or "dtype",
-        "hr": str(Path(options.hr).resolve()),
+        "hr": None if options.hr is None else str(Path(options.hr).resolve()),
         "lr": str(Path(options.lr).resolve()),
     }
     return {

@@ -46,11 +46,9 @@ class Folders:
         """Find, check and split the images; DataError names those that cannot be used."""
         if options.scale is None:
             raise ConfigError(f"--scale is missing: method {options.method} cannot infer it from unpaired folders")
-        if options.register_pairs != "none":
-            raise ConfigError(f"--register {options.register_pairs} is for pairs; method {options.method} has none")
         self.options, self.scale = options, options.scale
         self.hr, self.lr, self.faults, self.notes = open_folders(
-            Path(options.hr),
+            Path(str(options.hr)),
             Path(options.lr),
             self.scale,
             options.bad_pairs == "skip",
@@ -112,7 +110,7 @@ class Folders:
             found += [own[index] for index in evenly(len(own), each)]
         return sorted(found)
 
-    def prepare(self, method: Method) -> None:
+    def prepare(self, method: Method, kept: Path | None = None) -> None:
         """From the middles of some images."""
         if isinstance(method, Stochastic) and not self.doubts:
             self.doubts = doubts(self.train_lr, self.options.group_by)
@@ -128,6 +126,9 @@ class Folders:
             return 0.0
         black, white = resolve_range(np.dtype(self.dtype), self.data_range)
         return 1 / (white - black)
+
+    def keep(self, out: Path) -> None:
+        """Nothing takes so long that it must be kept."""
 
     def refer(self) -> None:
         """What the spectra alone tell of the same images."""

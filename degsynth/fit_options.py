@@ -22,10 +22,10 @@ class FitOptions(Strict):
 
     method: str
     """Name in the table of methods."""
-    hr: str
-    """Folder of HR images."""
+    hr: str | None = None
+    """Folder of HR images; methods that learn from LR alone have none."""
     lr: str
-    """Folder of LR images."""
+    """Folder of LR images; for kmsr also a kernel pool (.h5) that was estimated from one."""
     preset: str = "default"
     """Where the method's options start from."""
     scale: int | None = Field(default=None, ge=1)
@@ -64,6 +64,23 @@ class Events:
         lambda: False
     )
     """Inside this context a wish to stop can wait for the end of a step; what it yields tells whether there is one."""
+
+
+def check_folders(options: FitOptions, data: methods.Data) -> None:
+    """ConfigError where a folder is missing or too many, or an option is for methods of another kind."""
+    if data == "lr" and options.hr is not None:
+        raise ConfigError(f"--hr {options.hr}: method {options.method} learns from LR alone; leave --hr out")
+    if data != "lr" and options.hr is None:
+        raise ConfigError(f"--hr is missing: method {options.method} learns from HR and LR")
+    if data != "unpaired" and options.lr_denoise != "none":
+        from_what = "pairs" if data == "paired" else "LR alone"
+        raise ConfigError(
+            f"--lr-denoise {options.lr_denoise} is for unpaired methods; {options.method} learns from {from_what}"
+        )
+    if data == "lr" and options.data_range not in (None, "dtype"):
+        raise ConfigError(f"--data-range: method {options.method} finds black and white of every photograph by itself")
+    if data != "paired" and options.register_pairs != "none":
+        raise ConfigError(f"--register {options.register_pairs} is for pairs; method {options.method} has none")
 
 
 def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[Any, Strict]:

@@ -36,7 +36,7 @@ class Pairs:
         """Find, check and split the pairs; DataError names those that cannot be used."""
         self.options = options
         self.pairs, self.checked = open_for_fit(
-            Path(options.hr),
+            Path(str(options.hr)),
             Path(options.lr),
             options.scale,
             options.data_range,
@@ -61,9 +61,12 @@ class Pairs:
     def _start(self) -> PairSet:
         return self.train.subset(self.train.spread(START_PAIRS))
 
-    def prepare(self, method: Method) -> None:
+    def prepare(self, method: Method, kept: Path | None = None) -> None:
         """From all pairs where the method ends with that, else from some."""
         method.prepare(self._start() if isinstance(method, methods.Learned) else self.train)
+
+    def keep(self, out: Path) -> None:
+        """Nothing takes so long that it must be kept."""
 
     def refer(self) -> None:
         """What one kernel can do on the same pairs: the figure that a learned method must beat."""

@@ -1,8 +1,9 @@
-"""What a fit is given, pairs or two folders, seen alike by `degsynth.fit`."""
+"""What a fit is given, pairs, two folders or photographs alone, seen alike by `degsynth.fit`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -31,8 +32,11 @@ class Given(Protocol):
     def fingerprint(self) -> str:
         """SHA-256 over the names and bytes of all files."""
 
-    def prepare(self, method: Method) -> None:
-        """Let the method estimate what it needs no gradients for."""
+    def prepare(self, method: Method, kept: Path | None = None) -> None:
+        """Let the method estimate what it needs no gradients for; of a resumed fit ``kept`` holds what `keep` wrote."""
+
+    def keep(self, out: Path) -> None:
+        """Write into the run directory what was estimated, if it takes long."""
 
     def refer(self) -> None:
         """Make the references."""

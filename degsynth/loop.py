@@ -208,7 +208,7 @@ def train(
         snapshot()  # from which a fit with steps can go on
         return
     losses = _Losses()
-    others = ", ".join(f"{name} {score:.2f}" for name, score in beside.items())
+    others = ", ".join(f"{name} {score:.4g}" for name, score in beside.items())
     with deferred_stop() as stop_asked, ThreadPoolExecutor(1) as pool:
         begun = time.monotonic() - state.seconds
         upcoming = pool.submit(batch_of, state.step)
@@ -237,7 +237,7 @@ def train(
                         state.keep_if_best(score, judge.sign)
                     row[f"held_out_{judge.figure}"] = {"model": score, **beside}
                     terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-                    on_figures(f"{terms}; held out {score:.2f}{judge.unit} ({others})")
+                    on_figures(f"{terms}; held out {score:.4g}{judge.unit} ({others})")
                 folder.log(row)
                 if passed(VALIDATIONS):
                     snapshot()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+MOST_WORKERS = 128
 POLL_S = 0.1
 """How long a waiting thread takes to notice that the consumer has left."""
 

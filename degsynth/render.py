@@ -122,6 +122,8 @@ class Rendered:
     """(C, h, w) float32 on the CPU, not clamped."""
     awgn_sigma: float | None
     hardware_factor: float | None
+    kernel_id: int | None = None
+    """Which kernel of a pool."""
 
 
 def kinds(channels: Sequence[int] | str) -> str:
@@ -196,4 +198,4 @@ def render(
         seed = identity.seed("awgn")
         sigma = uniform(seed, *noise.awgn)
         lr += sigma / SIGMA_UNIT * block_field(seed, 0, 0, height, width, channels)[0]
-    return Rendered(lr, sigma, drawn)
+    return Rendered(lr, sigma, drawn, int(code[0, 0]) if spec.pool else None)

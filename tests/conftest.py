@@ -15,6 +15,7 @@ from hypothesis import settings
 from skimage import data
 from torch import Tensor
 
+from degsynth.cli import app
 from degsynth.data import images
 from degsynth.ops.blur import blur_decimate
 
@@ -61,6 +62,25 @@ def pair_folders(tmp_path: Path, photographs: list[Tensor]) -> Callable[..., tup
         return tmp_path / "HR", tmp_path / "LR"
 
     return make
+
+
+Run = Callable[..., tuple[int, str, str]]
+"""The command line in this process: (exit code, stdout, stderr) of arguments."""
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `main` in this process."""
+
+    def run(*arguments: str | Path | int) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["degsynth", *map(str, arguments)])
+        monkeypatch.setattr("signal.signal", lambda number, handler: None)
+        with pytest.raises(SystemExit) as caught:
+            app.main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

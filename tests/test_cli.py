@@ -15,29 +15,12 @@ import torch
 
 import degsynth
 from degsynth import checkpoint
-from degsynth.cli import app
 from degsynth.data.manifest import Manifest
 from degsynth.ops.kernels import gaussian
-from tests.conftest import run_cli, save_png
+from tests.conftest import Run, run_cli, save_png
 from tests.test_checkpoint import save_with_record
 
-Run = Callable[..., tuple[int, str, str]]
 Folders = Callable[..., tuple[Path, Path]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `main` in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["degsynth", *map(str, arguments)])
-        monkeypatch.setattr("signal.signal", lambda number, handler: None)
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

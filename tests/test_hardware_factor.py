@@ -17,9 +17,8 @@ from degsynth.data.manifest import Manifest
 from degsynth.errors import ConfigError
 from degsynth.evaluation.paired import evaluate
 from degsynth.render import Factor, Identity, Noise, render
-from tests.conftest import save_png
+from tests.conftest import Run, save_png
 from tests.doubles import factor_double
-from tests.test_cli import Run, cli  # noqa: F401  (a fixture)
 from tests.test_selftest import linear_double
 
 
@@ -88,7 +87,7 @@ def test_tiles_have_the_factor_of_their_image(model: Checkpoint, photographs: li
 
 
 @pytest.mark.parametrize("text", ["5", "0.05", "2:1", "1:9", "soft", "nan"])
-def test_factors_that_cannot_be(text: str, model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:  # noqa: F811
+def test_factors_that_cannot_be(text: str, model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:
     code, _, stderr = cli("apply", model.path, hr, tmp_path / "out", "--hardware-factor", text)
     assert code == 2
     assert len(stderr.strip().splitlines()) == 1
@@ -98,7 +97,7 @@ def test_factors_that_cannot_be(text: str, model: Checkpoint, hr: Path, tmp_path
 
 
 @pytest.mark.parametrize("command", ["apply", "evaluate", "calibrate"])
-def test_a_model_without_a_factor(command: str, hr: Path, tmp_path: Path, cli: Run) -> None:  # noqa: F811
+def test_a_model_without_a_factor(command: str, hr: Path, tmp_path: Path, cli: Run) -> None:
     plain = linear_double(tmp_path / "plain.pt", 2)
     arguments: dict[str, list[str | Path]] = {
         "apply": [hr, tmp_path / "out", "--hardware-factor", "0.5"],
@@ -113,7 +112,7 @@ def test_a_model_without_a_factor(command: str, hr: Path, tmp_path: Path, cli: R
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_far_below_the_fit_is_a_warning(model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:  # noqa: F811
+def test_far_below_the_fit_is_a_warning(model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:
     code, _, stderr = cli("apply", model.path, hr, tmp_path / "out", "--hardware-factor", "0.3:1", "--workers", "1")
     assert code == 0
     assert "warning: hardware factor 0.3 is far below the 0.8 of the fit" in stderr
@@ -137,7 +136,7 @@ def test_calibrate_prints_the_factor_and_writes_the_model(
     model: Checkpoint,
     pairs: tuple[Path, Path],
     tmp_path: Path,
-    cli: Run,  # noqa: F811
+    cli: Run,
 ) -> None:
     hr, lr = pairs
     new = tmp_path / "new.pt"
@@ -165,7 +164,7 @@ def test_unpaired_folders_may_differ_in_number_and_size(
     model: Checkpoint,
     pairs: tuple[Path, Path],
     tmp_path: Path,
-    cli: Run,  # noqa: F811
+    cli: Run,
 ) -> None:
     hr, lr = pairs
     (hr / "1.png").unlink()
@@ -191,7 +190,7 @@ def test_evaluate_turns_the_model_only(model: Checkpoint, pairs: tuple[Path, Pat
     assert turned["other"] == own["other"]
 
 
-def test_evaluate_says_at_which_factor(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:  # noqa: F811
+def test_evaluate_says_at_which_factor(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
     hr, lr = pairs
     code, stdout, _ = cli("evaluate", model.path, "--hr", hr, "--lr", lr, "--hardware-factor", "0.5:2", "--json")
     record = json.loads(stdout)
@@ -206,7 +205,7 @@ def test_a_sharper_camera_is_warned_of_at_every_step(
     model: Checkpoint,
     photographs: list[Tensor],
     tmp_path: Path,
-    cli: Run,  # noqa: F811
+    cli: Run,
 ) -> None:
     """Calibrated far below the fit: calibrate says so, and so does whoever applies what it wrote."""
     for number, shot in enumerate(photographs):
@@ -224,7 +223,7 @@ def test_a_sharper_camera_is_warned_of_at_every_step(
     assert {row.hardware_factor for row in Manifest(tmp_path / "out").read()} == {float(stdout)}
 
 
-def test_shifted_pairs_are_told(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:  # noqa: F811
+def test_shifted_pairs_are_told(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
     hr, lr = pairs
     for path in lr.iterdir():
         save_png(path, images.to_tensor(images.read(path).pixels).roll((1, 1), (1, 2)))

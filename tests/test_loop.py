@@ -37,7 +37,7 @@ Folders = Callable[..., tuple[Path, Path]]
 class OneKernel:
     """Learns a kernel by descent; the loss can be made to fail at a step."""
 
-    paired = True
+    data = "paired"
     patch, least_patch, multiple_of = 32, 8, 2
 
     def __init__(self, fail_at: int = -1, **values: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import degsynth
-from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, methods, selftest
+from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
 from degsynth.errors import DegsynthError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for module in (fit, export, apply, calibrate, evaluate, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
+app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
 
 
 def _version(asked: bool) -> None:

@@ -27,6 +27,7 @@ def command(
     awgn: Annotated[
         str | None, typer.Option(metavar="SIGMA|LO:HI", help="Add white Gaussian noise, σ on the 0–255 scale.")
     ] = None,
+    scale: options.PoolScale = None,
     hardware_factor: options.Factor = None,
     draws: Annotated[int, typer.Option(help="So many LR of every HR, each with dice of its own.")] = 1,
     seed: options.Seed = 0,
@@ -47,6 +48,8 @@ def command(
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --awgn 5
 
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --noise runs/phone --draws 3
+
+    Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
     """
     from degsynth import apply, checkpoint
     from degsynth.data.manifest import Row
@@ -59,7 +62,7 @@ def command(
         raise ConfigError("--resume and --overwrite exclude each other")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
-    loaded = checkpoint.load(checkpoint.resolve(model), device)
+    loaded = options.open_model(model, scale, device)
     factor = options.factor(hardware_factor)
     if factor is not None:
         factor.check(loaded)

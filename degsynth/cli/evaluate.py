@@ -23,13 +23,13 @@ def command(
     data_range: options.DataRange = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    scale: options.PoolScale = None,
     json: options.Json = False,
 ) -> None:
     """Compare a model's LR with real LR: PSNR, SSIM, L1 in luma and RGB, beside bicubic.
 
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
-    from degsynth import checkpoint
     from degsynth.data.images import choose_range
     from degsynth.data.opening import open_for_model
     from degsynth.errors import ConfigError
@@ -42,7 +42,7 @@ def command(
         raise ConfigError(f"--border {border}: must be at least 0")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
-    loaded = checkpoint.load(checkpoint.resolve(model), device)
+    loaded = options.open_model(model, scale, device)
     factor = options.factor(hardware_factor)
     if factor is not None:
         factor.check(loaded)

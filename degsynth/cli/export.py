@@ -14,9 +14,13 @@ NAME = "export"
 
 
 def command(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory (or a checkpoint, to verify and copy).")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run directory, a kernel pool (.h5), or a checkpoint to verify and copy."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint file to write.", show_default=False)],
     snapshot: Annotated[int | None, typer.Option(help="Take the weights of this step's snapshot.")] = None,
+    scale: Annotated[int | None, typer.Option(help="Of a kernel pool: HR size / LR size; unset: its own.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Verify a run's checkpoint against the known answers and copy it out as one self-contained file.
@@ -24,11 +28,24 @@ def command(
     Example: degsynth export runs/nikon -o nikon.pt
 
     A fit that was stopped is exported by its snapshots: --snapshot 3000
+
+    Kernels go into the file: degsynth export pool.h5 -o pool.pt --scale 2
     """
     from degsynth import checkpoint, selftest
+    from degsynth.errors import ConfigError
+    from degsynth.kernel_pool import model, pool_file
 
     with tempfile.TemporaryDirectory() as elsewhere:
-        if snapshot is None:
+        is_pool = Path(run).suffix.lower() in pool_file.SUFFIXES
+        if (snapshot is not None) if is_pool else (scale is not None):
+            raise ConfigError(
+                f"{run} is a kernel pool, which has no snapshots"
+                if is_pool
+                else f"--scale is for kernel pools, not {run}"
+            )
+        if is_pool:
+            source = model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
+        elif snapshot is None:
             source = checkpoint.load(checkpoint.resolve(run))
         else:
             from degsynth import fit

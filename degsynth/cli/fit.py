@@ -14,7 +14,7 @@ NAME = "fit"
 
 def command(
     method: Annotated[str | None, typer.Option(help="See 'degsynth methods'.")] = None,
-    hr: Annotated[Path | None, typer.Option(help="Folder of HR images.")] = None,
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images; none for kmsr.")] = None,
     lr: Annotated[
         Path | None, typer.Option(help="Folder of LR images: matched to HR by stem, or of other scenes.")
     ] = None,
@@ -50,6 +50,8 @@ def command(
     Example: degsynth fit --method dml --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
 
     Unpaired: degsynth fit --method adl --hr sharp --lr phone --scale 2 --out runs/phone
+
+    LR alone: degsynth fit --method kmsr --lr phone --scale 2 --out runs/pool
 
     Ctrl-C leaves a snapshot: degsynth fit --resume --out runs/nikon
     """
@@ -88,7 +90,7 @@ def command(
         raise ConfigError(
             f"--preset {preset}: the configuration has preset {before} written out in full; leave one out"
         )
-    for name in ("method", "hr", "lr"):
+    for name in ("method", "lr"):
         if name not in values:
             raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
     chosen = configuration.build(fit.FitOptions, values, "fit")

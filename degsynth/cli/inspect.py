@@ -15,6 +15,7 @@ NAME = "inspect"
 
 def command(
     model: options.Model,
+    scale: options.PoolScale = None,
     json: options.Json = False,
     picture: Annotated[
         Path | None, typer.Option("--picture", "-o", metavar="P.png", help="Draw its kernels and weight maps.")
@@ -31,12 +32,10 @@ def command(
 
     Example: degsynth inspect nikon.pt -o nikon.png --image photo.jpg
     """
-    from degsynth import checkpoint
-
     for path in (picture, html):
         if path is not None:
             options.check_output(path)
-    loaded = checkpoint.load(checkpoint.resolve(model))
+    loaded = options.open_model(model, scale)
     record = {"path": str(loaded.path), "sha256": loaded.sha256, **loaded.spec.model_dump(mode="json")}
     facts = [(name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in record.items() if name != "held_out"]
     scores: dict[str, dict[str, float]] = dict(record["held_out"] or {})

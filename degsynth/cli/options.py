@@ -20,7 +20,14 @@ DataRange = Annotated[
     typer.Option(metavar="BLACK:WHITE|dtype", help="Black and white of 16-bit and float files, e.g. 0:4095."),
 ]
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A checkpoint (.pt), a run directory, or a shipped model's name.")
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A checkpoint (.pt), a run directory, a shipped model's name, or a kernel pool (.h5)."
+    ),
+]
+
+PoolScale = Annotated[
+    int | None, typer.Option("--scale", help="Of a kernel pool: HR size / LR size; unset: its own. 1: LR at HR size.")
 ]
 
 Factor = Annotated[
@@ -79,6 +86,19 @@ def pick_device(name: str) -> str:
 def usable_cores() -> int:
     """Cores that this process may use, which a batch system may have made fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_model(name: str, scale: int | None = None, device: str = "cpu") -> Any:
+    """The checkpoint that MODEL names, or what a kernel pool amounts to at a scale."""
+    from degsynth import checkpoint
+    from degsynth.kernel_pool import model, pool_file
+
+    if Path(name).suffix.lower() in pool_file.SUFFIXES:
+        return model.as_checkpoint(Path(name), scale, device)
+    loaded = checkpoint.load(checkpoint.resolve(name), device)
+    if scale is not None and scale != loaded.spec.scale:
+        raise ConfigError(f"--scale {scale}: the model {name} has scale {loaded.spec.scale}; leave --scale out")
+    return loaded
 
 
 def check_output(path: Path) -> None:

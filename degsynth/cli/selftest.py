@@ -12,14 +12,14 @@ from degsynth.cli import console, options
 NAME = "selftest"
 
 
-def command(model: options.Model, json: options.Json = False) -> None:
+def command(model: options.Model, scale: options.PoolScale = None, json: options.Json = False) -> None:
     """Hold a model to the known answers: flat stays flat, phase, tiles, seeds, rounding, ….
 
     Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
     """
-    from degsynth import checkpoint, selftest
+    from degsynth import selftest
 
-    loaded = checkpoint.load(checkpoint.resolve(model))
+    loaded = options.open_model(model, scale)
     results = selftest.run(loaded)
     failed = [result for result in results if not result.passed]
     if json:

@@ -7,7 +7,6 @@ there as all over.
 from __future__ import annotations
 
 import collections
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from degsynth.data import images
 from degsynth.data.images import Image
 from degsynth.data.pairs import Cache
 from degsynth.errors import DataError
+from degsynth.files import fingerprint
 from degsynth.ops.spread import evenly
 from degsynth.seeds import derive
 
@@ -105,10 +105,7 @@ class ImageSet(Sequence[Tensor]):
 
     def fingerprint(self) -> str:
         """SHA-256 over names and bytes of all files, in order of name."""
-        whole = hashlib.sha256()
-        for index, name in enumerate(self.names):
-            whole.update(f"{name}:{hashlib.sha256(self.path(index).read_bytes()).hexdigest()}\n".encode())
-        return whole.hexdigest()
+        return fingerprint((name, self.path(index)) for index, name in enumerate(self.names))
 
     def held_out_split(self, seed: int, side: str, fraction: float = 0.1) -> tuple[ImageSet, ImageSet]:
         """Images to fit and held-out ones: 10 %, at least one, chosen by a hash of their names and the seed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.errors import DataError
+from degsynth.files import fingerprint
 from degsynth.ops.spread import evenly
 from degsynth.seeds import derive
 
@@ -214,11 +214,7 @@ class PairSet:
 
     def fingerprint(self) -> str:
         """SHA-256 over names and bytes of all files, in order of name."""
-        whole = hashlib.sha256()
-        for pair in self.pairs:
-            for path in (pair.hr, pair.lr):
-                whole.update(f"{pair.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-        return whole.hexdigest()
+        return fingerprint((pair.name, path) for pair in self.pairs for path in (pair.hr, pair.lr))
 
     def held_out_split(self, seed: int, fraction: float = 0.1) -> tuple[PairSet, PairSet]:
         """Training and held-out pairs: 10 % of them, at least one, chosen by a hash of their names and the seed."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from degsynth.checkpoint import Checkpoint
+from degsynth.evaluation.kernel_sets import ROUND, coverage, shapes
 from degsynth.methods import Distribution, MeasuredNoise
 from degsynth.ops.grain import REACH, Grain, at_levels
-from degsynth.ops.kernels import gaussian_shape
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 LEVELS = (20 / 255, 64 / 255, 128 / 255, 192 / 255, 235 / 255)
@@ -23,18 +23,6 @@ SPREADS = 0.05
 """From this standard deviation of the logs of widths on (in all directions) blur is said to differ."""
 COLLAPSED = 0.5
 """Draws whose spread is less than this share of what it was to be have collapsed."""
-ROUND = 1.15
-"""Ratio of widths below which a kernel has no direction worth telling."""
-
-
-def shapes(kernels: Tensor) -> Tensor:
-    """σ (HR px, geometric mean of both axes), ratio of axes and angle (degrees) of kernels (N, K, K): (N, 3)."""
-    found = []
-    for kernel in kernels:
-        along, across, angle = gaussian_shape(kernel)
-        along, across = max(along, 0.05), max(across, 0.05)
-        found.append((math.sqrt(along * across), along / across, math.degrees(angle)))
-    return torch.tensor(found, dtype=torch.float64)
 
 
 def spread(kernels: Tensor) -> dict[str, Any]:
@@ -86,6 +74,7 @@ def facts(distribution: Distribution, model: Checkpoint) -> dict[str, Any]:
     found: dict[str, Any] = {"varied": distribution.varied, "kernels": spread(distribution.kernels)}
     if distribution.wanted is not None:
         found["estimated"] = spread(distribution.wanted)
+        found["coverage"] = coverage(distribution.kernels, distribution.wanted)
     found["noise"] = [_noise_facts(one, model) for one in distribution.noises]
     return found
 
@@ -107,6 +96,19 @@ def _noise_facts(one: MeasuredNoise, model: Checkpoint) -> dict[str, Any]:
 
 def _one_apart(correlation: Tensor) -> float:
     return float(correlation[REACH, REACH + 1] + correlation[REACH + 1, REACH]) / 2
+
+
+def told(found: dict[str, Any]) -> str:
+    """How what is drawn covers what was estimated, in one line; empty where there is nothing to compare with."""
+    if "coverage" not in found:
+        return ""
+    covered = found["coverage"]
+    angles = "" if covered["angle_near"] is None else f", {100 * covered['angle_near']:.0f} % by direction"
+    return (
+        f"drawn kernels among the estimated ones (± 15 %): {100 * covered['sigma_inside']:.0f} % by σ, "
+        f"{100 * covered['axes_ratio_inside']:.0f} % by ratio of axes{angles}; spread of log σ "
+        f"{covered['log_sigma_spread']:.2f} of theirs"
+    )
 
 
 def faults(found: dict[str, Any]) -> list[str]:

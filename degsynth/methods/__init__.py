@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -30,6 +30,7 @@ METHODS = {
     "lfl": "degsynth.methods.lfl",
     "adl": "degsynth.methods.adl",
     "pdm": "degsynth.methods.pdm",
+    "kmsr": "degsynth.methods.kmsr",
 }
 
 
@@ -76,16 +77,21 @@ class Distribution:
     noises: Sequence[MeasuredNoise]
 
 
+Data = Literal["paired", "unpaired", "lr"]
+"""Aligned HR-LR pairs; two sets of images that have nothing in common; or LR photographs alone."""
+
+
 class Method(Protocol):
     """All that `degsynth.fit` knows of a method. Made as ``Method(config, scale, channels)``."""
 
-    paired: bool
-    """Whether it needs aligned HR-LR pairs; else it takes two sets of images that have nothing in common."""
+    data: Data
+    """What it learns from."""
 
     def prepare(self, images: Any) -> None:
         """Estimation without gradients, from whole images (C, H, W) in [0, 1].
 
-        Paired: an iterable of (hr, lr), of sizes s·h × s·w and h × w. Unpaired: an `Unpaired`.
+        Paired: an iterable of (hr, lr), of sizes s·h × s·w and h × w. Unpaired: an `Unpaired`. LR alone: kernels (N,
+        K, K) float64 that were estimated from the images.
         """
 
     def degrader(self) -> Degrader:

@@ -41,7 +41,7 @@ from degsynth import losses
 from degsynth.config import Training
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import linear
+from degsynth.methods import Data, linear
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import ResidualEncoder, StridedDecoder, SumDecoder
 from degsynth.ops.gaussian_cells import HIGHEST, LOWEST, cells
@@ -162,7 +162,7 @@ class AdaptiveOptics(nn.Module):
 class Method:
     """`degsynth.methods.Learned` for abl."""
 
-    paired = True
+    data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.scale, self.channels = config, scale, channels

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from degsynth.errors import ConfigError
-from degsynth.methods import adversarial
+from degsynth.methods import Data, adversarial
 from degsynth.methods.adversarial import PAPER, Adversary
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.resample import inside
@@ -45,7 +45,7 @@ class Config(adversarial.Config):
 class Method(Adversary):
     """`degsynth.methods.Learned` for adl."""
 
-    paired = False
+    data: Data = "unpaired"
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from degsynth import losses
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
-from degsynth.methods import backbone
+from degsynth.methods import Data, backbone
 from degsynth.methods.backbone import Backbone, blurred, first_base, movers
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
@@ -154,7 +154,7 @@ class PixelKernelOptics(nn.Module):
 class Method:
     """`degsynth.methods.Learned` for directkpn."""
 
-    paired = True
+    data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.channels = config, channels

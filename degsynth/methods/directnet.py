@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from degsynth import losses
 from degsynth.degrader import Degrader
-from degsynth.methods import backbone
+from degsynth.methods import Data, backbone
 from degsynth.methods.backbone import Backbone, blurred, first_base
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.resample import decimate, luma, without_surroundings
@@ -87,7 +87,7 @@ class ResidualOptics(nn.Module):
 class Method:
     """`degsynth.methods.Learned` for directnet."""
 
-    paired = True
+    data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.channels = config, channels

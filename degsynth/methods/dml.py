@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from degsynth import losses
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
-from degsynth.methods import backbone
+from degsynth.methods import Data, backbone
 from degsynth.methods.backbone import Backbone, blurred, first_base, movers
 from degsynth.ops.blur import responses
 from degsynth.ops.position import pixel_centres, relative_position
@@ -152,7 +152,7 @@ class BasisOptics(nn.Module):
 class Method:
     """`degsynth.methods.Learned` for dml."""
 
-    paired = True
+    data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.channels = config, channels

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth.methods import adversarial
+from degsynth.methods import Data, adversarial
 from degsynth.methods.adversarial import PAPER, Adversary
 from degsynth.ops.resample import area, bicubic, inside
 
@@ -33,7 +33,7 @@ class Config(adversarial.Config):
 class Method(Adversary):
     """`degsynth.methods.Learned` for lfl."""
 
-    paired = False
+    data: Data = "unpaired"
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:

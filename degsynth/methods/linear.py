@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
+from degsynth.methods import Data
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.ops.least_squares import MID_GRAY, NormalEquations, Solution, solve
@@ -103,7 +104,7 @@ def level_changed(free: Solution) -> str:
 class Method:
     """`degsynth.methods.Method` for linear."""
 
-    paired = True
+    data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.scale, self.channels = config, scale, channels

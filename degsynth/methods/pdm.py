@@ -44,7 +44,7 @@ from degsynth import losses
 from degsynth.config import Training
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import Distribution, MeasuredNoise, Unpaired
+from degsynth.methods import Data, Distribution, MeasuredNoise, Unpaired
 from degsynth.methods import pdm_start as start
 from degsynth.methods.pdm_optics import MOST_GROUPS, GrainNoise, NetworkNoise, PDMOptics, Silence
 from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
@@ -138,7 +138,7 @@ class Config(Training):
 class Method:
     """`degsynth.methods.Learned` and `Stochastic` for pdm."""
 
-    paired = False
+    data: Data = "unpaired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.scale, self.channels = config, scale, channels

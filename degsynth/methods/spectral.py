@@ -32,7 +32,7 @@ from torch import Tensor
 from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import Unpaired
+from degsynth.methods import Data, Unpaired
 from degsynth.methods.unpaired_optics import KernelOptics
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import half_width
@@ -185,7 +185,7 @@ def kernel_facts(kernel: Tensor) -> dict[str, Any]:
 class Method:
     """`degsynth.methods.Method` for spectral."""
 
-    paired = False
+    data: Data = "unpaired"
 
     def __init__(self, config: Config, scale: int, channels: int) -> None:
         self.config, self.scale, self.channels = config, scale, channels

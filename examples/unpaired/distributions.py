@@ -27,7 +27,7 @@ from synthetic import truth, write
 from degsynth import checkpoint
 from degsynth.data import images
 from degsynth.data.images import to_tensor
-from degsynth.evaluation import diversity
+from degsynth.evaluation import kernel_sets
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 
@@ -113,9 +113,9 @@ def row(case: str, kind: str, seed: int, given: argparse.Namespace) -> dict[str,
         codes = torch.cat([model.degrader.draw(number) for number in range(DRAWS)])
         drawn = model.degrader.optics.image_kernels(codes).double()
     grown = scale / 2
-    widths = (diversity.shapes(drawn)[:, 0] / grown).sort().values
+    widths = (kernel_sets.shapes(drawn)[:, 0] / grown).sort().values
     turns = [int(path.stem) // 2 % len(ks) for path in sorted((folder / "LR").iterdir())]
-    put_in = (torch.cat([diversity.shapes(k[None])[:, 0] for k in ks]) / grown)[turns].sort().values
+    put_in = (torch.cat([kernel_sets.shapes(k[None])[:, 0] for k in ks]) / grown)[turns].sort().values
     wanted = put_in[torch.arange(DRAWS) * len(put_in) // DRAWS]
     p10, p50, p90 = (float(torch.quantile(widths, at)) for at in (0.1, 0.5, 0.9))
     found = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,27 @@ def quick(name: str) -> dict[str, Any]:
     fields = methods.get(name).Config.model_fields
     return {
         key: value
-        for key, value in {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0, "imitation": 150}.items()
-        if key in fields
-    }
+        for key, value in {
+            "steps": 25, "batch": 2, "width": 4, "discriminator_first": 0, "imitation": 150, "prior": "gradient",
+            "least_texture": 0.0, "patches": 1, "kernel_size": 17, "generated": 50, "critic_steps": 2,
+        }.items()
+        if key in fields and not (key == "kernel_size" and name != "kmsr")
+    }  # fmt: skip
 
 
 def options_for(name: str, hr: Path, lr: Path, scale: int) -> fit.FitOptions:
     """Unpaired methods are told the scale; that the folders happen to show the same scenes they do not know."""
-    paired = methods.get(name).Method.paired
-    return fit.FitOptions(method=name, hr=str(hr), lr=str(lr), scale=None if paired else scale)
+    data = methods.get(name).Method.data
+    return fit.FitOptions(
+        method=name,
+        hr=None if data == "lr" else str(hr),
+        lr=str(lr),
+        scale=None if data == "paired" else scale,
+    )
+
+
+FIGURES = {"paired": ("psnr_y", 1), "unpaired": ("spectral_distance", -1), "lr": ("kernel_distance", -1)}
+"""What held-out images are judged by, and whether more is better."""
 
 
 @pytest.fixture(params=list(methods.METHODS))
@@ -75,9 +88,10 @@ def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders
     assert not made.requires_grad, "a stranger wants .numpy()"
     assert torch.equal(made, models[-1].degrader.degrade(probe, 3))
     assert models[0].spec.held_out is not None
-    figure, sign = ("psnr_y", 1) if methods.get(name).Method.paired else ("spectral_distance", -1)
+    figure, sign = FIGURES[methods.get(name).Method.data]
     model, bicubic = (models[0].spec.held_out[which][figure] for which in ("model", "bicubic"))
-    assert sign * model > sign * bicubic
+    # What a single kernel, of one photograph of 45 px, is near to says nothing: kmsr's own tests have known answers.
+    assert math.isfinite(model) if methods.get(name).Method.data == "lr" else sign * model > sign * bicubic
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -104,7 +118,7 @@ def test_gray_pairs(
 LEARNED = [name for name in methods.METHODS if issubclass(methods.get(name).Config, Training)]
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNED if methods.get(name).Method.paired])
+@pytest.mark.parametrize("name", [name for name in LEARNED if methods.get(name).Method.data == "paired"])
 def test_every_weight_learns(name: str, photographs: list[torch.Tensor]) -> None:
     """Finite gradients reach every parameter, and the loss falls on one batch seen again and again."""
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from degsynth import checkpoint, exporting, fit, selftest
 from degsynth.config import build
 from degsynth.data.images import Image, encode, quantise, to_tensor
 from degsynth.errors import ConfigError
-from degsynth.evaluation import diversity
+from degsynth.evaluation import diversity, kernel_sets
 from degsynth.methods import Stochastic, Unpaired, pdm, pdm_start
 from degsynth.methods.pdm_optics import GrainNoise
 from degsynth.nets.kernel_generator import KernelGenerator
@@ -107,7 +107,7 @@ def test_two_widths_and_the_noise_come_out(images: Unpaired) -> None:
     method = made({"imitation": 600, "kernel_features": 48, "kernel_size": 20}, images)
     assert isinstance(method, Stochastic)
     drawn = method.drawn(200)
-    widths = diversity.shapes(drawn)[:, 0]
+    widths = kernel_sets.shapes(drawn)[:, 0]
     low, high = float((widths < 1.2).double().mean()), float((widths > 1.6).double().mean())
     assert 0.25 < low < 0.75
     assert 0.25 < high < 0.75

@@ -352,7 +352,7 @@ def test_the_command_line_tells_distances(folders: tuple[Path, Path], tmp_path: 
 
 
 def test_methods_know_whether_they_need_pairs() -> None:
-    unpaired = {name for name in methods.METHODS if not methods.get(name).Method.paired}
+    unpaired = {name for name in methods.METHODS if methods.get(name).Method.data == "unpaired"}
     assert unpaired == {"spectral", "lfl", "adl", "pdm"}
     assert adversarial.PAPER["discriminator"] == "paper"
     assert spectral.PRESETS["paper"] == {"family": "gaussian"}

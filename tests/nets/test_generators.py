@@ -40,7 +40,7 @@ def test_balance_is_the_nearest_distribution_with_that_centroid() -> None:
 
     network = KernelGenerator(4, 4, 0, 7, False, neighbours=False)
     logits = torch.randn(49, generator=torch.Generator().manual_seed(2))
-    places = network.places.double().numpy()
+    places = network.softmax.places.double().numpy()
     weights = torch.softmax(8 * torch.tanh(logits.double() / 8), 0).numpy()
 
     def centre(tilt: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_balance_is_the_nearest_distribution_with_that_centroid() -> None:
 
     tilt = scipy.optimize.fsolve(centre, np.zeros(2))
     wanted = weights * np.exp(places @ tilt)
-    assert np.allclose(network.balanced(logits).detach().numpy(), wanted / wanted.sum(), atol=1e-6)
+    assert np.allclose(network.softmax(logits).detach().numpy(), wanted / wanted.sum(), atol=1e-6)
 
 
 def test_blobs_far_from_the_middle_are_brought_there() -> None:
@@ -60,7 +60,7 @@ def test_blobs_far_from_the_middle_are_brought_there() -> None:
             for away in (0.3, 1.0, 2.0, 3.0):
                 at = torch.arange(size) - (size - 1) / 2
                 logits = -0.5 * ((at[:, None] - away) ** 2 + (at[None, :] + away) ** 2) / sigma**2
-                taps = network.balanced(logits.flatten()).detach().view(size, size)
+                taps = network.softmax(logits.flatten()).detach().view(size, size)
                 assert max(map(abs, centroid(taps))) < 2e-3, (size, sigma, away)
 
 
@@ -70,12 +70,12 @@ def test_gradients_know_of_the_balance() -> None:
     dice = torch.Generator().manual_seed(0)
     logits = torch.randn(81, generator=dice, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(81, generator=dice, dtype=torch.float64)
-    (network.balanced(logits) @ weights).backward()
+    (network.softmax(logits) @ weights).backward()
     assert logits.grad is not None
-    for direction in (torch.randn(81, generator=dice, dtype=torch.float64), network.places[:, 0]):
+    for direction in (torch.randn(81, generator=dice, dtype=torch.float64), network.softmax.places[:, 0]):
         step = 1e-4 * direction
         with torch.no_grad():
-            there, back = (network.balanced(logits + s * step) @ weights for s in (1, -1))
+            there, back = (network.softmax(logits + s * step) @ weights for s in (1, -1))
         assert float(logits.grad @ direction) == pytest.approx(float(there - back) / 2e-4, rel=5e-3, abs=2e-6)
 
 

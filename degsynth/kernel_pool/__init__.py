@@ -1,0 +1,1 @@
+"""Pools of blur kernels: estimated from photographs, generated, imported; as files, as pictures, as models."""

@@ -1,0 +1,78 @@
+"""A pool as optics: the kernel that is named is the kernel that is applied, at the centred phase."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from degsynth import checkpoint, selftest
+from degsynth.degrader import Degrader
+from degsynth.kernel_pool.model import as_degrader
+from degsynth.kernel_pool.pool_file import Origin, Pool
+from degsynth.ops.kernels import gaussian
+from degsynth.ops.pool_optics import EMPTY, PoolOptics, empty_rims
+from degsynth.ops.subpixel import suited
+
+
+def pool(count: int = 4) -> Pool:
+    kernels = [gaussian(25, 0.8 + 0.3 * number, 1.1 + 0.2 * number, 0.4 * number) for number in range(count)]
+    return Pool(torch.stack(kernels), [Origin("analytic")] * count)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_a_delta_writes_the_kernel(scale: int) -> None:
+    """A point at every place of a block: together their LR are the whole kernel, turned, at the centred phase."""
+    given = pool()
+    degrader = Degrader(PoolOptics(given.kernels, scale), scale)
+    code = torch.tensor([[2.0]])
+    taps = suited(given.kernels, scale)[2]
+    size, side = taps.shape[0], 40
+    seen = torch.zeros(size, size, dtype=torch.float64)
+    pad = (size - scale) // 2
+    for y in range(scale):
+        for x in range(scale):
+            hr = torch.zeros(1, 1, side * scale, side * scale)
+            at = side // 2 * scale
+            hr[0, 0, at + y, at + x] = 1.0
+            lr = degrader.clean(hr, code, torch.zeros(1, 0, side, side))[0, 0]
+            # LR pixel i reads HR from s·i − pad on: the point lies at tap (at + y) − (s·i − pad).
+            for i in range(side):
+                for j in range(side):
+                    row, column = at + y - scale * i + pad, at + x - scale * j + pad
+                    if 0 <= row < size and 0 <= column < size:
+                        seen[row, column] = lr[i, j]
+    assert float((seen - taps).abs().sum()) < 3 * EMPTY, "what lies in rims that are next to empty"
+    assert float(seen.sum()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_rims_are_those_that_are_next_to_empty() -> None:
+    """Never so wide that a kernel could not be centred, nor of what counts."""
+    kernels = suited(torch.stack([gaussian(25, 0.5, 0.5), gaussian(25, 4.0, 4.0)]), 2)
+    narrow, wide = empty_rims(kernels, 2).tolist()
+    assert wide <= 1
+    assert narrow > 10
+    inside = kernels[0, narrow : 32 - narrow, narrow : 32 - narrow]
+    assert abs(float(inside.sum()) - 1) <= EMPTY
+    point = torch.zeros(1, 5, 5, dtype=torch.float64)
+    point[0, 2, 2] = 1.0
+    assert empty_rims(point, 1).tolist() == [2]
+    assert empty_rims(point, 3).tolist() == [1]
+
+
+def test_draws_are_even_and_pass_over_what_is_flagged() -> None:
+    flagged = Pool(pool().kernels, [Origin("estimated", flag="odd width" if n == 1 else "") for n in range(4)], 2)
+    degrader, spec = as_degrader(flagged, 2, "it")
+    drawn = torch.cat([degrader.draw(seed) for seed in range(600)]).flatten()
+    assert sorted(drawn.unique().tolist()) == [0.0, 2.0, 3.0]
+    assert all(150 < int((drawn == number).sum()) < 250 for number in (0, 2, 3))
+    assert spec.pool == 4
+    assert spec.stochastic
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_the_exported_pool_gives_all_known_answers(scale: int, tmp_path: Path) -> None:
+    degrader, spec = as_degrader(pool(), scale, "it")
+    checkpoint.save(degrader, spec, tmp_path / "pool.pt")
+    selftest.require(checkpoint.load(tmp_path / "pool.pt"))
