@@ -1,8 +1,11 @@
 """The one applier: a checkpoint and a folder of HR images in, an HR-LR data set out.
 
-Images pass readers (disk, decode, to tensor), renderers (the model) and writers (quantise, encode, disk), threads
-joined by bounded queues (`pipeline`). Decoders, encoders and torch release the GIL, so threads scale over images;
-inside an operation torch uses one thread. What a file becomes depends on its own identity only (`render.Identity`).
+A worker takes an image from the disk to the disk: it decodes bands of it, runs the model on tiles of them
+(`render.Rendering`), quantises and encodes what comes out, and never holds more than a few bands where the file format
+allows that. Workers are threads (`pipeline`): decoders, encoders and torch release the GIL, so they scale over images;
+inside an operation torch uses one thread. On a GPU every image has a stream of its own, and what one worker copies,
+draws or encodes happens while others compute. What a file becomes depends on its own identity only
+(`render.Identity`).
 
 An output is finished when its manifest row is written: files are made in ``.partial`` and moved into place first. A run
 that was killed has no more than finished outputs and a few strays without a row, which resuming writes again, to the
@@ -11,6 +14,7 @@ same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,7 +22,7 @@ import platform
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,9 +41,14 @@ from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.ops.resample import area
 from degsynth.ops.threads import one_torch_thread
 from degsynth.pipeline import MOST_WORKERS, Stage, stream
-from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendered, check_channels, render
+from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendering, check_channels, full_halo
+from degsynth.tiling import fitting, square
 
 LINKS = ("hard", "symlink", "copy")
+MEMORY = 2.0**29
+"""Bytes for tiles on a CPU."""
+UNKNOWN_BYTES = 1024
+"""What a model is taken to need for an HR pixel, if its file does not say."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,13 @@ class Options:
     data_range: tuple[float, float] | Literal["dtype"] | None = None
     """Black and white in the files' units; ``dtype``: the type's; None: the checkpoint's, else the type's."""
     tile: int | None = None
-    """Side of a tile in LR px; None: whole images."""
+    """Side of a tile in LR px; None: what fits into the memory."""
+    memory: float | None = None
+    """Bytes that tiles of all workers may need; None: `MEMORY`, on a GPU half of what is free there."""
     link: Literal["hard", "symlink", "copy"] = "hard"
     """How HR files that need no change get into ``hr/``."""
     workers: int = 2
-    """Threads per stage."""
+    """Images that are worked on at a time, each by a thread."""
     device: str = "cpu"
     existing: Existing = "refuse"
     """What to do about a data set that is there."""
@@ -73,6 +84,8 @@ class Options:
                 raise ConfigError(f"{name} (={value}) must be at least 1")
         if self.workers > MOST_WORKERS:
             raise ConfigError(f"workers (={self.workers}) must be at most {MOST_WORKERS}")
+        if self.memory is not None and not self.memory > 0:
+            raise ConfigError(f"memory (={self.memory:g}) must be above 0")
 
 
 @dataclass(frozen=True)
@@ -88,26 +101,8 @@ class Summary:
     interrupted: bool = False
 
 
-@dataclass(frozen=True)
-class _Source:
-    """An HR image that has been read."""
-
-    name: str
-    image: images.Image
-    """Cropped to whole LR pixels."""
-    size: tuple[int, int]
-    """Of the file, before that."""
-    bytes: int
-    hr: Tensor
-
-    @property
-    def changed(self) -> bool:
-        """Whether the file itself can not serve as HR."""
-        return self.image.rotated or self.size != (self.image.height, self.image.width)
-
-
 class _Applier:
-    """The work of the three stages."""
+    """The work on one image."""
 
     def __init__(
         self,
@@ -123,95 +118,117 @@ class _Applier:
         self.root = hr if hr.is_dir() else hr.parent
         self.warning = options.noise.warning(checkpoint) or None
         self.data_range = images.choose_range(options.data_range, checkpoint.spec.data_range)
+        self.pixels = _pixels_at_once(checkpoint, options)
 
-    def read(self, name: str) -> _Source:
-        """Decode, crop to whole LR pixels, convert."""
+    def make(self, name: str) -> list[Row]:
+        """Both sides of every draw of an image that is wanted: all of them, or none."""
         path, scale = self.root / name, self.checkpoint.spec.scale
-        image = images.read(path)
-        check_channels(self.checkpoint, image.channels, self.options.noise)
-        height, width = image.height // scale * scale, image.width // scale * scale
-        if min(height, width) < scale:
-            raise DataError(f"the image is {image.width}×{image.height}, smaller than one LR pixel at scale {scale}")
-        if self.options.data_range is None:
-            images.check_range(image.pixels, self.data_range)
-        cropped = image.crop(height, width)
-        size = (image.height, image.width)
-        return _Source(name, cropped, size, path.stat().st_size, images.to_tensor(cropped.pixels, self.data_range))
-
-    def render(self, source: _Source) -> tuple[_Source, list[Rendered]]:
-        """Run the model, once for every draw that is wanted."""
-        with torch.inference_mode():
-            return source, [
-                render(
-                    self.checkpoint,
-                    source.hr,
-                    self._identity(source.name, draw),
-                    self.options.noise,
-                    self.options.tile,
-                    self.options.device,
-                    self.options.factor,
+        with images.opened(path) as picture, _stream(self.options.device), torch.inference_mode():
+            check_channels(self.checkpoint, picture.channels, self.options.noise)
+            height, width = picture.height // scale, picture.width // scale
+            if min(height, width) < 1:
+                raise DataError(
+                    f"the image is {picture.width}×{picture.height}, smaller than one LR pixel at scale {scale}"
                 )
-                for draw in self.todo[source.name]
-            ]
+            placed: list[str] = []
+            try:
+                return [self._output(name, picture, height, width, draw, placed) for draw in self.todo[name]]
+            except BaseException:  # never one side without the other
+                for each in placed:
+                    (self.out / each).unlink(missing_ok=True)
+                raise
+
+    def _output(self, name: str, picture: images.Picture, height: int, width: int, draw: int, placed: list[str]) -> Row:
+        """One draw of LR, (height, width), and its HR; ``placed`` gets the names of what lies in the data set."""
+        path, scale = self.root / name, self.checkpoint.spec.scale
+        rendering = self._rendering(picture, height, width, self._identity(name, draw))
+        stem = self.stems[drawn_name(name, draw, self.options.draws)]
+        lossless = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
+        lr_name = f"lr/{stem}{lossless}"
+        lr_size = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
+        placed.append(lr_name)
+        lr_sha256 = self._write(lr_name, lr_size, self._lr_bands(rendering, picture))
+
+        cropped = (picture.height, picture.width) != (scale * height, scale * width)
+        if picture.rotated or cropped:  # the file itself cannot serve as HR
+            hr_name, kept = f"hr/{stem}{lossless}", "written"
+            hr_size = replace(lr_size, height=scale * height, width=scale * width)
+            placed.append(hr_name)
+            hr_sha256 = self._write(hr_name, hr_size, images.bands(picture, hr_size.height, hr_size.width))
+        else:
+            hr_name, hr_sha256 = f"hr/{stem}{path.suffix}", None
+            placed.append(hr_name)
+            kept = self._link(path, hr_name)
+        return Row(
+            source=name,
+            source_bytes=path.stat().st_size,
+            status="ok",
+            draw=draw,
+            hr=hr_name,
+            lr=lr_name,
+            source_size=(picture.height, picture.width),
+            hr_size=(scale * height, scale * width),
+            lr_size=(height, width),
+            cropped=cropped,
+            hr_kept=kept,
+            channels=picture.channels,
+            dtype=str(picture.dtype),
+            seed=self._identity(name, draw).seed("kernel"),
+            kernel_id=rendering.kernel_id,
+            hardware_factor=rendering.hardware_factor,
+            noise=_noise_name(self.checkpoint, self.options),
+            warning=self.warning,
+            awgn_sigma=rendering.awgn_sigma,
+            hr_sha256=hr_sha256,
+            lr_sha256=lr_sha256,
+        )
 
     def _identity(self, name: str, draw: int) -> Identity:
         return Identity(self.options.seed, name, draw=draw)
 
-    def write(self, made: tuple[_Source, list[Rendered]]) -> list[Row]:
-        """Quantise, encode, move both sides of every draw into place: all of an image, or none."""
-        source, rendered = made
-        image, path, placed = source.image, self.root / source.name, []
-        lossless = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
-        alpha = None
-        if image.alpha is not None:
-            means = area(images.to_tensor(image.alpha[..., None])[None], self.checkpoint.spec.scale)[0]
-            alpha = images.quantise(means, image.alpha.dtype)[..., 0]
-        hr_content = images.encode(image, lossless) if source.changed else None
-        rows = []
+    def _rendering(self, picture: images.Picture, height: int, width: int, identity: Identity) -> Rendering:
+        options, spec = self.options, self.checkpoint.spec
+
+        def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+            pixels = picture.window(top, bottom, left, right).pixels
+            if options.data_range is None:
+                images.check_range(pixels, self.data_range)
+            return images.to_tensor(pixels, self.data_range, options.device)
+
+        halo = full_halo(self.checkpoint, options.noise)
+        if options.tile is not None:
+            tiling = square(options.tile, spec.scale, halo, spec.multiple_of)
+        else:
+            tiling = fitting(height, width, self.pixels, spec.scale, halo, spec.multiple_of)
+        size = picture.channels, height, width
+        return Rendering(self.checkpoint, source, size, identity, options.noise, tiling, options.device, options.factor)
+
+    def _lr_bands(self, rendering: Rendering, picture: images.Picture) -> Iterator[images.Image]:
+        """LR in the file's type; alpha is the mean over an LR pixel."""
+        scale, top = self.checkpoint.spec.scale, 0
+        for band in rendering.bands():
+            bottom, alpha = top + band.shape[1], None
+            if picture.has_alpha:
+                above = picture.window(scale * top, scale * bottom, 0, scale * band.shape[2]).alpha
+                assert above is not None
+                means = area(images.to_tensor(above[..., None])[None], scale)[0]
+                alpha = images.quantise(means, above.dtype)[..., 0]
+            yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
+            top = bottom
+
+    def _write(self, name: str, size: images.Size, bands: Iterator[images.Image]) -> str:
+        """Write an image file of the data set; gives its SHA-256."""
+        partial = self._partial(name)
         try:
-            for draw, drawn in zip(self.todo[source.name], rendered, strict=True):
-                stem = self.stems[drawn_name(source.name, draw, self.options.draws)]
-                pixels = images.quantise(drawn.lr, image.pixels.dtype, self.data_range)
-                lr_content = images.encode(images.Image(pixels, alpha), lossless)
-                lr_name = f"lr/{stem}{lossless}"
-                hr_name = f"hr/{stem}{path.suffix if hr_content is None else lossless}"
-                placed += [lr_name, hr_name]
-                self._place(lr_content, lr_name)
-                if hr_content is None:
-                    kept = self._link(path, hr_name)
-                else:
-                    self._place(hr_content, hr_name)
-                    kept = "written"
-                rows.append(
-                    Row(
-                        source=source.name,
-                        source_bytes=source.bytes,
-                        status="ok",
-                        draw=draw,
-                        hr=hr_name,
-                        lr=lr_name,
-                        source_size=source.size,
-                        hr_size=(image.height, image.width),
-                        lr_size=(pixels.shape[0], pixels.shape[1]),
-                        cropped=source.size != (image.height, image.width),
-                        hr_kept=kept,
-                        channels=image.channels,
-                        dtype=str(image.pixels.dtype),
-                        seed=self._identity(source.name, draw).seed("kernel"),
-                        kernel_id=drawn.kernel_id,
-                        hardware_factor=drawn.hardware_factor,
-                        noise=_noise_name(self.checkpoint, self.options),
-                        warning=self.warning,
-                        awgn_sigma=drawn.awgn_sigma,
-                        hr_sha256=None if hr_content is None else hashlib.sha256(hr_content).hexdigest(),
-                        lr_sha256=hashlib.sha256(lr_content).hexdigest(),
-                    )
-                )
-        except BaseException:  # never one side without the other
-            for name in placed:
-                (self.out / name).unlink(missing_ok=True)
+            with partial.open("w+b") as file:
+                images.write(file, partial.suffix, size, bands)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except BaseException:
+            partial.unlink(missing_ok=True)
             raise
-        return rows
+        self._move(partial, name)
+        return digest
 
     def failed(self, name: str, error: Exception) -> list[Row]:
         """What is said of an image that came to nothing."""
@@ -236,16 +253,28 @@ class _Applier:
     def _partial(self, name: str) -> Path:
         return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
 
-    def _place(self, content: bytes, name: str) -> None:
-        partial = self._partial(name)
-        partial.write_bytes(content)
-        self._move(partial, name)
-
     def _move(self, partial: Path, name: str) -> None:
         target = self.out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
         partial.replace(target)
+
+
+def _pixels_at_once(checkpoint: Checkpoint, options: Options) -> float:
+    """HR pixels that a worker's window may have."""
+    memory = options.memory
+    if memory is None:
+        memory = MEMORY if options.device == "cpu" else torch.cuda.mem_get_info(options.device)[0] / 2
+    models = [checkpoint] if options.noise.giver is None else [checkpoint, options.noise.giver]
+    each = max(model.spec.bytes_per_pixel or UNKNOWN_BYTES for model in models)
+    return memory / options.workers / each
+
+
+def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Where an image's work on a device is queued."""
+    if device == "cpu":
+        return contextlib.nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 def _noise_name(checkpoint: Checkpoint, options: Options) -> Literal["learned", "other", "none"]:
@@ -327,11 +356,6 @@ def run(
                 todo[name] = wanted
         applier = _Applier(checkpoint, hr, out, stems, options, todo)
         total = sum(map(len, todo.values()))
-        stages = [
-            Stage(applier.read, options.workers),
-            Stage(applier.render, options.workers if options.device == "cpu" else 1),
-            Stage(applier.write, options.workers),
-        ]
         manifest = Manifest(out)
         interrupted = False
 
@@ -344,7 +368,7 @@ def run(
                 yield name
 
         with one_torch_thread():
-            for done in stream(inputs(), stages):
+            for done in stream(inputs(), [Stage(applier.make, options.workers)]):
                 for row in done.result if done.error is None else applier.failed(done.item, done.error):
                     _record(manifest.append, row)
                     rows.append(row)

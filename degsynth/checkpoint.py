@@ -27,6 +27,7 @@ from degsynth.config import Strict
 from degsynth.degrader import Degrader
 from degsynth.errors import CheckpointError, FitError
 from degsynth.files import write_atomic
+from degsynth.footprint import bytes_per_pixel
 
 FORMAT_VERSION = 1
 SPEC_NAME = "degsynth.json"
@@ -70,6 +71,8 @@ class Spec(Strict):
     """Tile origins are multiples of it in absolute HR coordinates."""
     tiling: Literal["exact", "whole_only"] = "exact"
     """Whether tiles with that halo equal the whole image."""
+    bytes_per_pixel: int = Field(default=0, ge=0)
+    """Memory that it needs for an HR pixel of a window (`footprint`); by it tiles are chosen. 0: unknown."""
     stochastic: bool = False
     """Whether different seeds give different images."""
     pool: int = Field(default=0, ge=0)
@@ -138,11 +141,16 @@ def probe_image(spec: Spec, batch: int = 2) -> Tensor:
 def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
     """Script, save, load again, compare with eager, and only then move into place. Returns the spec as written.
 
+    How much memory the degrader needs is measured, unless the spec knows.
+
     Raises CheckpointError, with nothing left behind, where the reloaded module differs from ``degrader``.
     """
     degrader = copy_module(degrader).eval().cpu().requires_grad_(False)  # whoever trains it goes on with the original
     if spec.halo != spec.clean_halo + spec.scale * spec.noise_halo:
         raise CheckpointError(f"halo (={spec.halo}) must be clean_halo + scale × noise_halo of the same spec")
+    if spec.bytes_per_pixel == 0:
+        needed = bytes_per_pixel(degrader, spec.scale, spec.usual_channels())
+        spec = spec.model_copy(update={"bytes_per_pixel": needed})
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(degrader, spec, partial)

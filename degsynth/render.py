@@ -1,19 +1,19 @@
-"""One HR image to one LR image: dice, optics, noise, in that order, whole or in tiles."""
+"""One HR image to one LR image: dice, optics, noise, in that order, whole or in tiles, band by band."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from degsynth import tiling
 from degsynth.checkpoint import Checkpoint
 from degsynth.errors import ConfigError, DataError
-from degsynth.ops.noise import block_field, uniform
+from degsynth.ops.noise import BLOCK, block_field, uniform
 from degsynth.seeds import derive
+from degsynth.tiling import Span, Tiling, square
 
 SIGMA_UNIT = 255.0
 """AWGN σ is given on the 0–255 scale of the data range."""
@@ -114,18 +114,6 @@ def far_below(checkpoint: Checkpoint, factor: Factor | None) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """An LR image and what was drawn for it."""
-
-    lr: Tensor
-    """(C, h, w) float32 on the CPU, not clamped."""
-    awgn_sigma: float | None
-    hardware_factor: float | None
-    kernel_id: int | None = None
-    """Which kernel of a pool."""
-
-
 def kinds(channels: Sequence[int] | str) -> str:
     """What images of so many channels are called."""
     names = {1: "gray", 3: "RGB"}
@@ -143,6 +131,157 @@ def check_channels(checkpoint: Checkpoint, channels: int, noise: Noise = DEFAULT
         )
 
 
+Source = Callable[[int, int, int, int], Tensor]
+"""HR of a window (top, bottom, left, right), HR px: (C, bottom − top, right − left) in [0, 1]."""
+
+
+class Rendering:
+    """An LR image in the making: learned blur → learned noise → AWGN. Not clamped, not quantised.
+
+    What is drawn for it is known at once; `bands` makes its rows. Tiles change memory, not the result.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        source: Source,
+        size: tuple[int, int, int],
+        identity: Identity,
+        noise: Noise,
+        tiling: Tiling | None = None,
+        device: str = "cpu",
+        factor: Factor | None = None,
+    ) -> None:
+        """``size``: channels, height and width of LR; ``tiling`` None: whole; ``factor`` None: the model's own, if any.
+
+        DataError where the model does not take such images.
+        """
+        degrader, spec, giver = checkpoint.degrader, checkpoint.spec, noise.giver or checkpoint
+        channels, height, width = size
+        check_channels(checkpoint, channels, noise)
+        if tiling is None or "whole_only" in (spec.tiling, giver.spec.tiling):
+            tiling = square(max(height, width), spec.scale, spec.halo, spec.multiple_of)
+        self.checkpoint, self.giver, self.source, self.size = checkpoint, giver, source, size
+        self.tiling, self.device, self.learned = tiling, device, noise.learned
+
+        seed, knob = identity.seed("kernel"), spec.hardware_factor
+        code = degrader.draw(seed, height, width)
+        self.hardware_factor: float | None = None
+        if knob is not None:
+            if factor is not None:
+                self.hardware_factor = uniform(identity.seed("factor"), factor.low, factor.high)
+                code[:, knob.entry] = self.hardware_factor
+            else:  # said as it was set, where the code's 32 bits are all that is between
+                written = float(code[0, knob.entry])
+                self.hardware_factor = knob.default if math.isclose(written, knob.default, rel_tol=1e-6) else written
+        self.kernel_id = int(code[0, 0]) if spec.pool else None
+        """Which kernel of a pool."""
+        self.code = sent(code, device)
+        self.dice = Dice(lambda *place: degrader.field(seed, *place, channels), height, width)
+        # Another's noise has dice of its own, so that the blur is what it would have been without.
+        self.noise_code, self.noise_dice = self.code, self.dice
+        if giver is not checkpoint:
+            other = identity.seed("noise")
+            self.noise_code = sent(giver.degrader.draw(other, height, width), device)
+            self.noise_dice = Dice(lambda *place: giver.degrader.field(other, *place, channels), height, width)
+        self.awgn_sigma: float | None = None
+        if noise.awgn is not None:
+            awgn = identity.seed("awgn")
+            self.awgn_sigma = uniform(awgn, *noise.awgn)
+            self.awgn_dice = Dice(lambda y, x, h, w: block_field(awgn, y, x, h, w, channels), height, width)
+
+    def bands(self) -> Iterator[Tensor]:
+        """Rows of the LR image from top to bottom: (C, rows, width) float32 on the CPU.
+
+        Where memory does not suffice for a tile, it is tried once more with smaller ones; then DataError.
+        """
+        first, tiling, height = 0, self.tiling, self.size[1]
+        while first < height:
+            rows = next(tiling.bands(height, first))
+            try:
+                band = self._band(rows, tiling)
+            except RuntimeError as error:
+                if not any(text in str(error) for text in NO_MEMORY):
+                    raise
+                if tiling is not self.tiling or max(tiling.rows, tiling.columns) <= tiling.step:
+                    raise DataError(
+                        f"out of memory on {self.device} with tiles of {tiling.columns}×{tiling.rows} LR px; "
+                        "give a smaller --tile, or fewer --workers"
+                    ) from None
+                tiling = tiling.smaller()
+            else:
+                yield band
+                first = rows.stop
+                continue
+            if self.device != "cpu":
+                torch.cuda.empty_cache()
+
+    def _band(self, rows: Span, tiling: Tiling) -> Tensor:
+        channels, _, width = self.size
+        band = torch.empty(channels, rows.stop - rows.start, width)
+        for columns in tiling.tiles(width):
+            band[:, :, columns.start : columns.stop] = self._window(rows, columns)[0, :, rows.core, columns.core]
+        if self.awgn_sigma is not None:
+            band += self.awgn_sigma / SIGMA_UNIT * self.awgn_dice.window(rows.start, rows.stop, 0, width)[0]
+        return band
+
+    def _window(self, rows: Span, columns: Span) -> Tensor:
+        """LR (1, C, h, w) of a tile and its halo."""
+        scale = self.checkpoint.spec.scale
+        place = rows.window_start, rows.window_stop, columns.window_start, columns.window_stop
+        hr = self.source(*(scale * edge for edge in place)).unsqueeze(0)
+        field = sent(self.dice.window(*place), self.device)
+        lr: Tensor = self.checkpoint.degrader.clean(hr, self.code, field)
+        if self.learned and self.giver.spec.has_noise:
+            if self.giver is not self.checkpoint:
+                field = sent(self.noise_dice.window(*place), self.device)
+            lr = lr + self.giver.degrader.noise(lr.clamp(0.0, 1.0), self.noise_code, field)
+        return lr
+
+
+NO_MEMORY = ("out of memory", "can't allocate memory")
+"""What torch says on either device; out of TorchScript it comes as a plain RuntimeError."""
+
+
+class Dice:
+    """Random planes of an image, drawn a band of rows at a time and kept until windows have passed it."""
+
+    def __init__(self, draw: Callable[[int, int, int, int], Tensor], height: int, width: int) -> None:
+        """``draw`` gives the window (y, x, height, width) of the planes, (1, F, height, width)."""
+        self._draw, self._height, self._width = draw, height, width
+        self._bands: dict[int, Tensor] = {}
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
+        wanted = range(top // BLOCK, (bottom - 1) // BLOCK + 1)
+        self._bands = {number: band for number, band in self._bands.items() if number >= wanted.start}
+        for number in wanted:
+            if number not in self._bands:
+                rows = min(BLOCK, self._height - number * BLOCK)
+                self._bands[number] = self._draw(number * BLOCK, 0, rows, self._width)
+        parts = [self._bands[number] for number in wanted]
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+        first = wanted.start * BLOCK
+        return whole[:, :, top - first : bottom - first, left:right]
+
+
+def sent(tensor: Tensor, device: str) -> Tensor:
+    """A small tensor on its way to a device, which nobody waits for."""
+    return tensor if device == "cpu" else tensor.contiguous().pin_memory().to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An LR image and what was drawn for it."""
+
+    lr: Tensor
+    """(C, h, w) float32 on the CPU, not clamped."""
+    awgn_sigma: float | None
+    hardware_factor: float | None
+    kernel_id: int | None = None
+    """Which kernel of a pool."""
+
+
 def render(
     checkpoint: Checkpoint,
     hr: Tensor,
@@ -152,50 +291,24 @@ def render(
     device: str = "cpu",
     factor: Factor | None = None,
 ) -> Rendered:
-    """Degrade hr (C, s·h, s·w) in [0, 1]: learned blur → learned noise → AWGN. Not clamped, not quantised.
+    """`Rendering` of hr (C, s·h, s·w) in [0, 1], all of it; ``tile``: side of a tile's core in LR px, None: the whole.
 
-    ``tile`` is the side of a tile's core in LR px (None: the whole image at once); it changes memory, not the result.
     ``factor`` None: the model's own, where it has one.
     """
-    degrader, spec = checkpoint.degrader, checkpoint.spec
+    spec, halo = checkpoint.spec, full_halo(checkpoint, noise)
     channels, height, width = hr.shape[0], hr.shape[1] // spec.scale, hr.shape[2] // spec.scale
-    check_channels(checkpoint, channels, noise)
     if min(height, width) < 1:
         raise DataError(f"the image is {hr.shape[2]}×{hr.shape[1]}, smaller than one LR pixel at scale {spec.scale}")
-    giver = noise.giver or checkpoint
-    if tile is None or "whole_only" in (spec.tiling, giver.spec.tiling):
-        tile = max(height, width)
-    seed = identity.seed("kernel")
-    code, knob, drawn = degrader.draw(seed, height, width), spec.hardware_factor, None
-    if knob is not None:
-        if factor is not None:
-            drawn = uniform(identity.seed("factor"), factor.low, factor.high)
-            code[:, knob.entry] = drawn
-        else:  # said as it was set, where the code's 32 bits are all that is between
-            written = float(code[0, knob.entry])
-            drawn = knob.default if math.isclose(written, knob.default, rel_tol=1e-6) else written
-    code = code.to(device)
-    # Another's noise has dice of its own, so that the blur is what it would have been without.
-    own = giver is checkpoint
-    noise_seed = seed if own else identity.seed("noise")
-    noise_code = code if own else giver.degrader.draw(noise_seed, height, width).to(device)
-    lr = torch.empty(channels, height, width)
-    halo = spec.clean_halo + spec.scale * giver.spec.noise_halo
-    for part in tiling.grid(height, width, tile, spec.scale, halo, spec.multiple_of):
-        y, y_end = part.rows.window_start, part.rows.window_stop
-        x, x_end = part.columns.window_start, part.columns.window_stop
-        place = y, x, y_end - y, x_end - x, channels
-        window = hr[None, :, y * spec.scale : y_end * spec.scale, x * spec.scale : x_end * spec.scale].to(device)
-        field = degrader.field(seed, *place).to(device)
-        result = degrader.clean(window, code, field)
-        if noise.learned:
-            noise_field = field if own else giver.degrader.field(noise_seed, *place).to(device)
-            result = result + giver.degrader.noise(result.clamp(0.0, 1.0), noise_code, noise_field)
-        core = result[0, :, part.rows.core, part.columns.core].cpu()
-        lr[:, part.rows.start : part.rows.stop, part.columns.start : part.columns.stop] = core
-    sigma = None
-    if noise.awgn is not None:
-        seed = identity.seed("awgn")
-        sigma = uniform(seed, *noise.awgn)
-        lr += sigma / SIGMA_UNIT * block_field(seed, 0, 0, height, width, channels)[0]
-    return Rendered(lr, sigma, drawn, int(code[0, 0]) if spec.pool else None)
+
+    def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+        return hr[:, top:bottom, left:right].to(device)
+
+    tiling = None if tile is None else square(tile, spec.scale, halo, spec.multiple_of)
+    made = Rendering(checkpoint, source, (channels, height, width), identity, noise, tiling, device, factor)
+    lr = torch.cat(list(made.bands()), 1)
+    return Rendered(lr, made.awgn_sigma, made.hardware_factor, made.kernel_id)
+
+
+def full_halo(checkpoint: Checkpoint, noise: Noise) -> int:
+    """HR px beyond a pixel's own block that it depends on, with the noise that is added to this model's blur."""
+    return checkpoint.spec.clean_halo + checkpoint.spec.scale * (noise.giver or checkpoint).spec.noise_halo

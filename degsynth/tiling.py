@@ -8,8 +8,12 @@ image.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+THRIFT = 16
+"""A tile is so many times as long as its halo, if memory allows: the halo is then an eighth of what is computed."""
 
 
 @dataclass(frozen=True)
@@ -28,31 +32,63 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A rectangle of the LR plane and what has to be read for it."""
+class Tiling:
+    """How an LR plane is cut up. Lengths are LR px."""
 
-    rows: Span
-    columns: Span
+    rows: int
+    """Of a tile's core."""
+    columns: int
+    """Likewise."""
+    halo: int
+    """What a window reads beyond its core, on each side."""
+    step: int
+    """Windows begin at multiples of it."""
+
+    def bands(self, height: int, first: int = 0) -> Iterator[Span]:
+        """The rows of tiles from top to bottom, or from row ``first``, a multiple of the step."""
+        return spans(height, self.rows, self.halo, self.step, first)
+
+    def tiles(self, width: int) -> Iterator[Span]:
+        """The tiles of a band from left to right."""
+        return spans(width, self.columns, self.halo, self.step)
+
+    def smaller(self) -> Tiling:
+        """Half as long and half as wide."""
+        return replace(self, rows=-(-self.rows // 2), columns=-(-self.columns // 2))
 
 
-def spans(length: int, tile: int, halo: int, step: int) -> Iterator[Span]:
+def spans(length: int, tile: int, halo: int, step: int, first: int = 0) -> Iterator[Span]:
     """Cut an axis of ``length`` LR px into cores of ``tile``, rounded up to ``step``, and windows wider by ``halo``."""
+    if tile < 1:
+        raise ValueError(f"tile (={tile}) must be at least 1 LR px")
     tile = -(-tile // step) * step
-    for start in range(0, length, tile):
+    for start in range(first, length, tile):
         stop = min(start + tile, length)
         window_start = max(0, (start - halo) // step * step)
         window_stop = min(length, -(-(stop + halo) // step) * step)
         yield Span(start, stop, window_start, window_stop)
 
 
-def grid(height: int, width: int, tile: int, scale: int, halo: int, multiple_of: int) -> Iterator[Tile]:
-    """Tiles of an LR plane of height × width, row by row.
+def square(tile: int, scale: int, halo: int, multiple_of: int) -> Tiling:
+    """Tiles of ``tile`` LR px a side; ``halo`` and ``multiple_of`` (a multiple of the scale) are in HR px."""
+    return Tiling(tile, tile, -(-halo // scale), multiple_of // scale)
 
-    ``tile`` is the core's side in LR px; ``halo`` and ``multiple_of`` (a multiple of the scale) are in HR px.
+
+def fitting(height: int, width: int, pixels: float, scale: int, halo: int, multiple_of: int) -> Tiling:
+    """Tiles for an LR plane of which no window, if possible, has more than ``pixels`` HR px.
+
+    Strips over the whole width, just long enough that the halo costs little: they read a file from top to bottom, and
+    what is being computed stays in the processor's cache. Narrower ones where memory does not allow that, and squares,
+    as large as may be, where it does not even allow those.
     """
-    if tile < 1:
-        raise ValueError(f"tile (={tile}) must be at least 1 LR px")
-    step, reach = multiple_of // scale, -(-halo // scale)
-    for rows in spans(height, tile, reach, step):
-        for columns in spans(width, tile, reach, step):
-            yield Tile(rows, columns)
+    reach, step = -(-halo // scale), multiple_of // scale
+    most = pixels / scale**2
+    beyond = 2 * (reach + step - 1)
+    rows = max(THRIFT * reach, 64)
+    if (min(rows, height) + beyond) * width <= most:
+        return Tiling(rows, width, reach, step)
+    columns = int(most / (rows + beyond)) - beyond
+    if columns < rows:
+        rows = columns = max(1, math.isqrt(int(most)) - beyond)
+    rows, columns = (max(step, side // step * step) for side in (rows, columns))
+    return Tiling(rows, columns, reach, step)

@@ -36,7 +36,8 @@ ALLOWED = {
     "tiling": set(),
     "methods": {"ops", "nets", "losses", "degrader", "methods"},
     "data": {"ops", "data"},
-    "checkpoint": {"degrader"},
+    "footprint": {"degrader"},
+    "checkpoint": {"degrader", "footprint"},
     "render": {"ops", "tiling", "checkpoint"},
     "evaluation": {"ops", "methods", "data", "checkpoint", "render", "evaluation"},
     "distribution_sheet": {"ops", "methods", "checkpoint", "evaluation"},
@@ -62,7 +63,7 @@ ALLOWED = {
     "exporting": {"methods", "data", "checkpoint", "degrader", "previews"},
     "loop": {"methods", "degrader", "data", "evaluation", "run_folder"},
     "selftest": {"ops", "data", "checkpoint", "render", "evaluation"},
-    "apply": {"ops", "data", "checkpoint", "render", "pipeline"},
+    "apply": {"ops", "data", "tiling", "checkpoint", "render", "pipeline"},
     "report": {"ops", "evaluation"},
     "fit": {
         "ops",

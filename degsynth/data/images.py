@@ -1,16 +1,18 @@
 """Image files as arrays and tensors, with their type, gray, colour and alpha kept.
 
-PNG, JPEG, WebP and BMP go through OpenCV, TIFF through tifffile. In memory an image is RGB, height × width ×
-channels, of the file's own type (8 bit, 16 bit, float32). The path never reaches OpenCV, so any Unicode name works.
+PNG, JPEG, WebP and BMP go through OpenCV, TIFF through tifffile (`data.tiff`), which alone can read and write a part
+of a file at a time. In memory an image is RGB, height × width × channels, of the file's own type (8 bit, 16 bit,
+float32). The path never reaches OpenCV, so any Unicode name works.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, Protocol
 
 import cv2
 import imagecodecs
@@ -20,29 +22,59 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degsynth.data import tiff
 from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
 """File names that end so are taken for images (any case)."""
 
-# What OpenCV and tifffile have to say of a bad file is in our error.
+# What OpenCV has to say of a bad file is in our error.
 if hasattr(cv2, "setLogLevel"):  # OpenCV 4
     cv2.setLogLevel(0)
 else:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-
 Array = NDArray[Any]
 Range = tuple[float, float]
 """Black and white, in a file's own units."""
-ORIENTATION_TAG, MODEL_TAG, EXIF_TAG = 0x0112, 272, 34665
+MODEL_TAG, EXIF_TAG = 272, 34665
+
+
+class Picture(Protocol):
+    """An image of which parts can be had: all of it in memory (`Image`), or decoded on demand (`data.tiff`)."""
+
+    @property
+    def rotated(self) -> bool:
+        """Whether an EXIF orientation was applied: the file's own pixels lie otherwise."""
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+
+    @property
+    def channels(self) -> int:
+        """1 gray, 3 RGB; alpha does not count."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of pixels and alpha: uint8, uint16 or float32."""
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether windows have alpha."""
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Image:
+        """Rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A decoded file."""
+    """A decoded file, or a part of it."""
 
     pixels: Array
     """(H, W, C) uint8, uint16 or float32; C is 1 for gray, 3 for RGB."""
@@ -52,24 +84,43 @@ class Image:
     """Whether an EXIF orientation was applied: the file's own pixels lie otherwise."""
 
     @property
-    def height(self) -> int:
-        """Rows."""
+    def height(self) -> int:  # noqa: D102
         return int(self.pixels.shape[0])
 
     @property
-    def width(self) -> int:
-        """Columns."""
+    def width(self) -> int:  # noqa: D102
         return int(self.pixels.shape[1])
 
     @property
-    def channels(self) -> int:
-        """1 gray, 3 RGB; alpha does not count."""
+    def channels(self) -> int:  # noqa: D102
         return int(self.pixels.shape[2])
 
-    def crop(self, height: int, width: int) -> Image:
+    @property
+    def dtype(self) -> np.dtype[Any]:  # noqa: D102
+        return self.pixels.dtype
+
+    @property
+    def has_alpha(self) -> bool:  # noqa: D102
+        return self.alpha is not None
+
+    def cropped(self, height: int, width: int) -> Image:
         """The top left part."""
-        alpha = None if self.alpha is None else self.alpha[:height, :width]
-        return Image(self.pixels[:height, :width], alpha, self.rotated)
+        return self.window(0, height, 0, width)
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Image:  # noqa: D102
+        part = slice(top, bottom), slice(left, right)
+        return Image(self.pixels[part], None if self.alpha is None else self.alpha[part], self.rotated)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What an image file is like whose pixels come later."""
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype[Any]
+    has_alpha: bool = False
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
@@ -99,6 +150,20 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(images), sorted(others)
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Picture]:
+    """An image file to be read part by part where its format allows that; DataError says what is wrong with it."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        yield read(path)
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    with file:
+        yield _tiff(file, path)
+
+
 def read(path: Path) -> Image:
     """Decode an image file; DataError names the file and what is wrong with it."""
     try:
@@ -110,14 +175,49 @@ def read(path: Path) -> Image:
 
 def decode(content: bytes, path: Path) -> Image:
     """Decode the bytes of an image file; ``path`` tells the format and serves in errors."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        found = _tiff(io.BytesIO(content), path)
+        return found.window(0, found.height, 0, found.width)
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes)")
-    image = _decode_tiff(content, path) if path.suffix.lower() in TIFF_SUFFIXES else _decode_codec(content, path)
-    if image.pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise DataError(f"{path}: pixels of type {image.pixels.dtype}; 8 and 16 bit and float32 can be used")
-    if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
-        raise DataError(f"{path}: holds values that are not finite numbers")
-    return image
+    return _decode_codec(content, path)
+
+
+def _tiff(file: BinaryIO, path: Path) -> Picture:
+    """A TIFF: as it lies, or where it has to be turned, all of it at once."""
+    page = tiff.Page(file, path)
+    picture = _TiffPicture(page)
+    if page.orientation == 1:
+        return picture
+    image = picture.window(0, picture.height, 0, picture.width)
+    alpha = None if image.alpha is None else np.ascontiguousarray(_upright(image.alpha, page.orientation))
+    return Image(np.ascontiguousarray(_upright(image.pixels, page.orientation)), alpha, rotated=True)
+
+
+class _TiffPicture:
+    """A TIFF as a `Picture`."""
+
+    rotated = False
+
+    def __init__(self, page: tiff.Page) -> None:
+        self._page = page
+        self.height, self.width, self.has_alpha = page.height, page.width, page.alpha
+        self.channels = page.samples - page.alpha
+        self.dtype = np.dtype(np.float32) if page.stored == np.float64 else page.stored.newbyteorder("=")
+        _check_type(self.dtype, page.path)
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Image:
+        samples = self._page.window(top, bottom, left, right).astype(self.dtype, copy=False)
+        if self.dtype == np.float32 and not np.isfinite(samples).all():
+            raise DataError(f"{self._page.path}: holds values that are not finite numbers")
+        if not self.has_alpha:
+            return Image(samples)
+        return Image(np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1]))
+
+
+def _check_type(dtype: np.dtype[Any], path: Path) -> None:
+    if dtype not in (np.uint8, np.uint16, np.float32):
+        raise DataError(f"{path}: pixels of type {dtype}; 8 and 16 bit and float32 can be used")
 
 
 def _decode_codec(content: bytes, path: Path) -> Image:
@@ -127,16 +227,20 @@ def _decode_codec(content: bytes, path: Path) -> Image:
         pixels, kinds, blobs = None, (), ()
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
+    _check_type(pixels.dtype, path)
     gray = pixels.ndim == 2 or (content[:4] == b"\x89PNG" and content[25] == 4)  # OpenCV turns gray + alpha into BGRA
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
-    pixels = pixels[..., :1] if gray else pixels[..., 2::-1]
+    alpha = cv2.extractChannel(pixels, 3) if pixels.shape[2] == 4 else None
+    if gray:
+        pixels = np.ascontiguousarray(pixels[..., :1])
+    else:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if alpha is None else cv2.COLOR_BGRA2RGB)
     orientation = 1
     for kind, blob in zip(kinds, blobs, strict=True):
         if kind == cv2.IMAGE_METADATA_EXIF:
             orientation = _exif_orientation(np.asarray(blob).tobytes())
     if orientation == 1:
-        return Image(np.ascontiguousarray(pixels), alpha)
+        return Image(pixels, alpha)
     return Image(
         np.ascontiguousarray(_upright(pixels, orientation)),
         None if alpha is None else np.ascontiguousarray(_upright(alpha, orientation)),
@@ -147,8 +251,8 @@ def _decode_codec(content: bytes, path: Path) -> Image:
 def _exif_orientation(exif: bytes) -> int:
     """The orientation (1–8) in an EXIF block, which is itself a small TIFF; 1 where there is none or it is damaged."""
     try:
-        with tifffile.TiffFile(io.BytesIO(exif.removeprefix(b"Exif\x00\x00"))) as tiff:
-            tag = tiff.pages[0].tags.get(ORIENTATION_TAG)  # type: ignore[union-attr]
+        with tifffile.TiffFile(io.BytesIO(exif.removeprefix(b"Exif\x00\x00"))) as block:
+            tag = block.pages[0].tags.get(tiff.ORIENTATION_TAG)  # type: ignore[union-attr]
             return int(tag.value) if tag is not None and 1 <= int(tag.value) <= 8 else 1
     except Exception:  # the block is a side matter: whatever is wrong with it must not lose the image
         return 1
@@ -172,8 +276,8 @@ def camera(path: Path) -> tuple[str, int]:
 
 
 def _camera(exif: bytes) -> tuple[str, int]:
-    with tifffile.TiffFile(io.BytesIO(exif)) as tiff:
-        tags = tiff.pages[0].tags  # type: ignore[union-attr]
+    with tifffile.TiffFile(io.BytesIO(exif)) as block:
+        tags = block.pages[0].tags  # type: ignore[union-attr]
         model, more = tags.get(MODEL_TAG), tags.get(EXIF_TAG)
         found = {} if more is None else more.value
         iso = found.get("ISOSpeedRatings", found.get("PhotographicSensitivity", 0))
@@ -189,41 +293,6 @@ def _upright(array: Array, orientation: int) -> Array:
     return array[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 
 
-def _decode_tiff(content: bytes, path: Path) -> Image:
-    try:
-        with tifffile.TiffFile(io.BytesIO(content)) as tiff:
-            count = len(tiff.pages)
-            if count != 1:
-                raise DataError(f"{path}: a TIFF of {count} pages; split it into one file a page")
-            page = cast(tifffile.TiffPage, tiff.pages[0])
-            pixels = page.asarray()
-            photometric, planar, extra = page.photometric, page.planarconfig, page.extrasamples
-            samples = page.samplesperpixel
-            tag = page.tags.get(ORIENTATION_TAG)
-            orientation = int(tag.value) if tag is not None else 1
-    except DataError:
-        raise
-    except Exception as error:  # tifffile and its codecs raise many kinds for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})") from None
-    if photometric not in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR):
-        raise DataError(
-            f"{path}: a TIFF of photometric {getattr(photometric, 'name', photometric)}; save it as gray or RGB"
-        )
-    if pixels.dtype == np.float64:
-        pixels = pixels.astype(np.float32)
-    if samples == 1:
-        pixels = pixels.reshape((*pixels.shape[-2:], 1))
-    elif planar == tifffile.PLANARCONFIG.SEPARATE:
-        pixels = np.moveaxis(pixels, 0, -1)
-    alpha = None
-    if extra and extra[-1] in (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA):
-        pixels, alpha = pixels[..., :-1], np.ascontiguousarray(pixels[..., -1])
-    if orientation != 1:
-        pixels, alpha = _upright(pixels, orientation), None if alpha is None else _upright(alpha, orientation)
-    return Image(np.ascontiguousarray(pixels), alpha, rotated=orientation != 1)
-
-
 def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -> Range | None:
     """The range to use: as asked for, else that of the fit; None is the type's own."""
     if asked == "dtype":
@@ -233,6 +302,8 @@ def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -
 
 def check_range(pixels: Array, data_range: Range | None) -> None:
     """DataError where an image reaches beyond the white of the range that its model was fitted to."""
+    if pixels.dtype == np.uint8:
+        return
     black, white = resolve_range(pixels.dtype, data_range)
     if float(pixels.max()) > white:
         raise DataError(
@@ -250,13 +321,22 @@ def resolve_range(dtype: np.dtype[Any], data_range: Range | None) -> Range:
     return (0.0, 65535.0) if dtype == np.uint16 else (0.0, 1.0)
 
 
-def to_tensor(pixels: Array, data_range: Range | None = None) -> Tensor:
-    """Pixels (H, W, C) → float32 (C, H, W) in [0, 1]; what lies outside the range is clipped."""
+def to_tensor(pixels: Array, data_range: Range | None = None, device: str = "cpu") -> Tensor:
+    """Pixels (H, W, C) → float32 (C, H, W) in [0, 1] on a device; what lies outside the range is clipped."""
     black, white = resolve_range(pixels.dtype, data_range)
-    tensor = torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1)).contiguous()
-    if (black, white) != (0.0, 1.0):
-        tensor = (tensor - black) / (white - black) if black else tensor / white
-    return tensor if pixels.dtype == np.uint8 else tensor.clamp(0.0, 1.0)
+    if device == "cpu":
+        height, width, channels = pixels.shape
+        tensor = torch.empty(channels, height, width)
+        for plane, values in zip(tensor.numpy(), cv2.split(pixels) if channels > 1 else [pixels[..., 0]], strict=True):
+            np.copyto(plane, values)
+    else:  # a quarter of the bytes go to the device if they go as they are, and the copy is waited for by nobody
+        held = torch.from_numpy(np.ascontiguousarray(pixels)).pin_memory()
+        tensor = held.to(device, non_blocking=True).permute(2, 0, 1).float().contiguous()
+    if black:
+        tensor.sub_(black)
+    if white - black != 1.0:
+        tensor.div_(white - black)
+    return tensor if pixels.dtype == np.uint8 else tensor.clamp_(0.0, 1.0)
 
 
 def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Range | None = None) -> Array:
@@ -270,26 +350,38 @@ def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Range | None = Non
 
 def encode(image: Image, suffix: str) -> bytes:
     """The bytes of a lossless file, ``.png`` or ``.tif``."""
-    pixels = image.pixels
-    if image.alpha is not None:
-        pixels = np.concatenate([pixels, image.alpha[..., None]], axis=2)
+    buffer = io.BytesIO()
+    size = Size(image.height, image.width, image.channels, image.dtype, image.has_alpha)
+    write(buffer, suffix, size, [image])
+    return buffer.getvalue()
+
+
+def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
+    """Write a lossless file, ``.png`` or ``.tif``, from bands of rows, top to bottom."""
     if suffix in TIFF_SUFFIXES:
-        buffer = io.BytesIO()
-        tifffile.imwrite(
-            buffer,
-            pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-            photometric="rgb" if image.channels == 3 else "minisblack",
-            planarconfig=None if pixels.shape[2] == 1 else "contig",
-            extrasamples=None if image.alpha is None else ["unassalpha"],
-            compression="adobe_deflate",
-            metadata=None,
-            software="",
-        )
-        return buffer.getvalue()
-    if pixels.shape[2] == 2:
-        return bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels)))  # gray + alpha, which OpenCV does not write
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
-    done, content = cv2.imencode(".png", pixels[..., order])
+        tiff.write(file, size.height, size.width, size.channels, size.has_alpha, size.dtype, map(_samples, bands))
+        return
+    parts = [_samples(band) for band in bands]
+    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if samples.shape[2] == 2:  # gray + alpha, which OpenCV does not write
+        file.write(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+        return
+    if samples.shape[2] > 1:
+        samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    done, content = cv2.imencode(".png", samples)
     if not done:
-        raise DataError(f"cannot encode {pixels.shape} {pixels.dtype} as PNG")
-    return content.tobytes()
+        raise DataError(f"cannot encode {samples.shape} {samples.dtype} as PNG")
+    file.write(content.data)
+
+
+def _samples(image: Image) -> Array:
+    """Pixels and alpha in one array."""
+    return image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha[..., None]], axis=2)
+
+
+def bands(picture: Picture, height: int, width: int, most_bytes: int = 2**24) -> Iterator[Image]:
+    """The top left part of a picture in bands of rows."""
+    row = width * (picture.channels + picture.has_alpha) * picture.dtype.itemsize
+    rows = max(1, most_bytes // row)
+    for top in range(0, height, rows):
+        yield picture.window(top, min(top + rows, height), 0, width)

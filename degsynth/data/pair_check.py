@@ -143,7 +143,7 @@ def _inspect(pair: Pair) -> _Finding:
     for side, image in (("HR", hr), ("LR", lr)):
         if image.pixels.min() == image.pixels.max():
             return faulty("constant", f"{side} is {image.pixels.flat[0]} all over")
-    shift, correlation = measure_shift(_plane(hr.crop(lr.height * scale, lr.width * scale)), _plane(lr), scale)
+    shift, correlation = measure_shift(_plane(hr.cropped(lr.height * scale, lr.width * scale)), _plane(lr), scale)
     finding = replace(finding, pair=replace(pair, shift=shift))
     if correlation < UNRELATED:
         return faulty("unrelated", f"the two sides hardly correlate ({max(correlation, 0.0):.2f})")

@@ -146,7 +146,7 @@ class PairSet:
         kept: tuple[images.Image, images.Image] | None = self._cache.get("decoded", pair.name)
         if kept is None:
             hr, lr = images.read(pair.hr), images.read(pair.lr)
-            kept = hr.crop(lr.height * self.scale, lr.width * self.scale), lr
+            kept = hr.cropped(lr.height * self.scale, lr.width * self.scale), lr
             self._cache.put("decoded", pair.name, kept, sum(int(image.pixels.nbytes) for image in kept))
         return kept
 

@@ -30,13 +30,10 @@ def blur_decimate(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     """
     if kernels.shape[0] == 1:
         return responses(hr, kernels, scale).squeeze(2)
-    pad = half_width(kernels.shape[-1], scale)
-    padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
-    out = []
+    out: list[Tensor] = []
     for channel in range(hr.shape[1]):
-        out.append(
-            F.conv2d(padded[:, channel : channel + 1], kernels[channel : channel + 1].unsqueeze(1), stride=scale)
-        )
+        one = slice(channel, channel + 1)
+        out.append(responses(hr[:, one], kernels[one], scale).squeeze(2))
     return torch.cat(out, 1)
 
 
@@ -46,12 +43,54 @@ def responses(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     hr (B, C, s·h, s·w), kernels (N, K, K), all applied to every channel → (B, C, N, h, w).
     """
     batch, channels, height, width = hr.shape
-    pad = half_width(kernels.shape[-1], scale)
-    padded = F.pad(hr, [pad, pad, pad, pad], mode="replicate")
-    planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
+    count, pad = kernels.shape[0], half_width(kernels.shape[-1], scale)
+    side = 1 if hr.is_cuda else block_side(count)
+    # Whole blocks of LR pixels, and to the right whole blocks of HR columns; what is too much is cut off at the end.
+    down, right = -(height // scale) % side * scale, -(width // scale) % side * scale
+    right += -2 * pad % (scale * side)
+    padded = F.pad(hr, [pad, pad + right, pad, pad + down], mode="replicate")
     # Channels as batch: filters of one input channel, which the CPU does bit-equally for any window of an image.
-    seen = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
-    return seen.reshape(batch, channels, kernels.shape[0], height // scale, width // scale)
+    planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
+    if batch * channels == 1 and planes.numel() < 65536:
+        planes = planes.expand(2, -1, -1, -1)  # one small plane it would convolve by another algorithm than a large one
+    if side == 1:
+        seen = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
+    else:
+        seen = blocked_convolution(planes, kernels, scale, side)
+    seen = seen[: batch * channels, :, : height // scale, : width // scale]
+    return seen.reshape(batch, channels, count, height // scale, width // scale)
+
+
+def block_side(kernels: int) -> int:
+    """LR pixels a side of a block in `blocked_convolution`, with so many kernels; 1: it is not worth it."""
+    return 4 if kernels == 1 else 2 if kernels <= 8 else 1
+
+
+def blocked_convolution(planes: Tensor, kernels: Tensor, scale: int, side: int) -> Tensor:
+    """`F.conv2d(planes, kernels.unsqueeze(1), stride=scale)`, to the last bit, some times faster on a CPU.
+
+    planes (P, 1, H, W), W a multiple of ``step = scale · side``, kernels (N, K, K) → (P, N, h, w).
+
+    A CPU computes 16 output channels of a convolution as fast as one, from 16 input channels as fast as from one; and
+    here there is one of each. So let side² LR pixels, a block, be output channels. All of them see the window of a
+    block, ``scale·(side − 1) + K`` HR pixels a side, through the kernel pushed by ``scale`` taps from pixel to pixel,
+    zeros about it. And let ``step`` neighbouring HR columns be input channels: in memory a row of W numbers already is
+    W/step pixels of step channels (channels last), so nothing is moved. For one kernel at scale 4, 20×20, that is a
+    2.6 times longer sum of which the CPU does 12 times as much a second. Zeros add nothing, and taps come in the same
+    order.
+    """
+    count, size = kernels.shape[0], kernels.shape[-1]
+    step, reach = scale * side, scale * (side - 1) + size
+    wide = -(-reach // step) * step
+    pushed: list[Tensor] = []
+    for row in range(side):
+        for column in range(side):
+            left, top = scale * column, scale * row
+            pushed.append(F.pad(kernels, [left, wide - left - size, top, reach - top - size]))
+    weights = torch.stack(pushed, 1).view(count * side * side, reach, wide // step, step).permute(0, 3, 1, 2)
+    columns = planes.view(planes.shape[0], planes.shape[2], planes.shape[3] // step, step).permute(0, 3, 1, 2)
+    seen = F.conv2d(columns, weights.contiguous(memory_format=torch.channels_last), stride=[step, 1])
+    return F.pixel_shuffle(seen, side)
 
 
 def apply_kernels(hr: Tensor, kernels: Tensor, scale: int, first_row: int = 0) -> Tensor:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BLOCK = 256
+"""Side of a block, LR px; TorchScript knows it as a number only."""
+
 
 def generator(seed: int) -> torch.Generator:
     """A CPU generator of its own, in TorchScript as well.

@@ -1,0 +1,180 @@
+"""TIFF files by parts: windows of a page without the rest of it, and pages written strip by strip.
+
+A page lies in the file as segments, strips or tiles, each compressed by itself. A window is put together from those
+that it touches. They are kept until windows have passed them, so whoever reads from top to bottom decodes each once.
+Of a strip that is not compressed only the rows that are asked for are read: it may be the whole page.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from degsynth.errors import DataError
+
+Array = NDArray[Any]
+STRIP_BYTES = 2**18
+"""Of the strips that are written, before compression."""
+CLASSIC = 2**32 - 2**25
+"""Files of more bytes than that need BigTIFF, whose offsets have 64 bits."""
+COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
+JPEG = (6, 7, 33007, 34892)
+"""Compressions whose tables lie outside the segments."""
+ORIENTATION_TAG = 0x0112
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say of a bad file is in our error
+
+
+class Page:
+    """The only page of a TIFF file, gray or RGB, perhaps with alpha."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        """Read its tags; DataError says what is wrong with it. ``path`` serves in errors."""
+        self.path = path
+        try:
+            page = self._only_page(file)
+            self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
+            self.stored = np.dtype(page.dtype)
+            self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in ALPHA
+            tag = page.tags.get(ORIENTATION_TAG)
+            self.orientation = int(tag.value) if tag is not None else 1
+            self.separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and self.samples > 1
+            across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (self.width, page.rowsperstrip)
+            self.segment = min(down, self.height), across
+            # A damaged file may tell a segment count that is none.
+            wanted = -(-self.height // down) * -(-self.width // across) * (self.samples if self.separate else 1)
+            if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
+                raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
+            self.raw = (
+                page.compression == 1 and not page.is_tiled and page.fillorder == 1
+                and self.stored.itemsize * 8 == page.bitspersample
+            )  # fmt: skip
+        except DataError:
+            raise
+        except Exception as error:  # tifffile and its codecs raise many kinds for damaged files
+            raise self._damaged(error) from None
+        if page.photometric not in COLOURS:
+            kind = getattr(page.photometric, "name", page.photometric)
+            raise DataError(f"{path}: a TIFF of photometric {kind}; save it as gray or RGB")
+        self._page = page
+        self._decoded: dict[int, Array] = {}
+
+    def _only_page(self, file: BinaryIO) -> tifffile.TiffPage:
+        if file.seek(0, 2) == 0:
+            raise DataError(f"{self.path}: the file is empty (0 bytes)")
+        file.seek(0)
+        pages = tifffile.TiffFile(file).pages
+        if len(pages) != 1:
+            raise DataError(f"{self.path}: a TIFF of {len(pages)} pages; split it into one file a page")
+        return cast(tifffile.TiffPage, pages[0])
+
+    def _damaged(self, error: Exception) -> DataError:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return DataError(f"{self.path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})")
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Array:
+        """Samples (bottom − top, right − left, S) as they are stored."""
+        out = np.empty((bottom - top, right - left, self.samples), self.stored.newbyteorder("="))
+        down, across = self.segment
+        per_row, per_column = -(-self.width // across), -(-self.height // down)
+        for index in [index for index in self._decoded if (index // per_row % per_column + 1) * down <= top]:
+            del self._decoded[index]
+        try:
+            for plane in range(self.samples if self.separate else 1):
+                channels = slice(plane, plane + 1) if self.separate else slice(None)
+                for row in range(top // down, (bottom - 1) // down + 1):
+                    for column in range(left // across, (right - 1) // across + 1):
+                        y, x = max(top, row * down), max(left, column * across)
+                        y_end, x_end = min(bottom, (row + 1) * down), min(right, (column + 1) * across)
+                        index = (plane * per_column + row) * per_row + column
+                        rows = y - row * down, y_end - row * down
+                        part = self._rows(index, *rows) if self.raw else self._whole(index)[slice(*rows)]
+                        columns = slice(x - column * across, x_end - column * across)
+                        out[y - top : y_end - top, x - left : x_end - left, channels] = part[:, columns]
+        except Exception as error:  # as above
+            raise self._damaged(error) from None
+        return out
+
+    def _whole(self, index: int) -> Array:
+        """A segment, decoded: (rows, columns, samples)."""
+        if index not in self._decoded:
+            tables: dict[str, Any] = {}
+            if self._page.compression in JPEG:
+                tables = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader}
+            content = self._read(self._page.dataoffsets[index], self._page.databytecounts[index])
+            segment = self._page.decode(content, index, **tables)[0]
+            # An empty segment is one that nobody wrote: zeros, or what the file says instead.
+            self._decoded[index] = (
+                np.full((*self.segment, 1 if self.separate else self.samples), self._page.nodata, self.stored)
+                if segment is None
+                else segment.reshape(segment.shape[-3:])
+            )
+        return self._decoded[index]
+
+    def _rows(self, index: int, first: int, stop: int) -> Array:
+        """Rows of a strip that lies in the file as in memory."""
+        samples = 1 if self.separate else self.samples
+        length = self.width * samples * self.stored.itemsize
+        content = self._read(self._page.dataoffsets[index] + first * length, (stop - first) * length)
+        return np.frombuffer(content, self.stored.newbyteorder(self._page.parent.byteorder)).reshape(
+            stop - first, self.width, samples
+        )
+
+    def _read(self, offset: int, count: int) -> bytes:
+        file = self._page.parent.filehandle
+        file.seek(offset)
+        content: bytes = file.read(count)
+        if len(content) < count:
+            raise ValueError("it ends in the middle of a segment")
+        return content
+
+
+def write(
+    file: Any, height: int, width: int, channels: int, alpha: bool, dtype: np.dtype[Any], bands: Iterable[Array]
+) -> None:
+    """Write a page from bands (rows, width, channels [+ 1]) that come from top to bottom, compressed losslessly.
+
+    ``file`` is a path or a binary file. What is written does not depend on how the bands are cut.
+    """
+    samples = channels + alpha
+    row_bytes = width * samples * dtype.itemsize
+    rows = max(1, min(height, STRIP_BYTES // row_bytes))
+    shape = (height, width) if samples == 1 else (height, width, samples)
+    with tifffile.TiffWriter(file, bigtiff=height * row_bytes > CLASSIC) as writer:
+        writer.write(
+            (strip[..., 0] if samples == 1 else strip for strip in regrouped(bands, rows)),
+            shape=shape,
+            dtype=dtype,
+            rowsperstrip=rows,
+            photometric="rgb" if channels == 3 else "minisblack",
+            planarconfig=None if samples == 1 else "contig",
+            extrasamples=["unassalpha"] if alpha else None,
+            compression="adobe_deflate",
+            metadata=None,
+            software="",
+            maxworkers=1,
+        )
+
+
+def regrouped(bands: Iterable[Array], rows: int) -> Iterator[Array]:
+    """The same rows in bands of ``rows`` each, but for the last."""
+    waiting: list[Array] = []
+    count = 0
+    for band in bands:
+        waiting.append(band)
+        count += len(band)
+        if count >= rows:
+            joined = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            whole = count // rows * rows
+            for first in range(0, whole, rows):
+                yield np.ascontiguousarray(joined[first : first + rows])
+            waiting, count = [joined[whole:]] if count > whole else [], count - whole
+    if count:
+        yield np.ascontiguousarray(np.concatenate(waiting))
