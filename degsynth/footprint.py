@@ -23,7 +23,7 @@ class Live(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
+        self.peak: int = 0
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(
@@ -43,8 +43,9 @@ class Live(TorchDispatchMode):
 def bytes_per_pixel(degrader: Degrader, scale: int, channels: int) -> int:
     """Peak of what `clean` and `noise` hold at a time, the HR image included, divided by its pixels."""
     side = math.ceil(SIDE / degrader.multiple_of) * degrader.multiple_of
-    with torch.inference_mode(), Live() as live:
+    live = Live()
+    with torch.inference_mode(), live:
         hr = torch.rand(1, channels, side, side)
         code = degrader.draw(0, side // scale, side // scale)
         degrader(hr, code, degrader.field(0, 0, 0, side // scale, side // scale, channels))
-    return int(math.ceil(live.peak / side**2))
+    return math.ceil(live.peak / side**2)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 
 THRIFT = 16
 """A tile is so many times as long as its halo, if memory allows: the halo is then an eighth of what is computed."""
+AMPLE = 2**19
+"""And as large, in HR px: calls of smaller ones cost more than what is computed in them."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,19 @@ def square(tile: int, scale: int, halo: int, multiple_of: int) -> Tiling:
 def fitting(height: int, width: int, pixels: float, scale: int, halo: int, multiple_of: int) -> Tiling:
     """Tiles for an LR plane of which no window, if possible, has more than ``pixels`` HR px.
 
-    Strips over the whole width, just long enough that the halo costs little: they read a file from top to bottom, and
-    what is being computed stays in the processor's cache. Narrower ones where memory does not allow that, and squares,
-    as large as may be, where it does not even allow those.
+    Strips over the whole width, just long enough that the halo costs little: they read a file from top to bottom.
+    Narrower ones where memory does not allow that, and squares, as large as may be, where it does not even allow those.
     """
     reach, step = -(-halo // scale), multiple_of // scale
-    most = pixels / scale**2
-    beyond = 2 * (reach + step - 1)
-    rows = max(THRIFT * reach, 64)
-    if (min(rows, height) + beyond) * width <= most:
-        return Tiling(rows, width, reach, step)
-    columns = int(most / (rows + beyond)) - beyond
-    if columns < rows:
-        rows = columns = max(1, math.isqrt(int(most)) - beyond)
-    rows, columns = (max(step, side // step * step) for side in (rows, columns))
+    most, beyond = int(pixels / scale**2), 2 * (reach + step - 1)
+
+    def whole_steps(length: int) -> int:
+        return max(step, length // step * step)
+
+    ample = min(AMPLE // (scale**2 * width), most // width - beyond)
+    rows, columns = whole_steps(max(THRIFT * reach, ample)), width
+    if (min(rows, height) + beyond) * width > most:
+        columns = whole_steps(most // (rows + beyond) - beyond)
+        if columns < rows:
+            rows = columns = whole_steps(math.isqrt(most) - beyond)
     return Tiling(rows, columns, reach, step)

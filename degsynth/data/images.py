@@ -221,24 +221,31 @@ def _check_type(dtype: np.dtype[Any], path: Path) -> None:
 
 
 def _decode_codec(content: bytes, path: Path) -> Image:
+    pixels: Array | None
+    exif = b""
+    plain = _exif_of_plain_png(content)
     try:
-        pixels, kinds, blobs = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels, kinds, blobs = None, (), ()
+        if plain is not None:
+            pixels, exif = imagecodecs.png_decode(content), plain
+        else:
+            pixels, kinds, blobs = cv2.imdecodeWithMetadata(
+                np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED
+            )
+            if pixels is not None and pixels.ndim == 3:
+                pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+            for kind, blob in zip(kinds, blobs, strict=True):
+                if kind == cv2.IMAGE_METADATA_EXIF:
+                    exif = np.asarray(blob).tobytes()
+    except (cv2.error, imagecodecs.PngError):
+        pixels = None
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
     _check_type(pixels.dtype, path)
-    gray = pixels.ndim == 2 or (content[:4] == b"\x89PNG" and content[25] == 4)  # OpenCV turns gray + alpha into BGRA
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    alpha = cv2.extractChannel(pixels, 3) if pixels.shape[2] == 4 else None
-    if gray:
-        pixels = np.ascontiguousarray(pixels[..., :1])
-    else:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if alpha is None else cv2.COLOR_BGRA2RGB)
-    orientation = 1
-    for kind, blob in zip(kinds, blobs, strict=True):
-        if kind == cv2.IMAGE_METADATA_EXIF:
-            orientation = _exif_orientation(np.asarray(blob).tobytes())
+    alpha = np.ascontiguousarray(pixels[..., -1]) if pixels.shape[2] in (2, 4) else None
+    if alpha is not None:
+        pixels = np.ascontiguousarray(pixels[..., :-1])
+    orientation = _exif_orientation(exif) if exif else 1
     if orientation == 1:
         return Image(pixels, alpha)
     return Image(
@@ -246,6 +253,24 @@ def _decode_codec(content: bytes, path: Path) -> Image:
         None if alpha is None else np.ascontiguousarray(_upright(alpha, orientation)),
         rotated=True,
     )
+
+
+def _exif_of_plain_png(content: bytes) -> bytes | None:
+    """The EXIF block of a PNG of 8 or 16 bits without palette or keyed colours, empty if it has none; else None.
+
+    Such files libpng itself decodes in three quarters of the time that OpenCV takes; the others are left to it.
+    """
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or content[24:25] not in (b"\x08", b"\x10"):
+        return None
+    exif, at = b"", 8
+    while at + 8 <= len(content):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind in (b"PLTE", b"tRNS"):
+            return None
+        if kind == b"eXIf":
+            exif = content[at + 8 : at + 8 + length]
+        at += length + 12
+    return exif
 
 
 def _exif_orientation(exif: bytes) -> int:

@@ -21,6 +21,8 @@ from degsynth.ops.pool_optics import PoolOptics
 
 METHOD = "kernel-pool"
 LARGEST_SCALE = 16
+BYTES_PER_PIXEL = 64
+"""What one blur of an RGB image needs (`footprint.bytes_per_pixel`), said here since measuring takes a second."""
 CENTRED = 1e-3
 """A centroid farther from the middle than this is told of, HR px."""
 
@@ -67,6 +69,7 @@ def as_degrader(pool: Pool, scale: int, name: str) -> tuple[Degrader, Spec]:
         noise_halo=0,
         halo=halo,
         multiple_of=scale,
+        bytes_per_pixel=BYTES_PER_PIXEL,
         stochastic=bool((pool.kernels[usable] != pool.kernels[usable[0]]).any()),
         pool=len(pool),
         config={"pool_scale": pool.scale, "counts": pool.counts(), "made_by": pool.made_by},
