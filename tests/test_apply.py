@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from torch import Tensor
 
@@ -83,7 +84,15 @@ def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, t
 
 
 @pytest.mark.parametrize(
-    "options", [Options(workers=1), Options(workers=5), Options(tile=16), Options(tile=37, workers=3)]
+    "options",
+    [
+        Options(workers=1),
+        Options(workers=5),
+        Options(tile=16),
+        Options(tile=37, workers=3),
+        Options(memory=1e6),
+        Options(memory=1e4),
+    ],
 )
 def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     """Workers, tiles, the absolute path and a limit change nothing; another seed does."""
@@ -99,6 +108,53 @@ def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp
     apply.run(model, hr, tmp_path / "other", Options(noise=noise, seed=1))
     other = contents(tmp_path / "other")
     assert all(other[name] != digest for name, digest in contents(tmp_path / "a").items() if name.startswith("lr/"))
+
+
+@pytest.mark.parametrize("kind", ["strips", "tiles", "alpha", "cropped"])
+def test_tiff_by_bands(kind: str, model: Checkpoint, tmp_path: Path, photographs: list[Tensor]) -> None:
+    """A file that is read and written part by part becomes what the whole of it does, in the same bytes."""
+    shot = images.quantise(photographs[0][:, :221, :187] if kind == "cropped" else photographs[0][:, :220, :186],
+                           np.dtype(np.uint16))  # fmt: skip
+    alpha = shot[..., 0] // 3 if kind == "alpha" else None
+    (tmp_path / "HR").mkdir()
+    samples = shot if alpha is None else np.dstack([shot, alpha])
+    tifffile.imwrite(
+        tmp_path / "HR/a.tif",
+        samples,
+        photometric="rgb",
+        extrasamples=None if alpha is None else ["unassalpha"],
+        compression="zlib",
+        **({"tile": (64, 48)} if kind == "tiles" else {"rowsperstrip": 10}),
+    )
+    noise = Noise(awgn=(2.0, 6.0))
+    for out, memory in (("a", 1e9), ("b", 1e6), ("c", 1e5)):
+        apply.run(model, tmp_path / "HR", tmp_path / out, Options(noise=noise, memory=memory, draws=2))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+    for row in Manifest(tmp_path / "a").read():
+        low, high = (images.read(tmp_path / "a" / str(name)) for name in (row.lr, row.hr))
+        assert low.pixels.shape == (110, 93, 3)
+        assert low.dtype == np.uint16
+        assert np.array_equal(high.pixels, shot[:220, :186])
+        assert row.hr_kept == ("written" if kind == "cropped" else "hard")
+        assert (row.hr_sha256 is None) == (kind != "cropped")
+        if alpha is not None:
+            assert low.alpha is not None
+            means = alpha.astype(float).reshape(110, 2, 93, 2).mean((1, 3))
+            assert np.abs(low.alpha - means).max() <= 0.51
+
+
+def test_a_tiff_that_breaks_half_way_leaves_nothing(
+    model: Checkpoint, tmp_path: Path, photographs: list[Tensor]
+) -> None:
+    pixels = images.quantise(photographs[0][:, :200, :200], np.dtype(np.uint8))
+    (tmp_path / "HR").mkdir()
+    for name in ("broken.tif", "whole.tif"):
+        tifffile.imwrite(tmp_path / "HR" / name, pixels, photometric="rgb", rowsperstrip=8)
+    content = (tmp_path / "HR/broken.tif").read_bytes()
+    (tmp_path / "HR/broken.tif").write_bytes(content[: len(content) * 3 // 4])
+    summary = apply.run(model, tmp_path / "HR", tmp_path / "out", Options(tile=16))
+    assert (summary.done, summary.failed) == (1, 1)
+    assert set(contents(tmp_path / "out")) == {"hr/whole.tif", "lr/whole.tif", "manifest.jsonl", "dataset.json"}
 
 
 def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]) -> None:

@@ -7,7 +7,7 @@ import math
 from pathlib import PurePosixPath
 from typing import Literal
 
-from degsynth.data import images
+from degsynth.data import exif
 from degsynth.data.folders import KEPT, ImageSet, Middles
 from degsynth.ops.blockiness import blockiness
 from degsynth.ops.resample import luma
@@ -29,7 +29,7 @@ def group_images(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[st
 
 def camera(lr: ImageSet, index: int) -> str:
     """Model and sensitivity of an image, the latter to the next power of two: noise hardly differs between."""
-    model, iso = images.camera(lr.path(index))
+    model, iso = exif.camera(lr.path(index))
     stop = f"ISO {100 * 2 ** round(math.log2(iso / 100)):g}" if iso > 0 else ""
     return ", ".join(part for part in (model, stop) if part) or UNKNOWN
 

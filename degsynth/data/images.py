@@ -17,12 +17,11 @@ from typing import Any, BinaryIO, Literal, Protocol
 import cv2
 import imagecodecs
 import numpy as np
-import tifffile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degsynth.data import tiff
+from degsynth.data import exif, tiff
 from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
@@ -38,7 +37,6 @@ else:
 Array = NDArray[Any]
 Range = tuple[float, float]
 """Black and white, in a file's own units."""
-MODEL_TAG, EXIF_TAG = 272, 34665
 
 
 class Picture(Protocol):
@@ -189,9 +187,7 @@ def _tiff(file: BinaryIO, path: Path) -> Picture:
     picture = _TiffPicture(page)
     if page.orientation == 1:
         return picture
-    image = picture.window(0, picture.height, 0, picture.width)
-    alpha = None if image.alpha is None else np.ascontiguousarray(_upright(image.alpha, page.orientation))
-    return Image(np.ascontiguousarray(_upright(image.pixels, page.orientation)), alpha, rotated=True)
+    return _turned(picture.window(0, picture.height, 0, picture.width), page.orientation)
 
 
 class _TiffPicture:
@@ -222,37 +218,22 @@ def _check_type(dtype: np.dtype[Any], path: Path) -> None:
 
 def _decode_codec(content: bytes, path: Path) -> Image:
     pixels: Array | None
-    exif = b""
-    plain = _exif_of_plain_png(content)
+    block = _exif_of_plain_png(content)
     try:
-        if plain is not None:
-            pixels, exif = imagecodecs.png_decode(content), plain
+        if block is not None:
+            pixels = imagecodecs.png_decode(content)
         else:
-            pixels, kinds, blobs = cv2.imdecodeWithMetadata(
-                np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED
-            )
-            if pixels is not None and pixels.ndim == 3:
-                pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-            for kind, blob in zip(kinds, blobs, strict=True):
-                if kind == cv2.IMAGE_METADATA_EXIF:
-                    exif = np.asarray(blob).tobytes()
+            pixels, block = _decode_by_opencv(content)
     except (cv2.error, imagecodecs.PngError):
         pixels = None
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
     _check_type(pixels.dtype, path)
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    alpha = np.ascontiguousarray(pixels[..., -1]) if pixels.shape[2] in (2, 4) else None
-    if alpha is not None:
-        pixels = np.ascontiguousarray(pixels[..., :-1])
-    orientation = _exif_orientation(exif) if exif else 1
-    if orientation == 1:
-        return Image(pixels, alpha)
-    return Image(
-        np.ascontiguousarray(_upright(pixels, orientation)),
-        None if alpha is None else np.ascontiguousarray(_upright(alpha, orientation)),
-        rotated=True,
-    )
+    alpha = None
+    if pixels.shape[2] in (2, 4):
+        pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])
+    return _turned(Image(pixels, alpha), exif.orientation(block) if block else 1)
 
 
 def _exif_of_plain_png(content: bytes) -> bytes | None:
@@ -262,60 +243,32 @@ def _exif_of_plain_png(content: bytes) -> bytes | None:
     """
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or content[24:25] not in (b"\x08", b"\x10"):
         return None
-    exif, at = b"", 8
+    block, at = b"", 8
     while at + 8 <= len(content):
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         if kind in (b"PLTE", b"tRNS"):
             return None
         if kind == b"eXIf":
-            exif = content[at + 8 : at + 8 + length]
+            block = content[at + 8 : at + 8 + length]
         at += length + 12
-    return exif
+    return block
 
 
-def _exif_orientation(exif: bytes) -> int:
-    """The orientation (1–8) in an EXIF block, which is itself a small TIFF; 1 where there is none or it is damaged."""
-    try:
-        with tifffile.TiffFile(io.BytesIO(exif.removeprefix(b"Exif\x00\x00"))) as block:
-            tag = block.pages[0].tags.get(tiff.ORIENTATION_TAG)  # type: ignore[union-attr]
-            return int(tag.value) if tag is not None and 1 <= int(tag.value) <= 8 else 1
-    except Exception:  # the block is a side matter: whatever is wrong with it must not lose the image
-        return 1
+def _decode_by_opencv(content: bytes) -> tuple[Array | None, bytes]:
+    """Pixels, gray or RGB with or without alpha, and the EXIF block."""
+    pixels, kinds, blobs = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED)
+    if pixels is not None and pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    blocks = [np.asarray(blob) for kind, blob in zip(kinds, blobs, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
+    return pixels, blocks[-1].tobytes() if blocks else b""
 
 
-def camera(path: Path) -> tuple[str, int]:
-    """Model and ISO sensitivity that EXIF tells; empty and 0 where it does not."""
-    try:
-        content = path.read_bytes()
-        if content[:2] in (b"II", b"MM"):
-            return _camera(content)
-        _, kinds, blobs = cv2.imdecodeWithMetadata(
-            np.frombuffer(content, np.uint8), flags=cv2.IMREAD_REDUCED_GRAYSCALE_8
-        )
-        for kind, blob in zip(kinds, blobs, strict=True):
-            if kind == cv2.IMAGE_METADATA_EXIF:
-                return _camera(np.asarray(blob).tobytes().removeprefix(b"Exif\x00\x00"))
-    except Exception:  # as above
-        return "", 0
-    return "", 0
-
-
-def _camera(exif: bytes) -> tuple[str, int]:
-    with tifffile.TiffFile(io.BytesIO(exif)) as block:
-        tags = block.pages[0].tags  # type: ignore[union-attr]
-        model, more = tags.get(MODEL_TAG), tags.get(EXIF_TAG)
-        found = {} if more is None else more.value
-        iso = found.get("ISOSpeedRatings", found.get("PhotographicSensitivity", 0))
-        return "" if model is None else str(model.value).strip(), int(iso[0] if isinstance(iso, tuple) else iso)
-
-
-def _upright(array: Array, orientation: int) -> Array:
-    """Undo an EXIF orientation: 5–8 are transposed, then rows and columns are flipped where they were stored so."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    return array[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+def _turned(image: Image, orientation: int) -> Image:
+    """As EXIF says that it should lie."""
+    if orientation == 1:
+        return image
+    alpha = None if image.alpha is None else exif.upright(image.alpha, orientation)
+    return Image(exif.upright(image.pixels, orientation), alpha, rotated=True)
 
 
 def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -> Range | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -147,9 +148,10 @@ def write(
     row_bytes = width * samples * dtype.itemsize
     rows = max(1, min(height, STRIP_BYTES // row_bytes))
     shape = (height, width) if samples == 1 else (height, width, samples)
+    # tifffile takes strips one by one only if they come compressed.
     with tifffile.TiffWriter(file, bigtiff=height * row_bytes > CLASSIC) as writer:
         writer.write(
-            (strip[..., 0] if samples == 1 else strip for strip in regrouped(bands, rows)),
+            (bytes(imagecodecs.deflate_encode(strip.tobytes())) for strip in regrouped(bands, rows)),
             shape=shape,
             dtype=dtype,
             rowsperstrip=rows,
@@ -159,7 +161,6 @@ def write(
             compression="adobe_deflate",
             metadata=None,
             software="",
-            maxworkers=1,
         )
 
 

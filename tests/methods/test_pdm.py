@@ -419,7 +419,7 @@ def test_camera_is_read_from_exif(tmp_path: Path) -> None:
 
     import tifffile
 
-    from degsynth.data.images import camera
+    from degsynth.data.exif import camera
 
     pixels = np.zeros((16, 16), np.uint8)
     buffer = io.BytesIO()

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from degsynth.ops.blur import blur_decimate, half_width, responses
+from degsynth.ops.blur import block_side, blocked_convolution, blur_decimate, half_width, responses
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.resample import area, bicubic, decimate, inside, luma
 
@@ -90,6 +91,44 @@ def test_any_window_is_bit_equal_to_the_whole(size: int, scale: int) -> None:
     top, left = 20, 31
     window = blur_decimate(hr[1:2, :, top * scale : (top + 60) * scale, left * scale :], kernel, scale)
     assert torch.equal(window[0, :, reach:-reach, reach:], whole[1, :, top + reach : top + 60 - reach, left + reach :])
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(2, 9),
+    st.integers(1, 9),
+    st.sampled_from([2, 4]),
+    st.integers(1, 7),
+    st.integers(1, 7),
+)
+def test_blocks_are_the_convolution(scale: int, half: int, count: int, side: int, rows: int, columns: int) -> None:
+    """The rearranged convolution adds the same products in the same order: equal to the last bit."""
+    size, step = scale + 2 * half, scale * side
+    width = step * (columns + -(-(step - scale + size) // step))
+    planes = torch.rand(2, 1, step * rows + size - scale, width)
+    kernels = torch.randn(count, size, size)
+    plain = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
+    blocked = blocked_convolution(planes, kernels, scale, side)
+    assert blocked.shape[3] >= side * columns
+    assert torch.equal(blocked, plain[..., : blocked.shape[2], : blocked.shape[3]])
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("size", "scale"), [(21, 1), (3, 1), (14, 2), (2, 2), (9, 3), (20, 4)])
+def test_small_windows_are_bit_equal_too(size: int, scale: int, channels: int, count: int) -> None:
+    """However few pixels a window has: torch has another algorithm for small images."""
+    assert {block_side(each) for each in (1, 2, 8, 9)} == {1, 2, 4}
+    hr, kernels = torch.rand(1, channels, 150 * scale, 140 * scale), torch.randn(count, size, size)
+    whole = responses(hr, kernels, scale)
+    reach = -(-half_width(size, scale) // scale)
+    for top, left, height, width in ((13, 22, 1, 1), (30, 57, 2, 5), (61, 3, 7, 3), (40, 40, 33, 41)):
+        outer = hr[
+            :, :, scale * (top - reach) : scale * (top + height + reach),
+            scale * max(0, left - reach) : scale * (left + width + reach),
+        ]  # fmt: skip
+        seen = responses(outer, kernels, scale)[..., reach : reach + height, min(reach, left) :][..., :width]
+        assert torch.equal(seen, whole[..., top : top + height, left : left + width])
 
 
 def test_a_bank_is_its_kernels_one_by_one() -> None:

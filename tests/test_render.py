@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from degsynth.checkpoint import Checkpoint
+from degsynth.errors import DataError
+from degsynth.ops.noise import block_field
+from degsynth.render import Dice, Identity, Noise, Rendering, render
+from degsynth.tiling import square
+from tests.test_selftest import stochastic
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Scale 2, random kernels and noise."""
+    return stochastic(tmp_path_factory.mktemp("model") / "model.pt", 2)
+
+
+def test_dice_are_drawn_once_and_are_those_of_the_whole() -> None:
+    drawn: list[int] = []
+
+    def draw(y: int, x: int, height: int, width: int) -> Tensor:
+        drawn.append(y)
+        return block_field(4, y, x, height, width, 2)
+
+    dice, whole = Dice(draw, 900, 310), block_field(4, 0, 0, 900, 310, 2)
+    for top, bottom in ((0, 120), (100, 300), (280, 600), (599, 900)):
+        for left, right in ((0, 200), (190, 310)):
+            assert torch.equal(dice.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
+    assert drawn == [0, 256, 512, 768]
+    assert torch.equal(dice.window(0, 10, 0, 10), whole[:, :, :10, :10]), "and again from the top"
+
+
+class Small:
+    """A degrader on a device whose memory holds windows of so many HR px."""
+
+    def __init__(self, degrader: Any, most: int, words: str) -> None:
+        self.degrader, self.most, self.words = degrader, most, words
+        self.asked: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.degrader, name)
+
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        self.asked.append(hr.shape[2] * hr.shape[3])
+        if self.asked[-1] > self.most:
+            raise RuntimeError(f"The following operation failed in the TorchScript interpreter.\n{self.words}")
+        return self.degrader.clean(hr, code, field)
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_without_memory_smaller_tiles_are_tried_once(words: str, model: Checkpoint) -> None:
+    hr, noise = torch.rand(3, 300, 280), Noise(awgn=(3.0, 3.0))
+    whole = render(model, hr, Identity(0, "a"), noise).lr
+    most = (2 * (64 + 2 * model.spec.halo)) ** 2
+    small = Small(model.degrader, most, words)
+    made = render(replace(model, degrader=small), hr, Identity(0, "a"), noise, tile=100)
+    assert torch.equal(made.lr, whole)
+    assert sum(asked > most for asked in small.asked) == 1, "it is not tried in vain for every tile"
+
+    hopeless = Small(model.degrader, most // 16, words)
+    with pytest.raises(DataError, match="out of memory on cpu with tiles of 50×50 LR px; give a smaller --tile"):
+        render(replace(model, degrader=hopeless), hr, Identity(0, "a"), noise, tile=100)
+    assert len(hopeless.asked) == 2
+
+
+def test_other_errors_are_not_taken_for_it(model: Checkpoint) -> None:
+    broken = Small(model.degrader, 0, "shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        render(replace(model, degrader=broken), torch.rand(3, 40, 40), Identity(0, "a"), Noise())
+    assert len(broken.asked) == 1
+
+
+def test_what_is_drawn_is_known_before_anything_is_made(model: Checkpoint) -> None:
+    def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+        raise AssertionError("not yet")
+
+    tiling = square(32, 2, model.spec.halo, 2)
+    made = Rendering(model, source, (3, 50, 60), Identity(0, "a"), Noise(awgn=(2.0, 9.0)), tiling)
+    hr = torch.rand(3, 100, 120)
+    assert made.awgn_sigma == render(model, hr, Identity(0, "a"), Noise(awgn=(2.0, 9.0))).awgn_sigma
+    made.source = lambda top, bottom, left, right: hr[:, top:bottom, left:right]
+    assert [band.shape for band in made.bands()] == [(3, 32, 60), (3, 18, 60)]
