@@ -50,8 +50,8 @@ from degsynth.ops.resample import inside, luma
 
 AUTO_LOWEST, AUTO_HIGHEST = 0.25, 3.0
 """Between these factor=auto chooses: those of the paper."""
-NUMBERS_AT_ONCE = 16_000_000
-"""Of one feature map, that exist at a time: 64 MB."""
+NUMBERS_AT_ONCE = 3_000_000
+"""Of one feature map, that exist at a time: 12 MB. Of five times as many a processor's caches are full."""
 
 
 class Config(Training):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from degsynth.ops.blur import convolved
 from degsynth.ops.gaussian_cells import WIDER, covariances, integrated
 
 NODES = 16
@@ -48,12 +49,15 @@ class AdaptiveBlur(nn.Module):
         return F.pad(features, [before, after, before, after], mode="replicate")
 
     def forward(self, features: Tensor, factor: Tensor) -> Tensor:
-        """Blur features with factors (B,), one for each item: the mixtures collapsed, one convolution."""
+        """Blur features with factors (B,), one for each item: the mixtures collapsed."""
         padded = self.padded(features)
         batch, channels, height, width = padded.shape
-        kernels = self.kernels(factor).reshape(batch * channels, 1, self.size, self.size)
-        planes = padded.reshape(1, batch * channels, height, width)
-        out = F.conv2d(planes, kernels, stride=self.stride, groups=batch * channels)
+        kernels = self.kernels(factor).reshape(batch * channels, self.size, self.size)
+        planes = padded.reshape(batch * channels, 1, height, width)
+        made: list[Tensor] = []
+        for number in range(batch * channels):
+            made.append(convolved(planes[number : number + 1], kernels[number : number + 1], self.stride))
+        out = torch.cat(made)
         return out.reshape(batch, channels, out.shape[2], out.shape[3])
 
     def learning(self, features: Tensor, factor: Tensor) -> Tensor:

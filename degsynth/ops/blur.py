@@ -44,21 +44,45 @@ def responses(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     """
     batch, channels, height, width = hr.shape
     count, pad = kernels.shape[0], half_width(kernels.shape[-1], scale)
-    side = 1 if hr.is_cuda else block_side(count)
-    # Whole blocks of LR pixels, and to the right whole blocks of HR columns; what is too much is cut off at the end.
-    down, right = -(height // scale) % side * scale, -(width // scale) % side * scale
-    right += -2 * pad % (scale * side)
+    down, right = 0, 0
+    if not hr.is_cuda:
+        down, right = block_padding(height + 2 * pad, width + 2 * pad, kernels, scale)
     padded = F.pad(hr, [pad, pad + right, pad, pad + down], mode="replicate")
-    # Channels as batch: filters of one input channel, which the CPU does bit-equally for any window of an image.
     planes = padded.reshape(batch * channels, 1, padded.shape[2], padded.shape[3])
-    if batch * channels == 1 and planes.numel() < 65536:
-        planes = planes.expand(2, -1, -1, -1)  # one small plane it would convolve by another algorithm than a large one
-    if side == 1:
-        seen = F.conv2d(planes, kernels.unsqueeze(1), stride=scale)
-    else:
-        seen = blocked_convolution(planes, kernels, scale, side)
-    seen = seen[: batch * channels, :, : height // scale, : width // scale]
+    seen = convolved(planes, kernels, scale)[:, :, : height // scale, : width // scale]
     return seen.reshape(batch, channels, count, height // scale, width // scale)
+
+
+def convolved(planes: Tensor, kernels: Tensor, stride: int) -> Tensor:
+    """`F.conv2d(planes, kernels.unsqueeze(1), stride=stride)`, but faster on a CPU, and bit-equal for any window.
+
+    planes (P, 1, H, W), kernels (N, K, K) → (P, N, h, w). With `block_padding` planes need not be copied for it.
+    Channels come as planes, since filters of one input channel the CPU computes alike in any window of an image.
+    """
+    if planes.is_cuda:
+        return F.conv2d(planes, kernels.unsqueeze(1), stride=stride)
+    count = planes.shape[0]
+    if count == 1 and planes.numel() < 65536:
+        planes = planes.expand(2, -1, -1, -1)  # one small plane it would convolve by another algorithm than a large one
+    side = block_side(kernels.shape[0])
+    if side == 1:
+        return F.conv2d(planes, kernels.unsqueeze(1), stride=stride)[:count]
+    height, width = [(length - kernels.shape[-1]) // stride + 1 for length in planes.shape[2:]]
+    down, right = block_padding(planes.shape[2], planes.shape[3], kernels, stride)
+    if down > 0 or right > 0:
+        planes = F.pad(planes, [0, right, 0, down])
+    return blocked_convolution(planes, kernels, stride, side)[:count, :, :height, :width]
+
+
+def block_padding(height: int, width: int, kernels: Tensor, stride: int) -> tuple[int, int]:
+    """Rows and columns that planes lack for whole blocks of LR pixels in `blocked_convolution`, (down, right)."""
+    size, side = kernels.shape[-1], block_side(kernels.shape[0])
+    rows, columns = (height - size) // stride + 1, (width - size) // stride + 1
+    step = stride * side
+    reach = -(-(step - stride + size) // step) * step
+    down = stride * (-(-rows // side) * side - 1) + size - height
+    right = (-(-columns // side) - 1) * step + reach - width
+    return max(0, down), right if right > 0 else -width % step
 
 
 def block_side(kernels: int) -> int:

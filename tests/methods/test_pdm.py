@@ -394,7 +394,7 @@ def test_few_images_jpeg_and_several_cameras_are_told(
 ) -> None:
     import cv2
 
-    from degsynth.data import images as reading
+    from degsynth.data import exif as reading
 
     for number, shot in enumerate(photographs):
         save_png(tmp_path / f"HR/{number}.png", shot[:, :200, :200])
