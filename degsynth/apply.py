@@ -45,8 +45,8 @@ from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendering, c
 from degsynth.tiling import fitting, square
 
 LINKS = ("hard", "symlink", "copy")
-MEMORY = 2.0**29
-"""Bytes for tiles on a CPU."""
+MEMORY = 0.5e9
+"""Bytes for the tiles of all workers on a CPU."""
 UNKNOWN_BYTES = 1024
 """What a model is taken to need for an HR pixel, if its file does not say."""
 
@@ -85,7 +85,7 @@ class Options:
         if self.workers > MOST_WORKERS:
             raise ConfigError(f"workers (={self.workers}) must be at most {MOST_WORKERS}")
         if self.memory is not None and not self.memory > 0:
-            raise ConfigError(f"memory (={self.memory:g}) must be above 0")
+            raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0")
 
 
 @dataclass(frozen=True)

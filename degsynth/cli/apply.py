@@ -32,11 +32,17 @@ def command(
     draws: Annotated[int, typer.Option(help="So many LR of every HR, each with dice of its own.")] = 1,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
-    tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: whole images.")] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GB", help="Memory for the tiles of all workers; unset: 0.5, on a GPU half of what is free."
+        ),
+    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: by the memory.")] = None,
     link: Annotated[
         str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files get into OUT/hr.")
     ] = "hard",
-    workers: Annotated[int | None, typer.Option(help="Threads per stage; unset: one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Images worked on at a time; unset: one per core.")] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that degsynth wrote.")] = False,
@@ -88,6 +94,7 @@ def command(
         factor=factor,
         data_range=levels,
         tile=tile,
+        memory=None if memory is None else 1e9 * memory,
         link=cast(Literal["hard", "symlink", "copy"], link),
         workers=options.usable_cores() if workers is None else workers,
         device=device,
