@@ -15,12 +15,11 @@ same bytes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
+import math
 import platform
 import shutil
-import uuid
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,19 +33,19 @@ from torch import Tensor
 import degsynth
 from degsynth.checkpoint import Checkpoint
 from degsynth.data import images
-from degsynth.data.dataset import PARTIAL, Existing, opened
+from degsynth.data.dataset import PARTIAL, Existing, Files, Link, opened
 from degsynth.data.layouts import assign_stems, drawn_name
 from degsynth.data.manifest import Manifest, Row
-from degsynth.errors import ConfigError, DataError, OutputError
+from degsynth.errors import ConfigError, OutputError
 from degsynth.ops.resample import area
 from degsynth.ops.threads import one_torch_thread
 from degsynth.pipeline import MOST_WORKERS, Stage, stream
-from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendering, check_channels, full_halo
+from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, Rendering, full_halo, lr_size
 from degsynth.tiling import fitting, square
 
-LINKS = ("hard", "symlink", "copy")
-MEMORY = 0.5e9
-"""Bytes for the tiles of all workers on a CPU."""
+LINKS: tuple[Link, ...] = ("hard", "symlink", "copy")
+MEMORY = 0.25e9
+"""Bytes for a worker's tiles on a CPU."""
 UNKNOWN_BYTES = 1024
 """What a model is taken to need for an HR pixel, if its file does not say."""
 
@@ -64,8 +63,8 @@ class Options:
     tile: int | None = None
     """Side of a tile in LR px; None: what fits into the memory."""
     memory: float | None = None
-    """Bytes that tiles of all workers may need; None: `MEMORY`, on a GPU half of what is free there."""
-    link: Literal["hard", "symlink", "copy"] = "hard"
+    """Bytes that tiles of all workers may need; None: `MEMORY` each, on a GPU half of what is free there."""
+    link: Link = "hard"
     """How HR files that need no change get into ``hr/``."""
     workers: int = 2
     """Images that are worked on at a time, each by a thread."""
@@ -84,8 +83,8 @@ class Options:
                 raise ConfigError(f"{name} (={value}) must be at least 1")
         if self.workers > MOST_WORKERS:
             raise ConfigError(f"workers (={self.workers}) must be at most {MOST_WORKERS}")
-        if self.memory is not None and not self.memory > 0:
-            raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0")
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
 
 
 @dataclass(frozen=True)
@@ -114,51 +113,68 @@ class _Applier:
         todo: dict[str, list[int]],
     ) -> None:
         """``stems``: of every output by its `layouts.drawn_name`; ``todo``: which draws of every image are wanted."""
-        self.checkpoint, self.out, self.stems, self.options, self.todo = checkpoint, out, stems, options, todo
+        self.checkpoint, self.stems, self.options, self.todo = checkpoint, stems, options, todo
+        self.files = Files(out)
         self.root = hr if hr.is_dir() else hr.parent
         self.warning = options.noise.warning(checkpoint) or None
         self.data_range = images.choose_range(options.data_range, checkpoint.spec.data_range)
         self.pixels = _pixels_at_once(checkpoint, options)
+        self.own = threading.local()
+        self.left = threading.Event()
+        """Set when nobody waits for images any more."""
 
     def make(self, name: str) -> list[Row]:
         """Both sides of every draw of an image that is wanted: all of them, or none."""
-        path, scale = self.root / name, self.checkpoint.spec.scale
-        with images.opened(path) as picture, _stream(self.options.device), torch.inference_mode():
-            check_channels(self.checkpoint, picture.channels, self.options.noise)
-            height, width = picture.height // scale, picture.width // scale
-            if min(height, width) < 1:
-                raise DataError(
-                    f"the image is {picture.width}×{picture.height}, smaller than one LR pixel at scale {scale}"
-                )
+        with images.opened(self.root / name) as picture, self._stream(), torch.inference_mode():
+            lr_shape = lr_size(picture.height, picture.width, self.checkpoint.spec.scale)
+            rows: list[Row] = []
             placed: list[str] = []
             try:
-                return [self._output(name, picture, height, width, draw, placed) for draw in self.todo[name]]
+                for draw in self.todo[name]:
+                    rows.append(self._output(name, picture, lr_shape, draw, rows[:1], placed))
             except BaseException:  # never one side without the other
                 for each in placed:
-                    (self.out / each).unlink(missing_ok=True)
+                    (self.files.out / each).unlink(missing_ok=True)
                 raise
+            return rows
 
-    def _output(self, name: str, picture: images.Picture, height: int, width: int, draw: int, placed: list[str]) -> Row:
-        """One draw of LR, (height, width), and its HR; ``placed`` gets the names of what lies in the data set."""
+    def _output(
+        self,
+        name: str,
+        picture: images.Picture,
+        lr_shape: tuple[int, int],
+        draw: int,
+        before: list[Row],
+        placed: list[str],
+    ) -> Row:
+        """One draw of LR, (height, width), and its HR, which is that of a draw ``before``, if there is one.
+
+        ``placed`` gets the names of what lies in the data set.
+        """
         path, scale = self.root / name, self.checkpoint.spec.scale
+        height, width = lr_shape
         rendering = self._rendering(picture, height, width, self._identity(name, draw))
         stem = self.stems[drawn_name(name, draw, self.options.draws)]
         lossless = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
         lr_name = f"lr/{stem}{lossless}"
         lr_size = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
         placed.append(lr_name)
-        lr_sha256 = self._write(lr_name, lr_size, self._lr_bands(rendering, picture))
+        lr_sha256 = self.files.write(lr_name, lr_size, self._lr_bands(rendering, picture))
 
         cropped = (picture.height, picture.width) != (scale * height, scale * width)
         if picture.rotated or cropped:  # the file itself cannot serve as HR
             hr_name, kept = f"hr/{stem}{lossless}", "written"
-            hr_size = replace(lr_size, height=scale * height, width=scale * width)
             placed.append(hr_name)
-            hr_sha256 = self._write(hr_name, hr_size, images.bands(picture, hr_size.height, hr_size.width))
+            if before:
+                self.files.copy(self.files.out / str(before[0].hr), hr_name)
+                hr_sha256 = before[0].hr_sha256
+            else:
+                hr_size = replace(lr_size, height=scale * height, width=scale * width)
+                hr_sha256 = self.files.write(hr_name, hr_size, images.bands(picture, hr_size.height, hr_size.width))
         else:
             hr_name, hr_sha256 = f"hr/{stem}{path.suffix}", None
             placed.append(hr_name)
-            kept = self._link(path, hr_name)
+            kept = self.files.link(path, hr_name, self.options.link)
         return Row(
             source=name,
             source_bytes=path.stat().st_size,
@@ -182,6 +198,14 @@ class _Applier:
             hr_sha256=hr_sha256,
             lr_sha256=lr_sha256,
         )
+
+    def _stream(self) -> contextlib.AbstractContextManager[Any]:
+        """Where a worker's work on a GPU is queued: a queue of its own, which keeps its memory to itself."""
+        if self.options.device == "cpu":
+            return contextlib.nullcontext()
+        if not hasattr(self.own, "stream"):
+            self.own.stream = torch.cuda.Stream(self.options.device)  # type: ignore[no-untyped-call]
+        return torch.cuda.stream(self.own.stream)
 
     def _identity(self, name: str, draw: int) -> Identity:
         return Identity(self.options.seed, name, draw=draw)
@@ -215,66 +239,24 @@ class _Applier:
                 alpha = images.quantise(means, above.dtype)[..., 0]
             yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
             top = bottom
-
-    def _write(self, name: str, size: images.Size, bands: Iterator[images.Image]) -> str:
-        """Write an image file of the data set; gives its SHA-256."""
-        partial = self._partial(name)
-        try:
-            with partial.open("w+b") as file:
-                images.write(file, partial.suffix, size, bands)
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        self._move(partial, name)
-        return digest
+            if self.left.is_set():
+                raise OutputError("the run has ended")
 
     def failed(self, name: str, error: Exception) -> list[Row]:
         """What is said of an image that came to nothing."""
         reason = _reason(error, self.root / name)
         return [Row(source=name, status="failed", draw=draw, error=reason) for draw in self.todo[name]]
 
-    def _link(self, path: Path, name: str) -> str:
-        """Bring an HR file into the data set; says how it went."""
-        partial, kept = self._partial(name), str(self.options.link)
-        if kept == "symlink":
-            partial.symlink_to(path.resolve())
-        elif kept == "hard":
-            try:
-                os.link(path.resolve(), partial)
-            except OSError:  # another file system, or one without hard links
-                kept = "copy"
-        if kept == "copy":
-            shutil.copyfile(path, partial)
-        self._move(partial, name)
-        return kept
-
-    def _partial(self, name: str) -> Path:
-        return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
-
-    def _move(self, partial: Path, name: str) -> None:
-        target = self.out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
-        partial.replace(target)
-
 
 def _pixels_at_once(checkpoint: Checkpoint, options: Options) -> float:
     """HR pixels that a worker's window may have."""
     memory = options.memory
     if memory is None:
-        memory = MEMORY if options.device == "cpu" else torch.cuda.mem_get_info(options.device)[0] / 2
+        on_cpu = options.device == "cpu"
+        memory = MEMORY * options.workers if on_cpu else torch.cuda.mem_get_info(options.device)[0] / 2
     models = [checkpoint] if options.noise.giver is None else [checkpoint, options.noise.giver]
     each = max(model.spec.bytes_per_pixel or UNKNOWN_BYTES for model in models)
     return memory / options.workers / each
-
-
-def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Where an image's work on a device is queued."""
-    if device == "cpu":
-        return contextlib.nullcontext()
-    return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
 
 def _noise_name(checkpoint: Checkpoint, options: Options) -> Literal["learned", "other", "none"]:
@@ -368,7 +350,7 @@ def run(
                 yield name
 
         with one_torch_thread():
-            for done in stream(inputs(), [Stage(applier.make, options.workers)]):
+            for done in stream(inputs(), [Stage(applier.make, options.workers)], applier.left.set):
                 for row in done.result if done.error is None else applier.failed(done.item, done.error):
                     _record(manifest.append, row)
                     rows.append(row)

@@ -123,7 +123,8 @@ def run(
                 events.on_note(text)
             distribution_sheet.write(folder.previews / "distribution.png", distribution, model)
         report.sheet(folder.previews / "held_out.png", rows, given.told(means))
-        checkpoint.save(degrader, spec.model_copy(update={"held_out": means}), folder.checkpoint)
+        known = {"held_out": means, "bytes_per_pixel": model.spec.bytes_per_pixel}
+        checkpoint.save(degrader, spec.model_copy(update=known), folder.checkpoint)
         seconds["score_and_save"] = clock.lap()
         record = {
             "method": options.method,

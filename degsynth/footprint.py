@@ -45,7 +45,7 @@ def bytes_per_pixel(degrader: Degrader, scale: int, channels: int) -> int:
     side = math.ceil(SIDE / degrader.multiple_of) * degrader.multiple_of
     live = Live()
     with torch.inference_mode(), live:
-        hr = torch.rand(1, channels, side, side)
+        hr = torch.zeros(1, channels, side, side)
         code = degrader.draw(0, side // scale, side // scale)
         degrader(hr, code, degrader.field(0, 0, 0, side // scale, side // scale, channels))
     return math.ceil(live.peak / side**2)

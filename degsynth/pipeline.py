@@ -38,12 +38,15 @@ class _Left(Exception):  # noqa: N818
     """The consumer has gone."""
 
 
-def stream(items: Iterable[Any], stages: Sequence[Stage]) -> Iterator[Finished]:
+def stream(
+    items: Iterable[Any], stages: Sequence[Stage], on_leave: Callable[[], None] = lambda: None
+) -> Iterator[Finished]:
     """Push ``items`` through ``stages``; yield them as they are done, in any order.
 
     A queue holds as many items as the stage behind it has threads, so memory is bounded. When the consumer closes the
-    generator, or an exception passes through it, the threads finish what they hold and end before it returns. An
-    exception of ``items`` itself is raised here, after what went in before has come out.
+    generator, or an exception passes through it, the threads finish what they hold and end before it returns;
+    ``on_leave`` is called before they are waited for, so that work that takes long can end early. An exception of
+    ``items`` itself is raised here, after what went in before has come out.
     """
     queues: list[queue.Queue[Any]] = [queue.Queue(max(1, stage.threads)) for stage in stages]
     queues.append(queue.Queue())
@@ -119,5 +122,6 @@ def stream(items: Iterable[Any], stages: Sequence[Stage]) -> Iterator[Finished]:
             raise trouble[0]
     finally:
         left.set()
+        on_leave()
         for thread in threads:
             thread.join()

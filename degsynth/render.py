@@ -154,13 +154,14 @@ class Rendering:
     ) -> None:
         """``size``: channels, height and width of LR; ``tiling`` None: whole; ``factor`` None: the model's own, if any.
 
-        DataError where the model does not take such images.
+        A model that can not be tiled is not. DataError where the model does not take such images.
         """
         degrader, spec, giver = checkpoint.degrader, checkpoint.spec, noise.giver or checkpoint
         channels, height, width = size
         check_channels(checkpoint, channels, noise)
-        if tiling is None or "whole_only" in (spec.tiling, giver.spec.tiling):
-            tiling = square(max(height, width), spec.scale, spec.halo, spec.multiple_of)
+        self.whole_only = "whole_only" in (spec.tiling, giver.spec.tiling)
+        if tiling is None or self.whole_only:
+            tiling = square(max(height, width), spec.scale, full_halo(checkpoint, noise), spec.multiple_of)
         self.checkpoint, self.giver, self.source, self.size = checkpoint, giver, source, size
         self.tiling, self.device, self.learned = tiling, device, noise.learned
 
@@ -195,25 +196,25 @@ class Rendering:
 
         Where memory does not suffice for a tile, it is tried once more with smaller ones; then DataError.
         """
-        first, tiling, height = 0, self.tiling, self.size[1]
+        _, height, width = self.size
+        first, tiling = 0, self.tiling
         while first < height:
             rows = next(tiling.bands(height, first))
             try:
                 band = self._band(rows, tiling)
-            except RuntimeError as error:
-                if not any(text in str(error) for text in NO_MEMORY):
+            except (RuntimeError, MemoryError) as error:
+                if not isinstance(error, MemoryError) and not any(text in str(error) for text in NO_MEMORY):
                     raise
-                if tiling is not self.tiling or max(tiling.rows, tiling.columns) <= tiling.step:
-                    raise DataError(
-                        f"out of memory on {self.device} with tiles of {tiling.columns}×{tiling.rows} LR px; "
-                        "give a smaller --tile, or fewer --workers"
-                    ) from None
-                tiling = tiling.smaller()
+                if tiling is not self.tiling or self.whole_only or max(tiling.rows, tiling.columns) <= tiling.step:
+                    size = f"{min(tiling.columns, width)}×{min(tiling.rows, height)} LR px"
+                    way = "the model cannot be tiled" if self.whole_only else "give less --memory, or a smaller --tile"
+                    raise DataError(f"out of memory on {self.device} with tiles of {size}; {way}") from None
+                tiling = tiling.smaller(height, width)
             else:
                 yield band
                 first = rows.stop
                 continue
-            if self.device != "cpu":
+            if self.device != "cpu":  # outside the handler, whose error holds what it was about
                 torch.cuda.empty_cache()
 
     def _band(self, rows: Span, tiling: Tiling) -> Tensor:
@@ -239,30 +240,38 @@ class Rendering:
         return lr
 
 
-NO_MEMORY = ("out of memory", "can't allocate memory")
-"""What torch says on either device; out of TorchScript it comes as a plain RuntimeError."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What torch says on any device; out of TorchScript it comes as a plain RuntimeError."""
 
 
 class Dice:
-    """Random planes of an image, drawn a band of rows at a time and kept until windows have passed it."""
+    """Random planes of an image, drawn in whole blocks, which are kept while windows overlap."""
 
     def __init__(self, draw: Callable[[int, int, int, int], Tensor], height: int, width: int) -> None:
         """``draw`` gives the window (y, x, height, width) of the planes, (1, F, height, width)."""
         self._draw, self._height, self._width = draw, height, width
-        self._bands: dict[int, Tensor] = {}
+        self._blocks: dict[tuple[int, int], Tensor] = {}
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         """Rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
-        wanted = range(top // BLOCK, (bottom - 1) // BLOCK + 1)
-        self._bands = {number: band for number, band in self._bands.items() if number >= wanted.start}
-        for number in wanted:
-            if number not in self._bands:
-                rows = min(BLOCK, self._height - number * BLOCK)
-                self._bands[number] = self._draw(number * BLOCK, 0, rows, self._width)
-        parts = [self._bands[number] for number in wanted]
-        whole = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
-        first = wanted.start * BLOCK
-        return whole[:, :, top - first : bottom - first, left:right]
+        rows = range(top // BLOCK, (bottom - 1) // BLOCK + 1)
+        columns = range(left // BLOCK, (right - 1) // BLOCK + 1)
+        self._blocks = {(row, column): self._block(row, column) for row in rows for column in columns}
+        lines = []
+        for row in rows:
+            part = slice(max(0, top - row * BLOCK), bottom - row * BLOCK)
+            blocks = [
+                self._blocks[row, column][:, :, part, max(0, left - column * BLOCK) : right - column * BLOCK]
+                for column in columns
+            ]
+            lines.append(blocks[0] if len(blocks) == 1 else torch.cat(blocks, 3))
+        return lines[0] if len(lines) == 1 else torch.cat(lines, 2)
+
+    def _block(self, row: int, column: int) -> Tensor:
+        if (row, column) in self._blocks:
+            return self._blocks[row, column]
+        height, width = self._height - row * BLOCK, self._width - column * BLOCK
+        return self._draw(row * BLOCK, column * BLOCK, min(BLOCK, height), min(BLOCK, width))
 
 
 def sent(tensor: Tensor, device: str) -> Tensor:
@@ -296,17 +305,22 @@ def render(
     ``factor`` None: the model's own, where it has one.
     """
     spec, halo = checkpoint.spec, full_halo(checkpoint, noise)
-    channels, height, width = hr.shape[0], hr.shape[1] // spec.scale, hr.shape[2] // spec.scale
-    if min(height, width) < 1:
-        raise DataError(f"the image is {hr.shape[2]}×{hr.shape[1]}, smaller than one LR pixel at scale {spec.scale}")
+    size = hr.shape[0], *lr_size(hr.shape[1], hr.shape[2], spec.scale)
 
     def source(top: int, bottom: int, left: int, right: int) -> Tensor:
         return hr[:, top:bottom, left:right].to(device)
 
     tiling = None if tile is None else square(tile, spec.scale, halo, spec.multiple_of)
-    made = Rendering(checkpoint, source, (channels, height, width), identity, noise, tiling, device, factor)
+    made = Rendering(checkpoint, source, size, identity, noise, tiling, device, factor)
     lr = torch.cat(list(made.bands()), 1)
     return Rendered(lr, made.awgn_sigma, made.hardware_factor, made.kernel_id)
+
+
+def lr_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """Height and width of the LR of an HR image; DataError where there is no whole LR pixel."""
+    if min(height, width) < scale:
+        raise DataError(f"the image is {width}×{height}, smaller than one LR pixel at scale {scale}")
+    return height // scale, width // scale
 
 
 def full_halo(checkpoint: Checkpoint, noise: Noise) -> int:

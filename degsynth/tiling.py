@@ -54,9 +54,9 @@ class Tiling:
         """The tiles of a band from left to right."""
         return spans(width, self.columns, self.halo, self.step)
 
-    def smaller(self) -> Tiling:
-        """Half as long and half as wide."""
-        return replace(self, rows=-(-self.rows // 2), columns=-(-self.columns // 2))
+    def smaller(self, height: int, width: int) -> Tiling:
+        """Half as long and half as wide, as far as a plane of that size knows of it."""
+        return replace(self, rows=-(-min(self.rows, height) // 2), columns=-(-min(self.columns, width) // 2))
 
 
 def spans(length: int, tile: int, halo: int, step: int, first: int = 0) -> Iterator[Span]:

@@ -53,6 +53,15 @@ def test_a_consumer_that_leaves_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before
 
 
+def test_work_that_takes_long_hears_that_the_consumer_has_left() -> None:
+    left = threading.Event()
+    done = stream(iter(range(3)), [Stage(lambda item: item == 0 or left.wait(30), 2)], left.set)
+    assert next(done).result is True
+    begun = time.monotonic()
+    done.close()
+    assert time.monotonic() - begun < 10
+
+
 def test_an_exception_of_the_consumer_ends_the_threads_too() -> None:
     before = threading.active_count()
     running = stream(range(1000), [Stage(int, 2)])

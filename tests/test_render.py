@@ -21,19 +21,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return stochastic(tmp_path_factory.mktemp("model") / "model.pt", 2)
 
 
-def test_dice_are_drawn_once_and_are_those_of_the_whole() -> None:
-    drawn: list[int] = []
+def test_dice_are_those_of_the_whole_and_strips_draw_them_once() -> None:
+    drawn: list[tuple[int, int]] = []
 
     def draw(y: int, x: int, height: int, width: int) -> Tensor:
-        drawn.append(y)
+        drawn.append((y, x))
         return block_field(4, y, x, height, width, 2)
 
     dice, whole = Dice(draw, 900, 310), block_field(4, 0, 0, 900, 310, 2)
     for top, bottom in ((0, 120), (100, 300), (280, 600), (599, 900)):
-        for left, right in ((0, 200), (190, 310)):
+        assert torch.equal(dice.window(top, bottom, 0, 310), whole[:, :, top:bottom])
+    assert drawn == [(y, x) for y in (0, 256, 512, 768) for x in (0, 256)]
+    for top, bottom in ((0, 257), (200, 512), (899, 900)):
+        for left, right in ((0, 200), (190, 256), (255, 310)):
             assert torch.equal(dice.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
-    assert drawn == [0, 256, 512, 768]
-    assert torch.equal(dice.window(0, 10, 0, 10), whole[:, :, :10, :10]), "and again from the top"
 
 
 class Small:
@@ -66,9 +67,25 @@ def test_without_memory_smaller_tiles_are_tried_once(words: str, model: Checkpoi
     assert sum(asked > most for asked in small.asked) == 1, "it is not tried in vain for every tile"
 
     hopeless = Small(model.degrader, most // 16, words)
-    with pytest.raises(DataError, match="out of memory on cpu with tiles of 50×50 LR px; give a smaller --tile"):
+    with pytest.raises(DataError, match="out of memory on cpu with tiles of 50×50 LR px; give less --memory, or a"):
         render(replace(model, degrader=hopeless), hr, Identity(0, "a"), noise, tile=100)
     assert len(hopeless.asked) == 2
+
+
+def test_the_second_try_is_smaller_than_the_image(model: Checkpoint) -> None:
+    """However large the tile was said to be."""
+    hr = torch.rand(3, 300, 280)
+    whole = render(model, hr, Identity(0, "a"), Noise()).lr
+    small = Small(model.degrader, (2 * (75 + 2 * model.spec.halo)) ** 2, "out of memory")
+    assert torch.equal(render(replace(model, degrader=small), hr, Identity(0, "a"), Noise(), tile=4096).lr, whole)
+
+
+def test_what_cannot_be_tiled_is_not(model: Checkpoint) -> None:
+    spec = model.spec.model_copy(update={"tiling": "whole_only"})
+    small = Small(model.degrader, 100, "out of memory")
+    with pytest.raises(DataError, match="out of memory on cpu with tiles of 30×40 LR px; the model cannot be tiled"):
+        render(replace(model, degrader=small, spec=spec), torch.rand(3, 80, 60), Identity(0, "a"), Noise(), tile=8)
+    assert small.asked == [80 * 60]
 
 
 def test_other_errors_are_not_taken_for_it(model: Checkpoint) -> None:

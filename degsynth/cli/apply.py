@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated
 
 import typer
 
@@ -35,7 +35,8 @@ def command(
     memory: Annotated[
         float | None,
         typer.Option(
-            metavar="GB", help="Memory for the tiles of all workers; unset: 0.5, on a GPU half of what is free."
+            metavar="GB",
+            help="Memory for the tiles of all workers; unset: 0.25 a worker, on a GPU half of what is free.",
         ),
     ] = None,
     tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: by the memory.")] = None,
@@ -95,7 +96,7 @@ def command(
         data_range=levels,
         tile=tile,
         memory=None if memory is None else 1e9 * memory,
-        link=cast(Literal["hard", "symlink", "copy"], link),
+        link=link,
         workers=options.usable_cores() if workers is None else workers,
         device=device,
         existing="resume" if resume else "overwrite" if overwrite else "refuse",

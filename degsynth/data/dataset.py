@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from degsynth.data import images
 from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError
 from degsynth.files import write_atomic
@@ -21,6 +24,7 @@ if sys.platform != "win32":  # there nothing keeps a second run out
 DATASET_NAME = "dataset.json"
 PARTIAL = ".partial"
 Existing = Literal["refuse", "resume", "overwrite"]
+Link = Literal["hard", "symlink", "copy"]
 
 
 def check_folder(out: Path, hr: Path, existing: str) -> bool:
@@ -86,6 +90,59 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
                 shutil.rmtree(out / PARTIAL, ignore_errors=True)
             raise
         yield rows
+
+
+class Files:
+    """Files of a data set, made beside it and moved into place when they are whole."""
+
+    def __init__(self, out: Path) -> None:
+        """``out``: the folder, open."""
+        self.out = out
+
+    def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> str:
+        """Write an image; gives its SHA-256."""
+        partial = self._partial(name)
+        try:
+            with partial.open("w+b") as file:
+                images.write(file, partial.suffix, size, bands)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        self._move(partial, name)
+        return digest
+
+    def link(self, path: Path, name: str, how: Link) -> Link:
+        """Bring in a file that is there; says how it went: by a copy where it cannot be hard-linked."""
+        partial = self._partial(name)
+        if how == "symlink":
+            partial.symlink_to(path.resolve())
+        elif how == "hard":
+            try:
+                os.link(path.resolve(), partial)
+            except OSError:  # another file system, or one without hard links
+                how = "copy"
+        if how == "copy":
+            self.copy(path, name)
+        else:
+            self._move(partial, name)
+        return how
+
+    def copy(self, path: Path, name: str) -> None:
+        """Bring in a copy of a file."""
+        partial = self._partial(name)
+        shutil.copyfile(path, partial)
+        self._move(partial, name)
+
+    def _partial(self, name: str) -> Path:
+        return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
+
+    def _move(self, partial: Path, name: str) -> None:
+        target = self.out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
+        partial.replace(target)
 
 
 def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:

@@ -1,8 +1,8 @@
 """Image files as arrays and tensors, with their type, gray, colour and alpha kept.
 
-PNG, JPEG, WebP and BMP go through OpenCV, TIFF through tifffile (`data.tiff`), which alone can read and write a part
-of a file at a time. In memory an image is RGB, height × width × channels, of the file's own type (8 bit, 16 bit,
-float32). The path never reaches OpenCV, so any Unicode name works.
+Most PNG go through libpng, other formats through OpenCV, TIFF through tifffile (`data.tiff`), which alone can read and
+write a part of a file at a time. In memory an image is RGB, height × width × channels, of the file's own type (8 bit,
+16 bit, float32). The path never reaches a codec, so any Unicode name works.
 """
 
 from __future__ import annotations
@@ -164,21 +164,16 @@ def opened(path: Path) -> Iterator[Picture]:
 
 def read(path: Path) -> Image:
     """Decode an image file; DataError names the file and what is wrong with it."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        with opened(path) as picture:
+            return picture.window(0, picture.height, 0, picture.width)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
-    return decode(content, path)
-
-
-def decode(content: bytes, path: Path) -> Image:
-    """Decode the bytes of an image file; ``path`` tells the format and serves in errors."""
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        found = _tiff(io.BytesIO(content), path)
-        return found.window(0, found.height, 0, found.width)
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes)")
-    return _decode_codec(content, path)
+    return _decode(content, path)
 
 
 def _tiff(file: BinaryIO, path: Path) -> Picture:
@@ -216,7 +211,7 @@ def _check_type(dtype: np.dtype[Any], path: Path) -> None:
         raise DataError(f"{path}: pixels of type {dtype}; 8 and 16 bit and float32 can be used")
 
 
-def _decode_codec(content: bytes, path: Path) -> Image:
+def _decode(content: bytes, path: Path) -> Image:
     pixels: Array | None
     block = _exif_of_plain_png(content)
     try:
@@ -224,7 +219,7 @@ def _decode_codec(content: bytes, path: Path) -> Image:
             pixels = imagecodecs.png_decode(content)
         else:
             pixels, block = _decode_by_opencv(content)
-    except (cv2.error, imagecodecs.PngError):
+    except Exception:  # codecs raise many kinds for damaged files, some of them for want of memory
         pixels = None
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
@@ -250,6 +245,8 @@ def _exif_of_plain_png(content: bytes) -> bytes | None:
             return None
         if kind == b"eXIf":
             block = content[at + 8 : at + 8 + length]
+        if kind == b"IEND":
+            break
         at += length + 12
     return block
 
@@ -305,9 +302,10 @@ def to_tensor(pixels: Array, data_range: Range | None = None, device: str = "cpu
     if device == "cpu":
         height, width, channels = pixels.shape
         tensor = torch.empty(channels, height, width)
-        for plane, values in zip(tensor.numpy(), cv2.split(pixels) if channels > 1 else [pixels[..., 0]], strict=True):
+        planes = cv2.split(pixels) if channels == 3 else np.moveaxis(pixels, 2, 0)  # OpenCV is fast at it
+        for plane, values in zip(tensor.numpy(), planes, strict=True):
             np.copyto(plane, values)
-    else:  # a quarter of the bytes go to the device if they go as they are, and the copy is waited for by nobody
+    else:  # bytes are fewer than floats, and the copy is waited for by nobody
         held = torch.from_numpy(np.ascontiguousarray(pixels)).pin_memory()
         tensor = held.to(device, non_blocking=True).permute(2, 0, 1).float().contiguous()
     if black:

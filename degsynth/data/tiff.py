@@ -53,8 +53,11 @@ class Page:
             wanted = -(-self.height // down) * -(-self.width // across) * (self.samples if self.separate else 1)
             if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
                 raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
+            if page.is_subsampled and page.compression not in JPEG:
+                raise ValueError("its colours are subsampled")
             self.raw = (
-                page.compression == 1 and not page.is_tiled and page.fillorder == 1
+                page.compression == 1
+                and page.predictor == 1 and not page.is_tiled and page.fillorder == 1
                 and self.stored.itemsize * 8 == page.bitspersample
             )  # fmt: skip
         except DataError:
@@ -95,10 +98,15 @@ class Page:
                         y, x = max(top, row * down), max(left, column * across)
                         y_end, x_end = min(bottom, (row + 1) * down), min(right, (column + 1) * across)
                         index = (plane * per_column + row) * per_row + column
-                        rows = y - row * down, y_end - row * down
-                        part = self._rows(index, *rows) if self.raw else self._whole(index)[slice(*rows)]
+                        rows = slice(y - row * down, y_end - row * down)
                         columns = slice(x - column * across, x_end - column * across)
-                        out[y - top : y_end - top, x - left : x_end - left, channels] = part[:, columns]
+                        out[y - top : y_end - top, x - left : x_end - left, channels] = (
+                            self._page.nodata  # nobody has written that segment
+                            if self._page.databytecounts[index] == 0
+                            else self._part(index, rows, columns)
+                            if self.raw
+                            else self._whole(index)[rows, columns]
+                        )
         except Exception as error:  # as above
             raise self._damaged(error) from None
         return out
@@ -110,23 +118,22 @@ class Page:
             if self._page.compression in JPEG:
                 tables = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader}
             content = self._read(self._page.dataoffsets[index], self._page.databytecounts[index])
-            segment = self._page.decode(content, index, **tables)[0]
-            # An empty segment is one that nobody wrote: zeros, or what the file says instead.
-            self._decoded[index] = (
-                np.full((*self.segment, 1 if self.separate else self.samples), self._page.nodata, self.stored)
-                if segment is None
-                else segment.reshape(segment.shape[-3:])
-            )
+            segment = cast(Array, self._page.decode(content, index, **tables)[0])
+            self._decoded[index] = segment.reshape(segment.shape[-3:])
         return self._decoded[index]
 
-    def _rows(self, index: int, first: int, stop: int) -> Array:
-        """Rows of a strip that lies in the file as in memory."""
+    def _part(self, index: int, rows: slice, columns: slice) -> Array:
+        """Rows and columns of a strip that lies in the file as in memory."""
         samples = 1 if self.separate else self.samples
-        length = self.width * samples * self.stored.itemsize
-        content = self._read(self._page.dataoffsets[index] + first * length, (stop - first) * length)
-        return np.frombuffer(content, self.stored.newbyteorder(self._page.parent.byteorder)).reshape(
-            stop - first, self.width, samples
-        )
+        pixel = samples * self.stored.itemsize
+        count, begin = columns.stop - columns.start, self._page.dataoffsets[index] + columns.start * pixel
+        if count == self.width:
+            content = self._read(begin + rows.start * self.width * pixel, (rows.stop - rows.start) * count * pixel)
+        else:
+            each = (self._read(begin + row * self.width * pixel, count * pixel) for row in range(rows.start, rows.stop))
+            content = b"".join(each)
+        stored = np.frombuffer(content, self.stored.newbyteorder(self._page.parent.byteorder))
+        return stored.reshape(rows.stop - rows.start, count, samples)
 
     def _read(self, offset: int, count: int) -> bytes:
         file = self._page.parent.filehandle

@@ -8,7 +8,7 @@ Level and phase are held as in `dml`, pixel by pixel: with T_ij the network's ta
 so every kernel sums to 1, and with ``centred`` has the centroid of k̄ (see `methods.dml`). Kernels found on luma are
 applied to every channel. The kernels of a 12-megapixel image would fill 3 GB at scale 2, and 10 GB at scale 1: they are
 made and used for a few rows at a time. (The ``paper`` network works at HR resolution and needs 1 GB a megapixel for its
-features: use `apply --tile`.)
+features; `apply` makes images in tiles.)
 
 Presets. ``paper`` has the network, patches and schedule of `dml`'s, as the paper says ("the same hyper-parameters"; the
 authors' code has 1e-3 for the first 6 000 steps, and a weight decay on the first layer), 15×15 taps bounded by nothing,
@@ -32,6 +32,7 @@ from degsynth.methods import Data, backbone
 from degsynth.methods.backbone import Backbone, blurred, first_base, movers
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
+from degsynth.ops.convolution import convolution
 from degsynth.ops.resample import decimate, luma
 
 TAP_UNIT = 0.03
@@ -130,7 +131,7 @@ class PixelKernelOptics(nn.Module):
         count = max(1, self.taps_at_once // (weight.shape[0] * (hr.shape[3] // self.reduction) * hr.shape[0]))
         parts: list[Tensor] = []
         for first in range(0, rows, count):
-            taps = F.conv2d(features[:, :, first : min(first + count, rows) + 2 * border], weight, bias)
+            taps = convolution(features[:, :, first : min(first + count, rows) + 2 * border], weight, bias)
             batch, height, width = taps.shape[0], taps.shape[2], taps.shape[3]
             taps = taps.permute(0, 2, 3, 1).reshape(batch, height, width, finer, finer, size * size)
             kernels = taps.transpose(2, 3).reshape(batch, finer * height, finer * width, size, size)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.ops.convolution import convolution
 from degsynth.ops.resample import without_surroundings
 
 SURROUNDINGS = 10
@@ -27,7 +28,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         if self.pad > 0:
             x = F.pad(x, [self.pad, self.pad, self.pad, self.pad], mode="replicate")
-        return F.conv2d(x, self.weight, self.bias, stride=self.stride)
+        return convolution(x, self.weight, self.bias, self.stride, self.stride)
 
 
 class Step(nn.Module):

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.ops.convolution import convolution
+
 
 class Filter(nn.Module):
     """A convolution without bias that keeps every ``stride``-th sample, borders repeated.
@@ -37,7 +39,7 @@ class Filter(nn.Module):
             weight = weight - excess / (weight.shape[1] * weight.shape[2] * weight.shape[3])
         if self.before > 0:
             x = F.pad(x, [self.before, self.after, self.before, self.after], mode="replicate")
-        return F.conv2d(x, weight, stride=self.stride)
+        return convolution(x, weight, None, self.stride, self.stride)
 
     def copying(self, share: float, noise: float) -> Filter:
         """Start as a copy: output c is input c (or a ``share`` of each, where there is one output), and some noise."""

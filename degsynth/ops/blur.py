@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.ops.convolution import convolution
+
 
 def half_width(kernel_size: int, scale: int) -> int:
     """HR pixels that a K×K kernel reads beyond an LR pixel's own s×s block, on each side: (K − s)/2."""
@@ -59,24 +61,19 @@ def convolved(planes: Tensor, kernels: Tensor, stride: int) -> Tensor:
     planes (P, 1, H, W), kernels (N, K, K) → (P, N, h, w). With `block_padding` planes need not be copied for it.
     Channels come as planes, since filters of one input channel the CPU computes alike in any window of an image.
     """
-    if planes.is_cuda:
-        return F.conv2d(planes, kernels.unsqueeze(1), stride=stride)
-    count = planes.shape[0]
-    if count == 1 and planes.numel() < 65536:
-        planes = planes.expand(2, -1, -1, -1)  # one small plane it would convolve by another algorithm than a large one
-    side = block_side(kernels.shape[0])
+    side = 1 if planes.is_cuda else block_side(kernels.shape[0], stride)
     if side == 1:
-        return F.conv2d(planes, kernels.unsqueeze(1), stride=stride)[:count]
+        return convolution(planes, kernels.unsqueeze(1), None, stride, stride)
     height, width = [(length - kernels.shape[-1]) // stride + 1 for length in planes.shape[2:]]
     down, right = block_padding(planes.shape[2], planes.shape[3], kernels, stride)
     if down > 0 or right > 0:
         planes = F.pad(planes, [0, right, 0, down])
-    return blocked_convolution(planes, kernels, stride, side)[:count, :, :height, :width]
+    return blocked_convolution(planes, kernels, stride, side)[:, :, :height, :width]
 
 
 def block_padding(height: int, width: int, kernels: Tensor, stride: int) -> tuple[int, int]:
     """Rows and columns that planes lack for whole blocks of LR pixels in `blocked_convolution`, (down, right)."""
-    size, side = kernels.shape[-1], block_side(kernels.shape[0])
+    size, side = kernels.shape[-1], block_side(kernels.shape[0], stride)
     rows, columns = (height - size) // stride + 1, (width - size) // stride + 1
     step = stride * side
     reach = -(-(step - stride + size) // step) * step
@@ -85,9 +82,14 @@ def block_padding(height: int, width: int, kernels: Tensor, stride: int) -> tupl
     return max(0, down), right if right > 0 else -width % step
 
 
-def block_side(kernels: int) -> int:
-    """LR pixels a side of a block in `blocked_convolution`, with so many kernels; 1: it is not worth it."""
-    return 4 if kernels == 1 else 2 if kernels <= 8 else 1
+def block_side(kernels: int, stride: int) -> int:
+    """LR pixels a side of a block in `blocked_convolution`, with so many kernels; 1: it is not worth it.
+
+    HR columns of a block are at most 16: of more channels the CPU may add some up before others, wherever these begin.
+    """
+    if kernels == 1 and stride <= 4:
+        return 4
+    return 2 if kernels <= 8 and stride <= 8 else 1
 
 
 def blocked_convolution(planes: Tensor, kernels: Tensor, scale: int, side: int) -> Tensor:
@@ -113,8 +115,8 @@ def blocked_convolution(planes: Tensor, kernels: Tensor, scale: int, side: int) 
             pushed.append(F.pad(kernels, [left, wide - left - size, top, reach - top - size]))
     weights = torch.stack(pushed, 1).view(count * side * side, reach, wide // step, step).permute(0, 3, 1, 2)
     columns = planes.view(planes.shape[0], planes.shape[2], planes.shape[3] // step, step).permute(0, 3, 1, 2)
-    seen = F.conv2d(columns, weights.contiguous(memory_format=torch.channels_last), stride=[step, 1])
-    return F.pixel_shuffle(seen, side)
+    weights = weights.contiguous(memory_format=torch.channels_last)
+    return F.pixel_shuffle(convolution(columns, weights, None, step, 1), side)
 
 
 def apply_kernels(hr: Tensor, kernels: Tensor, scale: int, first_row: int = 0) -> Tensor:

@@ -62,14 +62,14 @@ def measure(name: str, given: argparse.Namespace) -> str:
     loaded = checkpoint.load(model, given.device)
     count = len(list(hr.iterdir()))
     if given.device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats(given.device)
     ours, ceiling, busy = Cost(), Cost(), Busy(given.device)
     for number in range(1 + ROUNDS):
         ceiling.of(lambda: floor(hr, given.out / "floor", given.scale, given.workers))
         with busy if number else Busy("cpu"):
             ours.of(lambda: applied(loaded, hr, out, workers=given.workers, device=given.device))
     share = 1 / ours.times(ceiling)[0]
-    memory = 0 if given.device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
+    memory = 0 if given.device == "cpu" else torch.cuda.max_memory_allocated(given.device) / 2**20
 
     applied(loaded, few, given.out / "here", workers=given.workers, device=given.device)
     applied(checkpoint.load(model), few, given.out / "there", workers=given.workers)

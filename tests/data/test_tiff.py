@@ -148,6 +148,36 @@ def test_large_files_get_long_offsets() -> None:
         assert written["bigtiff"] is False
 
 
+@pytest.mark.parametrize("how", [{"rowsperstrip": 16}, {"rowsperstrip": 16, "compression": "zlib"}, {"tile": (16, 16)}])
+def test_segments_that_nobody_wrote_are_empty(how: dict[str, Any], tmp_path: Path) -> None:
+    """As sparse files have them: neither the header nor a neighbour is taken for pixels."""
+    array = (RNG.random((64, 64)) * 255).astype(np.uint8)
+    save(tmp_path / "a.tif", array, **how)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        tags = file.pages[0].tags
+        first = "Tile" if "tile" in how else "Strip"
+        for name in (f"{first}Offsets", f"{first}ByteCounts"):
+            values = list(tags[name].value)
+            values[1] = 0
+            tags[name].overwrite(values)
+    found = images.read(tmp_path / "a.tif").pixels[..., 0]
+    part = (slice(0, 16), slice(16, 32)) if "tile" in how else (slice(16, 32), slice(None))
+    assert (found[part] == 0).all()
+    rest = array.copy()
+    rest[part] = 0
+    assert np.array_equal(found, rest)
+
+
+def test_jpeg_in_tiff(tmp_path: Path) -> None:
+    """Tables outside the segments, YCbCr: as tifffile itself reads it."""
+    array = np.broadcast_to(np.linspace(0, 255, 96, dtype=np.uint8)[:, None, None], (96, 80, 3)).copy()
+    save(tmp_path / "a.tif", array, compression="jpeg", photometric="ycbcr", rowsperstrip=32)
+    found = images.read(tmp_path / "a.tif")
+    assert np.array_equal(found.pixels, tifffile.imread(tmp_path / "a.tif"))
+    with images.opened(tmp_path / "a.tif") as picture:
+        assert np.array_equal(picture.window(20, 70, 5, 60).pixels, found.pixels[20:70, 5:60])
+
+
 def test_what_is_damaged_or_unusual_is_named(tmp_path: Path) -> None:
     array = (RNG.random((64, 64)) * 255).astype(np.uint8)
     save(tmp_path / "whole.tif", array, rowsperstrip=8, compression="zlib")

@@ -115,11 +115,11 @@ def test_blocks_are_the_convolution(scale: int, half: int, count: int, side: int
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "scale"), [(21, 1), (3, 1), (14, 2), (2, 2), (9, 3), (20, 4)])
+@pytest.mark.parametrize(("size", "scale"), [(21, 1), (3, 1), (14, 2), (2, 2), (9, 3), (20, 4), (15, 5), (24, 8)])
 def test_small_windows_are_bit_equal_too(size: int, scale: int, channels: int, count: int) -> None:
     """However few pixels a window has: torch has another algorithm for small images."""
-    assert {block_side(each) for each in (1, 2, 8, 9)} == {1, 2, 4}
-    hr, kernels = torch.rand(1, channels, 150 * scale, 140 * scale), torch.randn(count, size, size)
+    assert {block_side(each, scale) for each in (1, 2, 8, 9)} <= {1, 2, 4}
+    hr, kernels = torch.rand(1, channels, 110 * scale, 100 * scale), torch.randn(count, size, size)
     whole = responses(hr, kernels, scale)
     reach = -(-half_width(size, scale) // scale)
     for top, left, height, width in ((13, 22, 1, 1), (30, 57, 2, 5), (61, 3, 7, 3), (40, 40, 33, 41)):
