@@ -26,6 +26,7 @@ ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "seeds": set(),
+    "allocator": set(),
     "files": set(),
     "pipeline": set(),
     "ops": {"ops"},

@@ -58,11 +58,12 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
     """
-    from degsynth import apply, checkpoint
+    from degsynth import allocator, apply, checkpoint
     from degsynth.data.manifest import Row
     from degsynth.errors import ConfigError, DegsynthError
     from degsynth.render import Noise, far_below
 
+    allocator.keep_freed_memory()
     if link not in apply.LINKS:
         raise ConfigError(f"--link {link}: give hard, symlink or copy")
     if resume and overwrite:

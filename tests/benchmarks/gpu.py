@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from degsynth import checkpoint
+from degsynth.allocator import keep_freed_memory
 from degsynth.cli.options import usable_cores
 from degsynth.data import images
 from tests.benchmarks.material import NAMES, Cost, applied, fitted, floor, photographs
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=usable_cores())
     given = parser.parse_args()
     cv2.setNumThreads(1)
+    keep_freed_memory()
     if not (given.out / "HR").exists():
         photographs(given.out / "HR", given.photographs)
         (given.out / "few").mkdir()
