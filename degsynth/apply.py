@@ -3,7 +3,7 @@
 A worker takes an image from the disk to the disk: it decodes bands of it, runs the model on tiles of them
 (`render.Rendering`), quantises and encodes what comes out, and never holds more than a few bands where the file format
 allows that. Workers are threads (`pipeline`): decoders, encoders and torch release the GIL, so they scale over images;
-inside an operation torch uses one thread. On a GPU every image has a stream of its own, and what one worker copies,
+inside an operation torch uses one thread. On a GPU every worker has a stream of its own, and what one copies,
 draws or encodes happens while others compute. What a file becomes depends on its own identity only
 (`render.Identity`).
 
@@ -157,9 +157,9 @@ class _Applier:
         stem = self.stems[drawn_name(name, draw, self.options.draws)]
         lossless = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
         lr_name = f"lr/{stem}{lossless}"
-        lr_size = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
+        lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
         placed.append(lr_name)
-        lr_sha256 = self.files.write(lr_name, lr_size, self._lr_bands(rendering, picture))
+        lr_sha256 = self.files.write(lr_name, lr_file, self._lr_bands(rendering, picture))
 
         cropped = (picture.height, picture.width) != (scale * height, scale * width)
         if picture.rotated or cropped:  # the file itself cannot serve as HR
@@ -169,8 +169,8 @@ class _Applier:
                 self.files.copy(self.files.out / str(before[0].hr), hr_name)
                 hr_sha256 = before[0].hr_sha256
             else:
-                hr_size = replace(lr_size, height=scale * height, width=scale * width)
-                hr_sha256 = self.files.write(hr_name, hr_size, images.bands(picture, hr_size.height, hr_size.width))
+                hr_file = replace(lr_file, height=scale * height, width=scale * width)
+                hr_sha256 = self.files.write(hr_name, hr_file, images.bands(picture, hr_file.height, hr_file.width))
         else:
             hr_name, hr_sha256 = f"hr/{stem}{path.suffix}", None
             placed.append(hr_name)

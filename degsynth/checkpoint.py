@@ -31,6 +31,8 @@ from degsynth.footprint import bytes_per_pixel
 
 FORMAT_VERSION = 1
 SPEC_NAME = "degsynth.json"
+POOL_SUFFIXES = (".h5", ".hdf5")
+"""How files of kernel pools end, of which checkpoints can be made (`kernel_pool`)."""
 VERIFY_TOLERANCE = 1e-6
 """How far a reloaded checkpoint may be from the eager module on the CPU; bit-equal is what is seen."""
 
@@ -282,7 +284,7 @@ def resolve(model: str) -> Path:
             )
         return path / "checkpoint.pt"
     if path.is_file():
-        if path.suffix.lower() in (".h5", ".hdf5"):
+        if path.suffix.lower() in POOL_SUFFIXES:
             raise CheckpointError(
                 f"{path} is no checkpoint; of a kernel pool 'degsynth export {path} -o model.pt --scale 2' makes one"
             )

@@ -131,6 +131,8 @@ def check_channels(checkpoint: Checkpoint, channels: int, noise: Noise = DEFAULT
         )
 
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What torch says on any device; out of TorchScript it comes as a plain RuntimeError."""
 Source = Callable[[int, int, int, int], Tensor]
 """HR of a window (top, bottom, left, right), HR px: (C, bottom − top, right − left) in [0, 1]."""
 
@@ -238,10 +240,6 @@ class Rendering:
                 field = sent(self.noise_dice.window(*place), self.device)
             lr = lr + self.giver.degrader.noise(lr.clamp(0.0, 1.0), self.noise_code, field)
         return lr
-
-
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What torch says on any device; out of TorchScript it comes as a plain RuntimeError."""
 
 
 class Dice:

@@ -33,10 +33,9 @@ def command(
     """
     from degsynth import checkpoint, selftest
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import model, pool_file
 
     with tempfile.TemporaryDirectory() as elsewhere:
-        is_pool = Path(run).suffix.lower() in pool_file.SUFFIXES
+        is_pool = Path(run).suffix.lower() in checkpoint.POOL_SUFFIXES
         if (snapshot is not None) if is_pool else (scale is not None):
             raise ConfigError(
                 f"{run} is a kernel pool, which has no snapshots"
@@ -44,6 +43,8 @@ def command(
                 else f"--scale is for kernel pools, not {run}"
             )
         if is_pool:
+            from degsynth.kernel_pool import model
+
             source = model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
         elif snapshot is None:
             source = checkpoint.load(checkpoint.resolve(run))

@@ -91,9 +91,10 @@ def usable_cores() -> int:
 def open_model(name: str, scale: int | None = None, device: str = "cpu") -> Any:
     """The checkpoint that MODEL names, or what a kernel pool amounts to at a scale."""
     from degsynth import checkpoint
-    from degsynth.kernel_pool import model, pool_file
 
-    if Path(name).suffix.lower() in pool_file.SUFFIXES:
+    if Path(name).suffix.lower() in checkpoint.POOL_SUFFIXES:
+        from degsynth.kernel_pool import model
+
         return model.as_checkpoint(Path(name), scale, device)
     loaded = checkpoint.load(checkpoint.resolve(name), device)
     if scale is not None and scale != loaded.spec.scale:

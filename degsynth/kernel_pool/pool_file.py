@@ -27,10 +27,10 @@ import torch
 from torch import Tensor
 
 import degsynth
+from degsynth.checkpoint import POOL_SUFFIXES as SUFFIXES
 from degsynth.errors import DataError
 from degsynth.files import write_atomic
 
-SUFFIXES = (".h5", ".hdf5")
 SOURCES = ("estimated", "generated", "analytic", "imported")
 NOWHERE = (-1, -1, -1, -1)
 OFF = 1e-6

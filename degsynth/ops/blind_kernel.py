@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from degsynth.ops import kernel_families as families
@@ -140,7 +140,7 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
     moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
     determined = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
     evidence = -least_cost - determined - hypothesis.charge
-    plausible = bool(2 * misfit <= chi2.ppf(1 - RARE, spectra.count))
+    plausible = bool(2 * misfit <= 2 * gammaincinv(spectra.count / 2, 1 - RARE))  # the quantile of χ²
     kernel = hypothesis.kernel(best[1:]).detach()
     return Estimate(kernel, float(floor), misfit, evidence, hypothesis.name, plausible, hypothesis.free)
 

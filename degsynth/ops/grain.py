@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from degsynth.ops.noise_level import square_root
@@ -215,7 +215,7 @@ class Blocks:
         Some texture is left in flat blocks, and adds to the variance: so a low quantile is looked at. Of noise alone
         it is that of χ² with so many degrees of ``freedom``, over that number.
         """
-        expected = float(chi2.ppf(SMOOTHER, freedom)) / freedom
+        expected = 2 * float(gammaincinv(freedom / 2, SMOOTHER)) / freedom  # the quantile of χ²
         rows: list[tuple[float, float, float, int]] = []  # level, variance, weight, channel
         channels = self.level.shape[1]
         for channel in range(channels):
