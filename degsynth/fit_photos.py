@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degsynth import exporting, previews
-from degsynth.checkpoint import Checkpoint
+from degsynth.checkpoint import POOL_SUFFIXES, Checkpoint
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation.effective_kernel import texture
@@ -45,7 +45,7 @@ class Photos:
         self.notes: list[str] = []
         self._pool: Pool | None = None
         scale = options.scale
-        if self.source.suffix.lower() in pool_file.SUFFIXES:
+        if self.source.suffix.lower() in POOL_SUFFIXES:
             self._pool = pool_file.read(self.source)
             scale = scale_of(self._pool, scale, str(self.source))
             self._fingerprint = pool_file.digest(self.source)

@@ -30,11 +30,11 @@ Workers = Annotated[int | None, typer.Option(help="Windows that are looked at to
 
 
 def _check_output(path: Path, overwrite: bool) -> None:
+    from degsynth.checkpoint import POOL_SUFFIXES
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import pool_file
 
     options.check_output(path)
-    if path.suffix.lower() not in pool_file.SUFFIXES:
+    if path.suffix.lower() not in POOL_SUFFIXES:
         raise ConfigError(f"{path}: give a name that ends in .h5")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists; give another name, or --overwrite")
@@ -56,8 +56,9 @@ def _estimated(
     lr: Path, scale: int, config: Any, seed: int, workers: int | None, output: Path, resume: bool, overwrite: bool
 ) -> Any:
     """Estimate, noting what is done beside the output; the note stays until that is written."""
+    from degsynth.checkpoint import POOL_SUFFIXES
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import estimating, pool_file
+    from degsynth.kernel_pool import estimating
     from degsynth.kernel_pool.model import LARGEST_SCALE
     from degsynth.pipeline import MOST_WORKERS
 
@@ -65,7 +66,7 @@ def _estimated(
         raise ConfigError(f"--scale {scale}: give 1 to {LARGEST_SCALE}")
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise ConfigError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
-    if lr.suffix.lower() in pool_file.SUFFIXES:
+    if lr.suffix.lower() in POOL_SUFFIXES:
         raise ConfigError(f"{lr} is a pool already; 'kernel-pool train' learns from it, --with puts it into another")
     journal = estimating.journal_of(output)
     if overwrite and not resume:

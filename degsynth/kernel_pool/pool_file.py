@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 import degsynth
-from degsynth.checkpoint import POOL_SUFFIXES as SUFFIXES
+from degsynth.checkpoint import POOL_SUFFIXES
 from degsynth.errors import DataError
 from degsynth.files import write_atomic
 
@@ -112,7 +112,7 @@ def write(pool: Pool, path: Path) -> None:
 
 def is_pool(path: Path) -> bool:
     """Whether a file is one of ours, sound or not."""
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in POOL_SUFFIXES:
         return False
     try:
         with h5py.File(path, "r") as file:
@@ -127,7 +127,7 @@ def read(path: Path) -> Pool:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"kernel pool {path}: {error.strerror or error}") from None
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in POOL_SUFFIXES:
         raise DataError(f"{path} is no kernel pool: their names end in .h5")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
