@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 256
-"""Side of a block, LR px; TorchScript knows it as a number only."""
+"""Side of a block, LR px."""
 
 
 def generator(seed: int) -> torch.Generator:
@@ -35,9 +35,11 @@ def block_seed(seed: int, row: int, column: int) -> int:
     return x ^ (x >> 32)
 
 
-def block_field(seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
-    """Standard normal numbers (1, channels, height, width) of the window at (y, x) of an unbounded plane."""
-    block = 256
+def block_field(seed: int, y: int, x: int, height: int, width: int, channels: int, block: int = BLOCK) -> Tensor:
+    """Standard normal numbers (1, channels, height, width) of the window at (y, x) of an unbounded plane.
+
+    ``block`` is no choice: TorchScript knows no constants of a module, but defaults.
+    """
     out = torch.empty(1, channels, height, width)
     if channels == 0 or height == 0 or width == 0:
         return out
