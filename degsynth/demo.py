@@ -18,18 +18,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth import apply, checkpoint, previews, report, selftest
+from degsynth import apply
 from degsynth.data import images
 from degsynth.data.opening import open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
+from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
 from degsynth.fit import Events, FitOptions
 from degsynth.fit import run as run_fit
+from degsynth.model import checkpoint
+from degsynth.model.render import Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
-from degsynth.render import Noise
-from degsynth.report import Panel, sheet
+from degsynth.reports import panels, previews
+from degsynth.reports.panels import Panel, sheet
 from degsynth.seeds import derive
 
 SCALE = 2
@@ -132,7 +135,7 @@ def run(
 def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:
     places = {"left edge": 0.0, "middle": 0.5, "right edge": 1.0}
     kernels = [Panel(f"camera, {place}", camera_kernel(across)) for place, across in places.items()]
-    fitted = report.kernels_at(
+    fitted = panels.kernels_at(
         model.degrader, test.tensors(0)[0], {place: (0.5, across) for place, across in places.items()}, "fitted"
     )
     rows = [*previews.rows(previews.by_checkpoint(model), test, len(test), "camera"), [*kernels, *fitted]]

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from skimage import data
 
-from degsynth import apply, checkpoint, fit, selftest
+from degsynth import apply, fit
 from degsynth.data import images
+from degsynth.evaluation import selftest
+from degsynth.model import checkpoint
+from degsynth.model.render import Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian, similarity
-from degsynth.render import Noise
 
 out = Path(sys.argv[1])
 truth = gaussian(size=12, sigma_y=0.9, sigma_x=1.4, angle=0.5)

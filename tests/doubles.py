@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degsynth import checkpoint
-from degsynth.degrader import Degrader
+from degsynth.model import checkpoint
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise import generator

@@ -42,7 +42,7 @@ def test_memory_that_is_freed_is_used_again() -> None:
 
 
 def test_nothing_happens_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from degsynth import allocator
+    from degsynth.apply import allocator
 
     def no_library(name: object) -> None:
         raise OSError("no such library")

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from degsynth import apply
-from degsynth.apply import Options
-from degsynth.checkpoint import Checkpoint
+from degsynth.apply.applier import Options
+from degsynth.apply.manifest import Manifest, Row
 from degsynth.data import images
-from degsynth.data.manifest import Manifest, Row
 from degsynth.errors import ConfigError, DataError, OutputError
-from degsynth.render import Noise
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.render import Noise
 from degsynth.seeds import derive
 from tests.conftest import save_png
 from tests.doubles import PoolOptics, StochasticOptics, save_double

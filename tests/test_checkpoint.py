@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from degsynth import checkpoint
 from degsynth.errors import CheckpointError
+from degsynth.model import checkpoint
 from tests.doubles import PoolOptics, StochasticOptics, VariantOptics, save_double
 from tests.test_selftest import linear_double
 
 
 @pytest.mark.parametrize("optics", [StochasticOptics(2, 12), VariantOptics(2, 12), PoolOptics(2, 12)])
 def test_reloaded_is_bit_equal_to_eager(optics: torch.nn.Module, tmp_path: Path) -> None:
-    from degsynth.degrader import Degrader
+    from degsynth.model.degrader import Degrader
 
     model = save_double(tmp_path / "m.pt", optics, 2, clean_halo=5)
     hr = torch.rand(2, 3, 60, 40)
@@ -118,7 +118,7 @@ def test_a_module_that_differs_once_saved_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_halo_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
-    from degsynth.degrader import Degrader
+    from degsynth.model.degrader import Degrader
 
     spec = checkpoint.Spec(degsynth_version="t", method="d", scale=2, clean_halo=5, noise_halo=1, halo=6, multiple_of=2)
     with pytest.raises(CheckpointError, match="halo"):

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import degsynth
-from degsynth import checkpoint
-from degsynth.data.manifest import Manifest
+from degsynth.apply.manifest import Manifest
+from degsynth.model import checkpoint
 from degsynth.ops.kernels import gaussian
 from tests.conftest import Run, run_cli, save_png
 from tests.test_checkpoint import save_with_record

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.apply.manifest import Manifest
 from degsynth.data import images
-from degsynth.data.manifest import Manifest
-from degsynth.kernel_pool import pool_file
+from degsynth.model import pool_file
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.subpixel import suited
 from tests.conftest import Run, save_png

@@ -6,7 +6,9 @@ import cv2
 import pytest
 import torch
 
-from degsynth import checkpoint, demo, selftest
+from degsynth import demo
+from degsynth.evaluation import selftest
+from degsynth.model import checkpoint
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian_sigma
 

@@ -13,10 +13,10 @@ from degsynth.errors import DataError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import psnr, score, ssim
 from degsynth.evaluation.paired import evaluate
+from degsynth.model.render import Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian, similarity
 from degsynth.ops.resample import luma
-from degsynth.render import Noise
 from tests.conftest import save_png
 from tests.test_selftest import linear_double, stochastic
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth import checkpoint, fit
+from degsynth import fit
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, FitError, OutputError
+from degsynth.model import checkpoint
 from degsynth.ops.kernels import gaussian
 from tests.conftest import save_png
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from degsynth.degrader import Degrader
-from degsynth.footprint import Live, bytes_per_pixel
-from degsynth.kernel_pool.model import BYTES_PER_PIXEL
-from degsynth.ops.pool_optics import PoolOptics
+from degsynth.model.degrader import Degrader
+from degsynth.model.memory import Live, bytes_per_pixel
+from degsynth.model.pool_model import BYTES_PER_PIXEL
+from degsynth.model.pool_optics import PoolOptics
 from tests.doubles import PoolOptics as Double
 
 

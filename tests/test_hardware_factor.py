@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth import apply, checkpoint, selftest
-from degsynth.checkpoint import Checkpoint
+from degsynth import apply
+from degsynth.apply.manifest import Manifest
 from degsynth.data import images
-from degsynth.data.manifest import Manifest
 from degsynth.errors import ConfigError
+from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
-from degsynth.render import Factor, Identity, Noise, render
+from degsynth.model import checkpoint
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.render import Factor, Identity, Noise, render
 from tests.conftest import Run, save_png
 from tests.doubles import factor_double
 from tests.test_selftest import linear_double

@@ -15,20 +15,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from degsynth import loop, methods
+from degsynth import methods
 from degsynth.config import Training
 from degsynth.data import pairs as pairing
 from degsynth.data.patches import Patches
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError, FitStoppedError
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut, by_degrader
+from degsynth.fit import loop
+from degsynth.fit.run_directory import RunFolder
 from degsynth.methods.linear import LinearOptics
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.position import relative_position
 from degsynth.ops.resample import area
-from degsynth.run_folder import RunFolder
 from tests.conftest import save_png
 
 Folders = Callable[..., tuple[Path, Path]]

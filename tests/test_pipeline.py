@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from degsynth.pipeline import Stage, stream
+from degsynth.parallel import Stage, stream
 
 
 def test_everything_comes_out_once_finished_or_failed() -> None:

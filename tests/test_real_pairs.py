@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degsynth import checkpoint, selftest
 from degsynth.data import opening, pairs
+from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
-from degsynth.fit import FitOptions
-from degsynth.fit import run as run_fit
+from degsynth.fit.stages import FitOptions
+from degsynth.fit.stages import run as run_fit
+from degsynth.model import checkpoint
 
 SETS = [("nikon", 2), ("iphone", 2)]
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth.checkpoint import Checkpoint
 from degsynth.errors import DataError
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.render import Dice, Identity, Noise, Rendering, render
+from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
-from degsynth.render import Dice, Identity, Noise, Rendering, render
-from degsynth.tiling import square
 from tests.test_selftest import stochastic
 
 

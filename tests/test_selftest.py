@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from degsynth import checkpoint, selftest
-from degsynth.checkpoint import Checkpoint
-from degsynth.degrader import Degrader
 from degsynth.errors import CheckpointError
+from degsynth.evaluation import selftest
 from degsynth.methods import linear
+from degsynth.model import checkpoint
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian
 from tests.doubles import (

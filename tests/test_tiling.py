@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degsynth.tiling import Tiling, fitting, square
+from degsynth.model.tiling import Tiling, fitting, square
 
 SIDES, SCALES, HALOS, POOLINGS = st.integers(1, 90), st.integers(1, 4), st.integers(0, 40), st.integers(1, 4)
 

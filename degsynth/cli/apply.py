@@ -58,10 +58,12 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
     """
-    from degsynth import allocator, apply, checkpoint
-    from degsynth.data.manifest import Row
+    from degsynth import apply
+    from degsynth.apply import allocator
+    from degsynth.apply.manifest import Row
     from degsynth.errors import ConfigError, DegsynthError
-    from degsynth.render import Noise, far_below
+    from degsynth.model import checkpoint
+    from degsynth.model.render import Noise, far_below
 
     allocator.keep_freed_memory()
     if link not in apply.LINKS:

@@ -34,7 +34,8 @@ def command(
 
     Example: degsynth calibrate nikon_abl.pt --hr phone/HR --lr phone/LR_x2 -o phone_abl.pt
     """
-    from degsynth import calibrate, checkpoint
+    from degsynth.evaluation import calibrate
+    from degsynth.model import checkpoint
 
     levels = options.data_range(data_range)
     device = options.pick_device(device)

@@ -34,7 +34,7 @@ def command(
     from degsynth.data.opening import open_for_model
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
-    from degsynth.render import Noise, far_below
+    from degsynth.model.render import Noise, far_below
 
     if noise not in ("learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")

@@ -31,8 +31,9 @@ def command(
 
     Kernels go into the file: degsynth export pool.h5 -o pool.pt --scale 2
     """
-    from degsynth import checkpoint, selftest
     from degsynth.errors import ConfigError
+    from degsynth.evaluation import selftest
+    from degsynth.model import checkpoint
 
     with tempfile.TemporaryDirectory() as elsewhere:
         is_pool = Path(run).suffix.lower() in checkpoint.POOL_SUFFIXES
@@ -43,9 +44,9 @@ def command(
                 else f"--scale is for kernel pools, not {run}"
             )
         if is_pool:
-            from degsynth.kernel_pool import model
+            from degsynth.model import pool_model
 
-            source = model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
+            source = pool_model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
         elif snapshot is None:
             source = checkpoint.load(checkpoint.resolve(run))
         else:

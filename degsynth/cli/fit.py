@@ -58,7 +58,7 @@ def command(
     from degsynth import config as configuration
     from degsynth import fit
     from degsynth.errors import ConfigError
-    from degsynth.run_folder import RunFolder
+    from degsynth.fit.run_directory import RunFolder
 
     if out is None:
         raise ConfigError("--out is missing: give the run directory to make")

@@ -42,15 +42,15 @@ def command(
     if scores:
         scores = {record["method"]: scores.pop("model"), **scores}
     if picture is not None or html is not None:
-        from degsynth import report
+        from degsynth.reports import panels
 
         rows = _rows(loaded, image)
         title = f"{loaded.spec.method}, scale {loaded.spec.scale}: {loaded.path.name}"
         if picture is not None:
-            report.sheet(picture, rows, title)
+            panels.sheet(picture, rows, title)
         if html is not None:
             told = [(f"held out, {n}", ", ".join(f"{k} {v:.4g}" for k, v in f.items())) for n, f in scores.items()]
-            report.page(html, title, [*facts, *told], rows)
+            panels.page(html, title, [*facts, *told], rows)
     if json:
         typer.echo(jsonlib.dumps(record, ensure_ascii=False))
         return
@@ -61,12 +61,12 @@ def command(
 
 
 def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
-    """Panels: the effective kernel, and what `report.anatomy` finds."""
-    from degsynth import previews, report
+    """Panels: the effective kernel, and what `panels.anatomy` finds."""
     from degsynth.data import images
     from degsynth.errors import DataError
     from degsynth.evaluation.effective_kernel import texture
-    from degsynth.render import check_channels
+    from degsynth.model.render import check_channels
+    from degsynth.reports import panels, previews
 
     spec = loaded.spec
     if image is None:
@@ -77,6 +77,6 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
         if min(hr.shape[1:]) < spec.multiple_of:
             raise DataError(f"{image} is too small to draw weight maps of: at least {spec.multiple_of} px a side")
     return [
-        [*previews.measured_kernels(loaded), report.Panel("HR", hr)],
-        *report.anatomy(loaded.degrader, hr),
+        [*previews.measured_kernels(loaded), panels.Panel("HR", hr)],
+        *panels.anatomy(loaded.degrader, hr),
     ]

@@ -30,8 +30,8 @@ Workers = Annotated[int | None, typer.Option(help="Windows that are looked at to
 
 
 def _check_output(path: Path, overwrite: bool) -> None:
-    from degsynth.checkpoint import POOL_SUFFIXES
     from degsynth.errors import ConfigError
+    from degsynth.model.checkpoint import POOL_SUFFIXES
 
     options.check_output(path)
     if path.suffix.lower() not in POOL_SUFFIXES:
@@ -42,25 +42,26 @@ def _check_output(path: Path, overwrite: bool) -> None:
 
 def _config(preset: str, assignments: list[str] | None, **given: Any) -> Any:
     """Configuration of kmsr: preset, then --set, then what has an option of its own."""
-    from degsynth import config, fit_options
+    from degsynth import config
     from degsynth.errors import ConfigError
+    from degsynth.fit import options
 
     values, own = config.parse_assignments(assignments or []), {k: v for k, v in given.items() if v is not None}
     for name in values.keys() & own.keys():
         raise ConfigError(f"--set {name}= and the option for {name} are both given; leave one out")
     values |= own
-    return fit_options.resolve(fit_options.FitOptions(method="kmsr", lr="", preset=preset), values)[1]
+    return options.resolve(options.FitOptions(method="kmsr", lr="", preset=preset), values)[1]
 
 
 def _estimated(
     lr: Path, scale: int, config: Any, seed: int, workers: int | None, output: Path, resume: bool, overwrite: bool
 ) -> Any:
     """Estimate, noting what is done beside the output; the note stays until that is written."""
-    from degsynth.checkpoint import POOL_SUFFIXES
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import estimating
-    from degsynth.kernel_pool.model import LARGEST_SCALE
-    from degsynth.pipeline import MOST_WORKERS
+    from degsynth.kernel_pool import estimate
+    from degsynth.model.checkpoint import POOL_SUFFIXES
+    from degsynth.model.pool_model import LARGEST_SCALE
+    from degsynth.parallel import MOST_WORKERS
 
     if not 1 <= scale <= LARGEST_SCALE:
         raise ConfigError(f"--scale {scale}: give 1 to {LARGEST_SCALE}")
@@ -68,11 +69,11 @@ def _estimated(
         raise ConfigError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
     if lr.suffix.lower() in POOL_SUFFIXES:
         raise ConfigError(f"{lr} is a pool already; 'kernel-pool train' learns from it, --with puts it into another")
-    journal = estimating.journal_of(output)
+    journal = estimate.journal_of(output)
     if overwrite and not resume:
         journal.unlink(missing_ok=True)
     with console.Progress() as progress:
-        return estimating.estimate(
+        return estimate.estimate(
             lr, scale, config, seed, workers or options.usable_cores(), journal, resume,
             lambda count, total: progress("estimating kernels", count, total),
         )  # fmt: skip
@@ -81,12 +82,13 @@ def _estimated(
 def _write(pool: Any, output: Path, estimated: bool = False) -> None:
     """The pool, in one move; what was noted beside it when it was ``estimated`` is then of no use."""
     from degsynth.errors import OutputError
-    from degsynth.kernel_pool import estimating, pool_file
+    from degsynth.kernel_pool import estimate
+    from degsynth.model import pool_file
 
     try:
         pool_file.write(pool, output)
         if estimated:
-            estimating.journal_of(output).unlink(missing_ok=True)
+            estimate.journal_of(output).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: {error.strerror or error}") from None
 
@@ -117,7 +119,7 @@ def estimate(
     Kernels that are no camera's blur (mass at the border, several blobs, odd width) stay in the file, but are flagged,
     and nothing draws them.
     """
-    from degsynth.kernel_pool import pool_sheet
+    from degsynth.evaluation.kernel_sets import pool_summary
 
     _check_output(output, overwrite)
     config = _config(preset, assignments, prior=prior, max_patches=max_patches)
@@ -125,7 +127,7 @@ def estimate(
     _write(found.pool, output, estimated=True)
     console.note(f"{output}: {found.told()}" + (f" ({found.resumed} windows before)" if found.resumed else ""))
     if json:
-        record = {**pool_sheet.summary(found.pool), "windows": found.windows, "failed": found.failed}
+        record = {**pool_summary(found.pool), "windows": found.windows, "failed": found.failed}
         typer.echo(jsonlib.dumps(record, ensure_ascii=False))
 
 
@@ -146,9 +148,9 @@ def train(
 
     Example: degsynth kernel-pool train estimated.h5 --out runs/kgan
     """
-    from degsynth.cli import fit
+    from degsynth.cli import fit as fit_command
 
-    fit.command(
+    fit_command.command(
         method="kmsr", lr=pool, out=out, scale=scale, preset=preset, assignments=assignments, steps=steps,
         minutes=minutes, device=device, seed=seed, resume=resume,
     )  # fmt: skip
@@ -190,8 +192,10 @@ def generate(
 
     Example: degsynth kernel-pool generate --gaussian 0.8:2.4 --anisotropic -n 500 -o pool.h5
     """
+    from degsynth import fit
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import making, pool_file
+    from degsynth.kernel_pool import analytic
+    from degsynth.model import pool_file
 
     _check_output(output, overwrite)
     if number < 1:
@@ -214,9 +218,9 @@ def generate(
     other = None if beside is None else pool_file.read(beside)
     if gaussian is not None:
         low, high = options.interval(gaussian, "--gaussian") or (0.0, 0.0)
-        pool = making.gaussians(low, high, anisotropic, number, 25 if kernel_size is None else kernel_size, seed)
+        pool = analytic.gaussians(low, high, anisotropic, number, 25 if kernel_size is None else kernel_size, seed)
     elif source is not None and trained:
-        pool = making.from_run(source, number, seed)
+        pool = fit.generated_kernels(source, number, seed)
     else:
         assert source is not None
         scale = 2 if scale is None else scale
@@ -240,7 +244,7 @@ def generate(
 def _trained(estimated: Any, config: Any, number: int, device: str, seed: int) -> Any:
     """Kernels of a generator that is trained on the way, in a run that nobody keeps."""
     from degsynth import fit
-    from degsynth.kernel_pool import making, pool_file
+    from degsynth.model import pool_file
 
     with tempfile.TemporaryDirectory() as elsewhere, console.Progress() as progress:
         known, run = Path(elsewhere) / "estimated.h5", Path(elsewhere) / "run"
@@ -249,7 +253,7 @@ def _trained(estimated: Any, config: Any, number: int, device: str, seed: int) -
         events = fit.Events(progress, progress.note, progress.warn, progress.figures)
         fit.run(chosen, config.model_dump(), run, events)
         facts = {"method": "kmsr", "seed": seed, **config.model_dump()}
-        return replace(making.from_run(run, number, seed), made_by=facts)
+        return replace(fit.generated_kernels(run, number, seed), made_by=facts)
 
 
 def _told(pool: Any) -> str:
@@ -295,7 +299,9 @@ def show(
     Example: degsynth kernel-pool show pool.h5 -o pool.png
     """
     from degsynth.errors import ConfigError
-    from degsynth.kernel_pool import pool_file, pool_sheet
+    from degsynth.evaluation.kernel_sets import pool_summary
+    from degsynth.model import pool_file
+    from degsynth.reports.pool import draw_pool
 
     opened = pool_file.read(pool)
     if picture is not None:
@@ -303,8 +309,8 @@ def show(
         if picture.suffix.lower() != ".png":
             raise ConfigError(f"-o {picture}: give a name that ends in .png")
         scale = f", scale {opened.scale}" if opened.scale else ""
-        pool_sheet.write(picture, opened, f"{pool.name}: {_told(opened)}{scale}")
-    facts = pool_sheet.summary(opened)
+        draw_pool(picture, opened, f"{pool.name}: {_told(opened)}{scale}")
+    facts = pool_summary(opened)
     if json:
         typer.echo(jsonlib.dumps(facts, ensure_ascii=False))
         return

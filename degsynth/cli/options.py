@@ -52,7 +52,7 @@ def interval(text: str | None, option: str) -> tuple[float, float] | None:
 
 def factor(text: str | None) -> Any:
     """`render.Factor` of ``--hardware-factor``, unchecked; None where it was not given."""
-    from degsynth.render import Factor
+    from degsynth.model.render import Factor
 
     found = interval(text, "--hardware-factor")
     return None if found is None else Factor(*found)
@@ -90,12 +90,12 @@ def usable_cores() -> int:
 
 def open_model(name: str, scale: int | None = None, device: str = "cpu") -> Any:
     """The checkpoint that MODEL names, or what a kernel pool amounts to at a scale."""
-    from degsynth import checkpoint
+    from degsynth.model import checkpoint
 
     if Path(name).suffix.lower() in checkpoint.POOL_SUFFIXES:
-        from degsynth.kernel_pool import model
+        from degsynth.model import pool_model
 
-        return model.as_checkpoint(Path(name), scale, device)
+        return pool_model.as_checkpoint(Path(name), scale, device)
     loaded = checkpoint.load(checkpoint.resolve(name), device)
     if scale is not None and scale != loaded.spec.scale:
         raise ConfigError(f"--scale {scale}: the model {name} has scale {loaded.spec.scale}; leave --scale out")

@@ -17,7 +17,7 @@ def command(model: options.Model, scale: options.PoolScale = None, json: options
 
     Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
     """
-    from degsynth import selftest
+    from degsynth.evaluation import selftest
 
     loaded = options.open_model(model, scale)
     results = selftest.run(loaded)

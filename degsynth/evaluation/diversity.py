@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degsynth.checkpoint import Checkpoint
 from degsynth.evaluation.kernel_sets import ROUND, coverage, shapes
 from degsynth.methods import Distribution, MeasuredNoise
+from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.grain import REACH, Grain, at_levels
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}

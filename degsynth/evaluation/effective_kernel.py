@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from degsynth.checkpoint import Checkpoint
+from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
 
 LARGEST_KERNEL = 63

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degsynth.checkpoint import Checkpoint
+from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.gaussian_cells import LAYER_VARIANCE
 from degsynth.ops.kernels import second_moment, variance_at
 from degsynth.ops.least_squares import NormalEquations, solve

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from degsynth.model.pool_file import Pool
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import gaussian_shape
 from degsynth.ops.subpixel import suited
@@ -133,3 +134,22 @@ class HeldOutKernels:
     def bicubic(self) -> float:
         """Of the usual LR's kernel."""
         return energy_distance(self.usual, self.kernels)
+
+
+def pool_summary(pool: Pool) -> dict[str, Any]:
+    """For ``show --json``: counts, and how the shapes of usable kernels are distributed."""
+    usable = pool.subset(pool.usable())
+    found: dict[str, Any] = {
+        "kernels": len(pool),
+        "size": pool.kernels.shape[-1],
+        "scale": pool.scale,
+        "counts": pool.counts(),
+        "made_by": pool.made_by,
+    }
+    if len(usable):
+        sigma, ratio, _ = shapes(usable.kernels).unbind(1)
+        for name, values in (("sigma_px", sigma), ("axes_ratio", ratio)):
+            found[name] = {f"p{round(100 * q)}": float(values.quantile(q)) for q in (0.1, 0.5, 0.9)}
+        found["log_sigma_sd"] = float(sigma.log().std(correction=0)) if len(usable) > 1 else 0.0
+        found["negative_mass"] = abs(float(usable.kernels.clamp(max=0).sum((1, 2)).min()))
+    return found

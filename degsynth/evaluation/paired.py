@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from degsynth.checkpoint import Checkpoint
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.render import DEFAULT_NOISE, Factor, Identity, Noise, render
 from degsynth.ops.resample import bicubic
-from degsynth.render import DEFAULT_NOISE, Factor, Identity, Noise, render
 
 FIGURES = ("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb")
 

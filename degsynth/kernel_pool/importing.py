@@ -21,8 +21,8 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, DegsynthError
-from degsynth.kernel_pool import pool_file
-from degsynth.kernel_pool.pool_file import Origin, Pool, widened
+from degsynth.model import pool_file
+from degsynth.model.pool_file import Origin, Pool, widened
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import luma
 from degsynth.ops.subpixel import centred, suited

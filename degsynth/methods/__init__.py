@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from degsynth.config import Strict, Training, nearest
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
+from degsynth.model.degrader import Degrader
 from degsynth.ops.grain import Grain
 
 METHODS = {

@@ -37,11 +37,11 @@ from pydantic import Field
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from degsynth import losses
 from degsynth.config import Training
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
 from degsynth.methods import Data, linear
+from degsynth.methods.shared import losses
+from degsynth.model.degrader import Degrader
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import ResidualEncoder, StridedDecoder, SumDecoder
 from degsynth.ops.gaussian_cells import HIGHEST, LOWEST, cells

@@ -20,8 +20,9 @@ from pydantic import Field
 from torch import Tensor
 
 from degsynth.errors import ConfigError
-from degsynth.methods import Data, adversarial
-from degsynth.methods.adversarial import PAPER, Adversary
+from degsynth.methods import Data
+from degsynth.methods.shared import adversarial
+from degsynth.methods.shared.adversarial import PAPER, Adversary
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.resample import inside
 

@@ -25,11 +25,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degsynth import losses
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
-from degsynth.methods import Data, backbone
-from degsynth.methods.backbone import Backbone, blurred, first_base, movers
+from degsynth.methods import Data
+from degsynth.methods.shared import losses, paired_backbone
+from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base, movers
+from degsynth.model.degrader import Degrader
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
 from degsynth.ops.convolution import convolution
@@ -42,7 +42,7 @@ TAPS_AT_ONCE = 16_000_000
 """Taps of per-pixel kernels that exist at a time: 64 MB."""
 
 
-class Config(backbone.Config):
+class Config(paired_backbone.Config):
     """Options of `directkpn`."""
 
     level: Literal["held", "learned"] = "held"
@@ -55,7 +55,7 @@ class Config(backbone.Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "paper": {**backbone.PAPER, "level": "learned", "centred": False},
+    "paper": {**paired_backbone.PAPER, "level": "learned", "centred": False},
 }
 
 

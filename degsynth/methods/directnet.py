@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degsynth import losses
-from degsynth.degrader import Degrader
-from degsynth.methods import Data, backbone
-from degsynth.methods.backbone import Backbone, blurred, first_base
+from degsynth.methods import Data
+from degsynth.methods.shared import losses, paired_backbone
+from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base
+from degsynth.model.degrader import Degrader
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.resample import decimate, luma, without_surroundings
 
@@ -35,11 +35,11 @@ SURROUNDINGS = 10
 """The network sees what luma differs by from its mean over so many HR px to each side."""
 
 
-class Config(backbone.Config):
+class Config(paired_backbone.Config):
     """Options of `directnet`."""
 
 
-PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": dict(backbone.PAPER)}
+PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": dict(paired_backbone.PAPER)}
 
 
 class ResidualOptics(nn.Module):

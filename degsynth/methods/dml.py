@@ -43,11 +43,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from degsynth import losses
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError
-from degsynth.methods import Data, backbone
-from degsynth.methods.backbone import Backbone, blurred, first_base, movers
+from degsynth.methods import Data
+from degsynth.methods.shared import losses, paired_backbone
+from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base, movers
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import responses
 from degsynth.ops.position import pixel_centres, relative_position
 from degsynth.ops.resample import area, decimate, luma
@@ -57,7 +57,7 @@ FIRST_TAPS = 2e-3
 network to feel them (a quarter of it, and gradients drown in Adam's epsilon for hundreds of steps)."""
 
 
-class Config(backbone.Config):
+class Config(paired_backbone.Config):
     """Options of `dml`."""
 
     basis_kernels: int = Field(default=8, ge=1, le=64)
@@ -78,7 +78,7 @@ class Config(backbone.Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "paper": {**backbone.PAPER, "level": "learned", "centred": False, "kernel_rate": 1.0},
+    "paper": {**paired_backbone.PAPER, "level": "learned", "centred": False, "kernel_rate": 1.0},
 }
 
 

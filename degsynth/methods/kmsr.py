@@ -35,15 +35,15 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from degsynth.config import Training
-from degsynth.degrader import Degrader
 from degsynth.errors import FitError
 from degsynth.methods import Data, Distribution
 from degsynth.methods.spectral import kernel_facts
+from degsynth.model.degrader import Degrader
+from degsynth.model.pool_optics import PoolOptics
 from degsynth.nets.kernel_gan import KernelCritic, KernelGAN
 from degsynth.ops.blur import half_width
 from degsynth.ops.dark_channel import Settings
 from degsynth.ops.noise import generator
-from degsynth.ops.pool_optics import PoolOptics
 from degsynth.ops.subpixel import suited_size
 
 WEIGHT = Settings().dark_weight

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth.methods import Data, adversarial
-from degsynth.methods.adversarial import PAPER, Adversary
+from degsynth.methods import Data
+from degsynth.methods.shared import adversarial
+from degsynth.methods.shared.adversarial import PAPER, Adversary
 from degsynth.ops.resample import area, bicubic, inside
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {**PAPER, "alpha": 200.0}}

@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from degsynth.config import Strict
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
 from degsynth.methods import Data
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.ops.least_squares import MID_GRAY, NormalEquations, Solution, solve

@@ -30,10 +30,10 @@ from pydantic import Field
 from torch import Tensor
 
 from degsynth.config import Strict
-from degsynth.degrader import Degrader
 from degsynth.errors import ConfigError, FitError
 from degsynth.methods import Data, Unpaired
-from degsynth.methods.unpaired_optics import KernelOptics
+from degsynth.methods.shared.unpaired_optics import KernelOptics
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blind_kernel import Family, estimate
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma, transfer

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "common"))
 from experiment import degsynth
 
 from degsynth.evaluation.kernel_sets import coverage, energy_distance, shapes
-from degsynth.kernel_pool import pool_file
+from degsynth.model import pool_file
 
 LOW, HIGH = 0.8, 2.4
 

@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from experiment import markdown
 
 from degsynth.data import images
-from degsynth.kernel_pool import estimating
-from degsynth.kernel_pool.pool_file import Pool
+from degsynth.kernel_pool import estimate
 from degsynth.methods.kmsr import Config
+from degsynth.model.pool_file import Pool
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian_shape, similarity
@@ -115,7 +115,7 @@ def main() -> None:
         blurred(given.hr, torch.from_numpy(np.load(path)).double(), given.scale, folder)
         config = Config(prior=given.prior, patches=1, max_patches=given.windows)
         begun = time.perf_counter()
-        found = estimating.estimate(folder, given.scale, config)
+        found = estimate.estimate(folder, given.scale, config)
         seconds = time.perf_counter() - begun
         lines.append(row(path, found.pool, found.windows, sum(found.failed.values()), seconds, given.scale))
         print(" | ".join(lines[-1]), flush=True)

@@ -25,9 +25,9 @@ def milliseconds(model: Path, hr: Path) -> float:
     """CPU milliseconds that a model takes for a megapixel of HR, all channels, one thread; the least of two passes."""
     import torch
 
-    from degsynth import checkpoint
     from degsynth.data import images
-    from degsynth.render import Identity, Noise, render
+    from degsynth.model import checkpoint
+    from degsynth.model.render import Identity, Noise, render
 
     torch.set_num_threads(1)
     loaded = checkpoint.load(model)

@@ -24,10 +24,10 @@ import torch
 from experiment import begin, fit, markdown
 from synthetic import truth, write
 
-from degsynth import checkpoint
 from degsynth.data import images
 from degsynth.data.images import to_tensor
 from degsynth.evaluation import kernel_sets
+from degsynth.model import checkpoint
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 

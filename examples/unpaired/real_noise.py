@@ -19,9 +19,9 @@ import torch
 from experiment import begin, fit, markdown
 from synthetic import write
 
-from degsynth import checkpoint
 from degsynth.data import images
 from degsynth.data.images import to_tensor
+from degsynth.model import checkpoint
 from degsynth.ops.grain import BLOCK, plane_free
 
 RANGES = 10

@@ -23,16 +23,16 @@ import scipy.ndimage
 import torch
 from experiment import begin, fit, markdown
 
-from degsynth import checkpoint
 from degsynth.data import images
 from degsynth.data.images import quantise, to_tensor
 from degsynth.evaluation import metrics
 from degsynth.evaluation.effective_kernel import effective_kernel
+from degsynth.model import checkpoint
+from degsynth.model.render import Identity, Noise, render
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
 from degsynth.ops.resample import inside, luma
-from degsynth.render import Identity, Noise, render
 
 METHODS = {
     "bicubic-guided": ("lfl", "data=bicubic", "start=bicubic", "spectra=0", "alpha=100"),

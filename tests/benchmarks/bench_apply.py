@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from degsynth import checkpoint
-from degsynth.render import Noise
+from degsynth.model import checkpoint
+from degsynth.model.render import Noise
 from tests.benchmarks.conftest import TABLE
 from tests.benchmarks.material import NAMES, SIDE, Cost, applied, fitted, floor
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from degsynth.allocator import keep_freed_memory
+from degsynth.apply.allocator import keep_freed_memory
 from degsynth.cli.options import usable_cores
 from tests.benchmarks import material
 

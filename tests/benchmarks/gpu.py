@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import torch
 
-from degsynth import checkpoint
-from degsynth.allocator import keep_freed_memory
+from degsynth.apply.allocator import keep_freed_memory
 from degsynth.cli.options import usable_cores
 from degsynth.data import images
+from degsynth.model import checkpoint
 from tests.benchmarks.material import NAMES, Cost, applied, fitted, floor, photographs
 
 ROUNDS = 3

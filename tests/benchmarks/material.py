@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from skimage import data
 
-from degsynth import apply, checkpoint, fit, methods
+from degsynth import apply, fit, methods
 from degsynth.data import images
-from degsynth.kernel_pool import making, model, pool_file
+from degsynth.kernel_pool import analytic
+from degsynth.model import checkpoint, pool_file, pool_model
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 
@@ -54,8 +55,8 @@ def fitted(name: str, scale: int, folder: Path) -> Path:
     if made.exists():
         return made
     if name == POOL:
-        pool_file.write(making.gaussians(0.8, 2.4, True, 200, 25, 0), folder / "pool.h5")
-        model.export(folder / "pool.h5", scale, made)
+        pool_file.write(analytic.gaussians(0.8, 2.4, True, 200, 25, 0), folder / "pool.h5")
+        pool_model.export(folder / "pool.h5", scale, made)
         return made
     sides = folder / f"pairs_x{scale}"
     if not sides.exists():

@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degsynth.data.layouts import assign_stems
+from degsynth.apply.layouts.names import assign_stems
 
 
 def test_equal_stems_get_distinct_names() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from degsynth.data.manifest import Manifest, Row
+from degsynth.apply.manifest import Manifest, Row
 from degsynth.errors import DataError
 
 

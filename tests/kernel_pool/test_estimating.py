@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.errors import ConfigError, DataError
-from degsynth.kernel_pool import estimating, pool_file
-from degsynth.kernel_pool.estimating import Window, enlarged, estimate
+from degsynth.kernel_pool import estimate as estimation
+from degsynth.kernel_pool.estimate import Window, enlarged, estimate
 from degsynth.methods.kmsr import Config
+from degsynth.model import pool_file
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
 from degsynth.ops.resample import luma
@@ -62,7 +63,7 @@ def test_kernels_of_a_folder(photos: Path) -> None:
 def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
     pool_file.write(estimate(photos, 1, QUICK, workers=2).pool, whole)
-    journal = estimating.journal_of(parts)
+    journal = estimation.journal_of(parts)
 
     class Interrupted(Exception):  # noqa: N818
         pass
@@ -107,20 +108,20 @@ def test_random_windows_are_those_of_the_seed(photos: Path) -> None:
     config = QUICK.model_copy(update={"selection": "eq6", "patches": 5})
 
     def windows(seed: int) -> list[Window]:
-        return estimating.windows_of(photos / "shot1.png", "shot1.png", 1, config, seed)
+        return estimation.windows_of(photos / "shot1.png", "shot1.png", 1, config, seed)
 
     first, again, other = windows(0), windows(0), windows(1)
     assert len(first) == 5
     assert [window.place for window in first] == [window.place for window in again]
     assert [window.place for window in first] != [window.place for window in other]
-    flat = estimating.windows_of(photos / "sub/flat.png", "sub/flat.png", 1, config, 0)
+    flat = estimation.windows_of(photos / "sub/flat.png", "sub/flat.png", 1, config, 0)
     assert len(flat) == 5, "Eq. 6 rejects nothing"
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
 @pytest.mark.parametrize("place", [(0, 0, 40, 50), (13, 7, 30, 31), (60, 50, 40, 50)])
 def test_a_window_is_enlarged_as_the_whole_image_is(
-    scale: int, place: estimating.Place, photographs: list[Tensor]
+    scale: int, place: estimation.Place, photographs: list[Tensor]
 ) -> None:
     gray = luma(photographs[0])[0, :100, :100]
     size = [100 * scale, 100 * scale]
@@ -133,4 +134,4 @@ def test_sixteen_bits_are_seen_as_eight(photos: Path, tmp_path: Path, photograph
     """A 12-bit camera's files in 16 bits: black and white are found."""
     twelve = (F.avg_pool2d(luma(photographs[1])[None], 2)[0] * 4095).round() / 65535
     save_png(tmp_path / "twelve/a.png", twelve, np.uint16)
-    assert float(estimating.gray_of(tmp_path / "twelve/a.png").max()) > 0.5
+    assert float(estimation.gray_of(tmp_path / "twelve/a.png").max()) > 0.5

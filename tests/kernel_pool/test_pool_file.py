@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from degsynth.errors import ConfigError, DataError
-from degsynth.kernel_pool import making, model, outliers, pool_file, pool_sheet
-from degsynth.kernel_pool.pool_file import Origin, Pool, joined
+from degsynth.kernel_pool import analytic, outliers
+from degsynth.model import pool_file, pool_model
+from degsynth.model.pool_file import Origin, Pool, joined
 from degsynth.ops.kernels import centroid, gaussian
 
 
@@ -71,7 +72,7 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
 
 
 def test_pools_are_joined_in_the_larger_window() -> None:
-    wide = making.gaussians(1.0, 2.0, False, 2, 15, 0)
+    wide = analytic.gaussians(1.0, 2.0, False, 2, 15, 0)
     both = joined(small(), wide)
     assert both.kernels.shape == (5, 15, 15)
     assert both.scale == 2
@@ -81,29 +82,29 @@ def test_pools_are_joined_in_the_larger_window() -> None:
 
 
 def test_gaussians_are_those_that_were_asked_for() -> None:
-    pool = making.gaussians(0.8, 2.4, True, 200, 25, 1)
+    pool = analytic.gaussians(0.8, 2.4, True, 200, 25, 1)
     widths = torch.tensor([outliers.width(kernel) for kernel in pool.kernels])
     assert 0.75 < float(widths.min()) < float(widths.max()) < 2.45
     assert float(pool.kernels.min()) >= 0
     assert max(max(map(abs, centroid(kernel))) for kernel in pool.kernels) < 1e-6
-    assert torch.equal(pool.kernels, making.gaussians(0.8, 2.4, True, 200, 25, 1).kernels)
-    assert not torch.equal(pool.kernels, making.gaussians(0.8, 2.4, True, 200, 25, 2).kernels)
+    assert torch.equal(pool.kernels, analytic.gaussians(0.8, 2.4, True, 200, 25, 1).kernels)
+    assert not torch.equal(pool.kernels, analytic.gaussians(0.8, 2.4, True, 200, 25, 2).kernels)
     for low, high in ((0.0, 1.0), (2.0, 1.0), (1.0, 9.0)):
         with pytest.raises(ConfigError, match="--gaussian"):
-            making.gaussians(low, high, True, 2, 25, 0)
+            analytic.gaussians(low, high, True, 2, 25, 0)
 
 
 def test_the_scale_of_a_pool() -> None:
-    own, any_scale = small(), making.gaussians(1.0, 2.0, False, 2, 15, 0)
-    assert [model.scale_of(own, asked, "p.h5") for asked in (None, 1, 2)] == [2, 1, 2]
-    assert [model.scale_of(any_scale, asked, "p.h5") for asked in (1, 3)] == [1, 3]
+    own, any_scale = small(), analytic.gaussians(1.0, 2.0, False, 2, 15, 0)
+    assert [pool_model.scale_of(own, asked, "p.h5") for asked in (None, 1, 2)] == [2, 1, 2]
+    assert [pool_model.scale_of(any_scale, asked, "p.h5") for asked in (1, 3)] == [1, 3]
     with pytest.raises(ConfigError, match="--scale 4"):
-        model.scale_of(own, 4, "p.h5")
+        pool_model.scale_of(own, 4, "p.h5")
     with pytest.raises(ConfigError, match="give --scale"):
-        model.scale_of(any_scale, None, "p.h5")
+        pool_model.scale_of(any_scale, None, "p.h5")
     flagged = Pool(own.kernels[:1], [Origin("estimated", flag="several blobs")], 2)
     with pytest.raises(DataError, match="all 1 kernels are flagged"):
-        model.as_degrader(flagged, 2, "p.h5")
+        pool_model.as_degrader(flagged, 2, "p.h5")
 
 
 def test_odd_ones_are_flagged() -> None:
@@ -116,9 +117,9 @@ def test_odd_ones_are_flagged() -> None:
 
 @pytest.mark.parametrize("flagged", [False, True])
 def test_pictures_and_figures(flagged: bool, tmp_path: Path) -> None:
-    pool = small() if flagged else making.gaussians(0.8, 2.4, True, 30, 25, 1)
-    pool_sheet.write(tmp_path / "pool.png", pool, "a title with $ and _")
+    pool = small() if flagged else analytic.gaussians(0.8, 2.4, True, 30, 25, 1)
+    draw_pool(tmp_path / "pool.png", pool, "a title with $ and _")
     assert (tmp_path / "pool.png").stat().st_size > 10_000
-    facts = pool_sheet.summary(pool)
+    facts = pool.summary(pool)
     assert facts["kernels"] == len(pool)
     assert facts["sigma_px"]["p10"] <= facts["sigma_px"]["p50"] <= facts["sigma_px"]["p90"]

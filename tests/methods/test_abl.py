@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth import calibrate, checkpoint, fit, selftest
+from degsynth import fit
 from degsynth.config import build
 from degsynth.data import images
 from degsynth.errors import ConfigError
-from degsynth.evaluation import calibration, hardware_factor
+from degsynth.evaluation import calibrate, factor_search, hardware_factor, selftest
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut
 from degsynth.methods import abl
+from degsynth.model import checkpoint
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import Filter
 from degsynth.ops.blur import blur_decimate
@@ -221,10 +222,10 @@ def test_a_factor_that_does_nothing_is_told(world: tuple[Path, checkpoint.Checkp
 
 
 def test_search_finds_a_known_least() -> None:
-    found = calibration.search(lambda factor: abs(factor - 0.8), (0.01, 10.0))
+    found = factor_search.search(lambda factor: abs(factor - 0.8), (0.01, 10.0))
     assert found.factor == pytest.approx(0.8, rel=0.03)
-    assert calibration.search(lambda factor: factor, (0.01, 10.0)).at_the_end
-    assert calibration.search(lambda factor: -factor, (0.01, 10.0)).at_the_end
+    assert factor_search.search(lambda factor: factor, (0.01, 10.0)).at_the_end
+    assert factor_search.search(lambda factor: -factor, (0.01, 10.0)).at_the_end
 
 
 def test_spectra_do_not_see_contrast_nor_white_noise(world: tuple[Path, checkpoint.Checkpoint]) -> None:
@@ -233,7 +234,7 @@ def test_spectra_do_not_see_contrast_nor_white_noise(world: tuple[Path, checkpoi
     blurred = [images.to_tensor(images.read(folder / f"LR_2/{n}.png").pixels) for n in range(4)]
     generator = torch.Generator().manual_seed(0)
     other = [0.2 + 0.5 * lr + 0.01 * torch.randn(lr.shape, generator=generator) for lr in blurred]
-    assert calibration.unpaired(model, shots, other).factor == pytest.approx(2.0, rel=0.2)
+    assert factor_search.unpaired(model, shots, other).factor == pytest.approx(2.0, rel=0.2)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.06), (0.9, 0.0), (1.1, -0.05)])
@@ -297,7 +298,7 @@ def test_held_out_parts_serve_calibration(world: tuple[Path, checkpoint.Checkpoi
 
     pairs = open_for_model(folder / "HR", folder / "LR_1", 2, "any", None)
     held = HeldOut(pairs, 8, model.spec.multiple_of)
-    assert calibration.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)
+    assert factor_search.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)
 
 
 def test_snapshot_keeps_the_chosen_factor(pair_folders: Folders, tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from degsynth import checkpoint, fit, methods, selftest
+from degsynth import fit, methods
 from degsynth.config import Training, build
 from degsynth.data import images
 from degsynth.errors import ConfigError, FitStoppedError
+from degsynth.evaluation import selftest
+from degsynth.model import checkpoint
+from degsynth.model.render import Identity, Noise, render
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
-from degsynth.render import Identity, Noise, render
 
 Folders = Callable[..., tuple[Path, Path]]
 

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth import checkpoint, fit, methods, selftest
+from degsynth import fit, methods
 from degsynth.config import build
 from degsynth.errors import ConfigError
+from degsynth.evaluation import selftest
 from degsynth.methods import dml, linear
+from degsynth.model import checkpoint
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.position import pixel_centres

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth import checkpoint, fit
+from degsynth import fit
 from degsynth.config import build
 from degsynth.errors import ConfigError, FitError
 from degsynth.evaluation.kernel_sets import (
@@ -21,10 +21,11 @@ from degsynth.evaluation.kernel_sets import (
     energy_distance,
     hellinger,
     shapes,
-)  # fmt: skip
-from degsynth.kernel_pool import making, pool_file
-from degsynth.kernel_pool.pool_file import Origin, Pool
+)
+from degsynth.kernel_pool import analytic
 from degsynth.methods import kmsr
+from degsynth.model import checkpoint, pool_file
+from degsynth.model.pool_file import Origin, Pool
 from degsynth.nets.kernel_gan import KernelCritic, KernelGAN
 from degsynth.ops.kernels import centroid, gaussian, similarity
 
@@ -32,7 +33,7 @@ SMALL = {"width": 4, "batch": 8, "generated": 60, "critic_steps": 2}
 
 
 def family(count: int = 30, seed: int = 0) -> Tensor:
-    return making.gaussians(0.9, 2.0, True, count, 25, seed).kernels
+    return analytic.gaussians(0.9, 2.0, True, count, 25, seed).kernels
 
 
 @pytest.mark.parametrize("size", [17, 25, 31])
@@ -115,8 +116,8 @@ def test_fitted_from_a_pool_exported_and_generated_from(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/fit.json").read_text())["distribution"]["coverage"]["sigma_inside"] >= 0
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     assert model.spec.pool == counts["fitted"] + 60
-    own = making.from_run(tmp_path / "run", 5, 1).kernels
-    assert torch.equal(own, making.from_run(tmp_path / "run", 9, 1).kernels[:5])
+    own = analytic.from_run(tmp_path / "run", 5, 1).kernels
+    assert torch.equal(own, analytic.from_run(tmp_path / "run", 9, 1).kernels[:5])
     early = fit.open_snapshot(tmp_path / "run", 20, tmp_path / "early.pt")
     assert early.spec.pool == model.spec.pool
     assert early.degrader.optics.kernels.shape == model.degrader.optics.kernels.shape
@@ -133,7 +134,7 @@ def test_what_it_cannot_learn_from_is_refused(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=what):
             build(kmsr.Config, values, "method kmsr")
-    pool_file.write(making.gaussians(1, 2, True, 9, 25, 0), tmp_path / "any.h5")
+    pool_file.write(analytic.gaussians(1, 2, True, 9, 25, 0), tmp_path / "any.h5")
     with pytest.raises(ConfigError, match="give --scale"):
         fit.run(fit.FitOptions(method="kmsr", lr=str(tmp_path / "any.h5")), {}, tmp_path / "run")
     with pytest.raises(ConfigError, match="leave --hr out"):

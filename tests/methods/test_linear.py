@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from degsynth import fit
-from degsynth.checkpoint import load
 from degsynth.errors import ConfigError, FitError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.methods.linear import PRESETS, Config, Method
+from degsynth.model.checkpoint import load
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from tests.conftest import save_png

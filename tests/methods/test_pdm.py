@@ -13,13 +13,16 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from degsynth import checkpoint, exporting, fit, selftest
+from degsynth import fit
 from degsynth.config import build
 from degsynth.data.images import Image, encode, quantise, to_tensor
 from degsynth.errors import ConfigError
-from degsynth.evaluation import diversity, kernel_sets
-from degsynth.methods import Stochastic, Unpaired, pdm, pdm_start
-from degsynth.methods.pdm_optics import GrainNoise
+from degsynth.evaluation import diversity, kernel_sets, selftest
+from degsynth.fit import export
+from degsynth.methods import Stochastic, Unpaired, pdm
+from degsynth.methods.pdm import estimate
+from degsynth.methods.pdm.optics import GrainNoise
+from degsynth.model import checkpoint
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
 from degsynth.ops.blur_widths import Blurs
@@ -75,7 +78,7 @@ def images() -> Unpaired:
     return unpaired([0.8, 2.2], noise=6 / 255)
 
 
-ESTIMATED: dict[tuple[Any, ...], tuple[Unpaired, pdm_start.Pool]] = {}
+ESTIMATED: dict[tuple[Any, ...], tuple[Unpaired, estimate.Pool]] = {}
 """Blurs as they were read: the same images are not read again for every option that has no part in that."""
 
 
@@ -86,7 +89,7 @@ def made(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Method
     key = (id(images), scale, method.kernel_size, config.signed)
     with pytest.MonkeyPatch.context() as patch:
         if key in ESTIMATED:
-            patch.setattr(pdm_start, "pool", lambda *_: ESTIMATED[key][1])
+            patch.setattr(estimate, "pool", lambda *_: ESTIMATED[key][1])
         method.prepare(images)
     if config.start == "estimated":
         ESTIMATED[key] = images, method.pool  # held, so that no other has this id
@@ -97,7 +100,7 @@ def exported(method: pdm.Method) -> checkpoint.Checkpoint:
     class Found:
         scale, data_range = 2, None
 
-    return exporting.as_checkpoint(method.degrader(), exporting.spec_of("pdm", method, Found(), {}, None))
+    return export.as_checkpoint(method.degrader(), export.spec_of("pdm", method, Found(), {}, None))
 
 
 # --- what comes out -------------------------------------------------------------------------------------------------
@@ -133,11 +136,11 @@ def test_signed_kernels_have_negative_lobes() -> None:
     base = torch.outer(taps, taps) / taps.sum() ** 2
     two = torch.tensor([0.0, 0.6], dtype=torch.float64)
     blurs = Blurs(two, torch.full((2,), 0.5).double(), torch.zeros(2, 2).double(), torch.zeros(2, 2, 2).double(), 9.0)
-    pool = pdm_start.Pool([blurs], torch.ones(1, dtype=torch.float64), 20, base)
-    lesson = pdm_start.KernelLesson(pool, 4, True, 1, [])
+    pool = estimate.Pool([blurs], torch.ones(1, dtype=torch.float64), 20, base)
+    lesson = estimate.KernelLesson(pool, 4, True, 1, [])
     torch.manual_seed(0)
     network = KernelGenerator(4, 32, 1, 20, True, neighbours=False)
-    error = pdm_start.teach_kernels(network, lesson, 300)
+    error = estimate.teach_kernels(network, lesson, 300)
     z, wanted = lesson(generator(1), 50)
     with torch.no_grad():
         drawn = network.middle(z)
@@ -244,7 +247,7 @@ def test_groups_keep_their_noise_and_their_share() -> None:
 
 def test_kernel_and_noise_of_an_image_are_of_one_group() -> None:
     """The last number of the code decides for both."""
-    from degsynth.methods.pdm_start import Pool
+    from degsynth.methods.pdm.estimate import Pool
 
     def one(a: float) -> Blurs:
         only = torch.ones(1, dtype=torch.float64)

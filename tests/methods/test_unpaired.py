@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth import checkpoint, fit, methods, selftest
+from degsynth import fit, methods
 from degsynth.config import build
 from degsynth.errors import ConfigError, DataError, FitError
+from degsynth.evaluation import selftest
 from degsynth.evaluation.effective_kernel import effective_kernel
-from degsynth.methods import Unpaired, adl, adversarial, lfl, spectral
-from degsynth.methods.unpaired_optics import KernelOptics, Taps
+from degsynth.methods import Unpaired, adl, lfl, spectral
+from degsynth.methods.shared import adversarial
+from degsynth.methods.shared.unpaired_optics import KernelOptics, Taps
+from degsynth.model import checkpoint
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.noise_level import beyond

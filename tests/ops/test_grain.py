@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth.methods.pdm_start import told
+from degsynth.methods.pdm.estimate import told
 from degsynth.ops.grain import KNOTS, REACH, Grain, at_levels, grain, measure, tied, unprojected
 from degsynth.ops.noise import block_field
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from degsynth import checkpoint, selftest
-from degsynth.degrader import Degrader
-from degsynth.kernel_pool.model import as_degrader
-from degsynth.kernel_pool.pool_file import Origin, Pool
+from degsynth.evaluation import selftest
+from degsynth.model import checkpoint
+from degsynth.model.degrader import Degrader
+from degsynth.model.pool_file import Origin, Pool
+from degsynth.model.pool_model import as_degrader
+from degsynth.model.pool_optics import EMPTY, PoolOptics, empty_rims
 from degsynth.ops.kernels import gaussian
-from degsynth.ops.pool_optics import EMPTY, PoolOptics, empty_rims
 from degsynth.ops.subpixel import suited
 
 

@@ -1,0 +1,211 @@
+"""The folder of a data set: whose it is, what is finished in it, and that one run at a time writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from degsynth.apply.manifest import Manifest, Row
+from degsynth.data import images
+from degsynth.errors import ConfigError
+from degsynth.files import write_atomic
+
+if sys.platform != "win32":  # there nothing keeps a second run out
+    import fcntl
+
+DATASET_NAME = "dataset.json"
+PARTIAL = ".partial"
+Existing = Literal["refuse", "resume", "overwrite"]
+Link = Literal["hard", "symlink", "copy"]
+
+
+def check_folder(out: Path, hr: Path, existing: str) -> bool:
+    """Refuse an ``out`` that is not ours to write; says whether a data set of ours is there."""
+    source, target = hr.resolve(), out.resolve()
+    if target == source or target.is_relative_to(source) or source.is_relative_to(target):
+        raise ConfigError(f"OUT {out} and HR {hr} lie inside each other; give OUT a folder of its own")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"OUT {out} is a file; give a folder")
+    for name in ("hr", "lr"):
+        if (out / name).is_symlink():
+            raise ConfigError(f"OUT {out}: its {name} is a link, and would be written through; remove it")
+    # A run killed in its first moment leaves `.partial` alone, which is nobody's.
+    filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
+    ours = _made_by(out) is not None
+    if filled and existing == "refuse":
+        way = "use --resume to go on, --overwrite to begin anew, or another folder" if ours else "give another folder"
+        raise ConfigError(f"OUT {out} is not empty; {way}")
+    if filled and not ours:
+        raise ConfigError(
+            f"OUT {out} is not empty and was not written by degsynth (no {DATASET_NAME}); give another folder"
+        )
+    return ours
+
+
+def _made_by(out: Path) -> dict[str, Any] | None:
+    """What ``dataset.json`` says of how it was made; None where there is none of ours."""
+    try:
+        description = json.loads((out / DATASET_NAME).read_text(encoding="utf-8"))
+        return description if {"made_by", "environment"} <= description.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+@contextlib.contextmanager
+def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing) -> Iterator[list[Row]]:
+    """Make or reopen the folder ``out`` for HR images below ``hr``; gives the rows of outputs that are finished.
+
+    Until the context ends no other run can open it. ``description`` becomes ``dataset.json``; resuming demands that
+    its ``made_by`` is that of the data set there. Raises ConfigError where `check_folder` does, where another run is
+    writing, and where the folder cannot be written.
+    """
+    ours = check_folder(out, hr, existing)
+    unfinished = (out / PARTIAL).exists()
+    with contextlib.ExitStack() as stack:
+        try:
+            (out / PARTIAL).mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_alone(out))
+            rows: list[Row] = []
+            if ours and existing == "resume":
+                rows = _reopen(out, hr if hr.is_dir() else hr.parent, description)
+            else:
+                if ours:
+                    _clear(out)
+                write_atomic(out / DATASET_NAME, json.dumps(description, indent=2) + "\n")
+            for name in ("hr", "lr", PARTIAL):
+                (out / name).mkdir(exist_ok=True)
+            Manifest(out).write(rows)
+        except OSError as error:
+            raise ConfigError(f"OUT {out}: cannot be written: {error.strerror or error}") from None
+        except ConfigError:
+            if not unfinished:
+                shutil.rmtree(out / PARTIAL, ignore_errors=True)
+            raise
+        yield rows
+
+
+class Files:
+    """Files of a data set, made beside it and moved into place when they are whole."""
+
+    def __init__(self, out: Path) -> None:
+        """``out``: the folder, open."""
+        self.out = out
+
+    def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> str:
+        """Write an image; gives its SHA-256."""
+        partial = self._partial(name)
+        try:
+            with partial.open("w+b") as file:
+                images.write(file, partial.suffix, size, bands)
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        self._move(partial, name)
+        return digest
+
+    def link(self, path: Path, name: str, how: Link) -> Link:
+        """Bring in a file that is there; says how it went: by a copy where it cannot be hard-linked."""
+        partial = self._partial(name)
+        if how == "symlink":
+            partial.symlink_to(path.resolve())
+        elif how == "hard":
+            try:
+                os.link(path.resolve(), partial)
+            except OSError:  # another file system, or one without hard links
+                how = "copy"
+        if how == "copy":
+            self.copy(path, name)
+        else:
+            self._move(partial, name)
+        return how
+
+    def copy(self, path: Path, name: str) -> None:
+        """Bring in a copy of a file."""
+        partial = self._partial(name)
+        shutil.copyfile(path, partial)
+        self._move(partial, name)
+
+    def _partial(self, name: str) -> Path:
+        return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
+
+    def _move(self, partial: Path, name: str) -> None:
+        target = self.out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
+        partial.replace(target)
+
+
+def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
+    """Check that a data set was made as it would be now, take outdated outputs away, return the finished rows."""
+    before = _made_by(out) or {}
+    for name, value in description["made_by"].items():
+        if before["made_by"].get(name) != value:
+            raise ConfigError(
+                f"OUT {out} was made with {name} {before['made_by'].get(name)}, now it is {value}; "
+                "resume with the same, or use --overwrite"
+            )
+    later = before.get("resumed_in", [])
+    if description["environment"] not in [before["environment"], *later]:
+        before["resumed_in"] = [*later, description["environment"]]
+        write_atomic(out / DATASET_NAME, json.dumps(before, indent=2) + "\n")
+    finished = []
+    for row in Manifest(out).read():
+        if row.status != "ok":
+            continue
+        if _still_true(out, root, row):
+            finished.append(row)
+        else:  # what takes its place may have other names
+            for name in (row.hr, row.lr):
+                (out / str(name)).unlink(missing_ok=True)
+    return finished
+
+
+def _still_true(out: Path, root: Path, row: Row) -> bool:
+    """Whether both files are there, LR as it was written, and the source, where it still exists, is the same image."""
+    high, low, source = out / str(row.hr), out / str(row.lr), root / row.source
+    try:
+        if source.exists():
+            linked = row.hr_kept not in ("hard", "symlink") or high.samefile(source)
+            if not linked or source.stat().st_size != row.source_bytes:
+                return False
+        return high.is_file() and hashlib.sha256(low.read_bytes()).hexdigest() == row.lr_sha256
+    except OSError:
+        return False
+
+
+def _clear(out: Path) -> None:
+    """Take an earlier data set away: what its manifest names. ConfigError, before that, where there is more."""
+    named = {name for row in Manifest(out).read() for name in (row.hr, row.lr) if name is not None}
+    held = [path for side in ("hr", "lr") for path in (out / side).rglob("*") if not path.is_dir()]
+    strays = sorted(name for path in held if (name := path.relative_to(out).as_posix()) not in named)
+    if strays:
+        raise ConfigError(
+            f"OUT {out} holds {len(strays)} files that its manifest does not name, e.g. {strays[0]}; "
+            "move them away, or use --resume"
+        )
+    for name in ("hr", "lr"):
+        if (out / name).exists():
+            shutil.rmtree(out / name)
+    Manifest(out).path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other runs out of ``out``; a lock of the operating system, which ends with the process."""
+    with (out / PARTIAL / "lock").open("w") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"OUT {out} is being written by another run; wait for it") from None
+        yield

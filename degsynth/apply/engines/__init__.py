@@ -1,0 +1,1 @@
+"""What runs the work on many images at a time."""

@@ -1,0 +1,1 @@
+"""Where a fit's images come from: aligned pairs, two unpaired folders, or LR photographs alone."""

@@ -1,0 +1,41 @@
+"""Kernels that nobody has photographed: drawn by a generator that a run has trained, or from a formula."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from degsynth.errors import ConfigError
+from degsynth.model.pool_file import Origin, Pool
+from degsynth.ops.kernels import gaussian
+from degsynth.ops.noise import generator
+from degsynth.seeds import derive
+
+WIDEST = 0.2
+"""σ over the window's side at which a Gaussian still fits."""
+
+
+def gaussians(low: float, high: float, anisotropic: bool, count: int, size: int, seed: int) -> Pool:
+    """Gaussians whose σ (HR px) are uniform in logarithm between two; ``anisotropic``: of either axis, at any angle.
+
+    ConfigError where the range is none, or too wide for the window.
+    """
+    if size < 3 or size % 2 == 0:
+        raise ConfigError(f"--kernel-size {size}: give an odd number from 3 on")
+    if not 0 < low <= high:
+        raise ConfigError(f"--gaussian {low:g}:{high:g}: give σ in HR px as LO:HI, 0 < LO ≤ HI")
+    if high > WIDEST * size:
+        raise ConfigError(
+            f"--gaussian {low:g}:{high:g}: σ of more than {WIDEST * size:g} px do not fit into {size} taps; "
+            "give a larger --kernel-size"
+        )
+    dice = generator(derive(seed, "", 0, 0, "analytic kernels"))
+    numbers = torch.rand(count, 3, generator=dice, dtype=torch.float64)
+    sigma = low * (high / low) ** numbers[:, :2]
+    kernels = [
+        gaussian(size, float(y), float(x if anisotropic else y), math.pi * float(turn))
+        for (y, x), turn in zip(sigma, numbers[:, 2], strict=True)
+    ]
+    facts = {"family": "gaussian", "sigma_px": [low, high], "anisotropic": anisotropic, "seed": seed}
+    return Pool(torch.stack(kernels), [Origin("analytic")] * count, None, facts)

@@ -1,0 +1,1 @@
+"""What several methods share. Methods import from here, never from each other."""
