@@ -1,49 +1,63 @@
-"""Configuration: typed, frozen, written out in full, and strict about unknown keys."""
+"""Configuration: typed and frozen records, written out in full, strict about unknown keys; and what callbacks look like.
+
+Configuration files are TOML: read by the standard library, written by tomli-w.
+"""
 
 from __future__ import annotations
 
 import difflib
-import json
+import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, os_reason
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the name of a stage, the steps done and the steps in all."""
+OnText = Callable[[str], None]
+"""Called with one line for the user: a note or a warning."""
+
+
+def ignore_progress(stage: str, count: int, total: int) -> None:
+    """Be an `OnProgress` that does nothing."""
+
+
+def ignore_text(text: str) -> None:
+    """Be an `OnText` that does nothing."""
 
 
 class Strict(BaseModel):
-    """A frozen record whose unknown keys are errors."""
+    """Base class of frozen records for which an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Training(Strict):
-    """What the loop needs to know of a method that learns by steps; such a method's ``Config`` begins with it."""
+class Interval(NamedTuple):
+    """A closed interval of numbers; equal ends stand for a single number."""
 
-    steps: int = Field(default=10_000, ge=1)
-    """Batches to learn from."""
-    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Stop after so many minutes where the steps take longer; the learning rate falls with whichever is nearer its end.
-    Such a fit cannot be repeated exactly."""
-    batch: int = Field(default=8, ge=1)
-    """Patches in a batch."""
-    patch: int | None = Field(default=None, ge=8)
-    """Side of a patch, HR px; unset: what suits the method and scale."""
-    learning_rate: float = Field(default=2e-3, gt=0, le=1)
-    """Adam's, at its highest."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """How it goes on from there."""
-    halve_every: int = Field(default=0, ge=0)
-    """Steps after which it is halved, besides, time and again; 0: never."""
-    warmup: int = Field(default=100, ge=0)
-    """Steps over which it rises."""
-    average: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is scored and exported; 0: the weights themselves."""
-    flips: bool = False
-    """Mirror patches at random, left-right and up-down. What is learnt is then symmetric, whatever the lens does."""
+    low: float
+    high: float
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Interval:
+        """Read ``"5"`` as (5, 5) and ``"0:10"`` as (0, 10). ConfigError, which names ``option``, for anything else."""
+        low, _, high = text.partition(":")
+        try:
+            ends = float(low), float(high or low)
+        except ValueError:
+            ends = math.nan, math.nan
+        if not all(map(math.isfinite, ends)):
+            raise ConfigError(f"`{option}={text}`: give a number, or a range LO:HI")
+        return cls(*ends)
+
+    def __str__(self) -> str:
+        """Write the interval as the command line reads it."""
+        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}:{self.high:g}"
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -54,18 +68,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"configuration {path}: {error.strerror}") from None
+        raise ConfigError(f"configuration {path}: {os_reason(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is not TOML: {error}") from None
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """``["kernel_size=15", "gain=apply"]`` → values typed as in TOML; what is no TOML value is a string."""
+    """Read ``["kernel_size=15", "gain=apply"]`` as values typed as in TOML; a value that is not TOML is a string."""
     values: dict[str, Any] = {}
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key.strip():
-            raise ConfigError(f"--set {assignment}: write it as key=value, e.g. --set kernel_size=15")
+            raise ConfigError(f"`set={assignment}`: write it as key=value, e.g. `set=kernel_size=15`")
         try:
             values[key.strip()] = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
@@ -74,7 +88,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """`` Did you mean 'x'?``, or a list of what there is where nothing is near."""
+    """Suggest the most similar of the known names, or list them all where none is similar."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
 
@@ -95,15 +109,10 @@ def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Tables of scalars and lists as TOML; None becomes a comment, since TOML has no null."""
-    lines: list[str] = []
+    """Write tables of scalars and lists as TOML. TOML has no null, so a value of None becomes a comment."""
+    parts: list[str] = []
     for title, table in tables.items():
-        lines.append(f"[{title}]")
-        for key, value in table.items():
-            if value is None:
-                lines.append(f"# {key} is unset")
-            else:
-                # JSON strings, numbers, booleans and flat lists are TOML as well.
-                lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-        lines.append("")
-    return "\n".join(lines)
+        unset = "".join(f"# {key} is unset\n" for key, value in table.items() if value is None)
+        known = {key: value for key, value in table.items() if value is not None}
+        parts.append(tomli_w.dumps({title: known}) + unset)
+    return "\n".join(parts)

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from degsynth import apply
+from degsynth.config import Interval
 from degsynth.data import images
-from degsynth.data.opening import open_for_model
+from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
 from degsynth.evaluation import selftest
@@ -28,7 +29,7 @@ from degsynth.evaluation.paired import evaluate
 from degsynth.fit import Events, FitOptions
 from degsynth.fit import run as run_fit
 from degsynth.model import checkpoint
-from degsynth.model.render import Noise
+from degsynth.model.degradation import Degradation, Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.reports import panels, previews
@@ -118,13 +119,15 @@ def run(
     on_note(f"trained for {record['seconds']['train']:.0f} s; {len(results)} of {len(results)} known answers given")
 
     summary = apply.run(
-        model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=(1.0, 3.0)))
+        model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=Noise(awgn=Interval(1.0, 3.0)))
     )
     on_note(f"applied to {summary.done} photographs with AWGN of σ 1 to 3")
-    test = open_for_model(out / "test/HR", out / "test/LR_x2", SCALE, "any", None, on_progress)
+    test = open_for_model(out / "test/HR", out / "test/LR_x2", ScoringOptions(SCALE), on_progress)
     one_kernel = options.model_copy(update={"method": "linear"})
     run_fit(one_kernel, {}, out / "run_linear", Events(on_progress))
-    scores = evaluate(model, test, beside={"linear": checkpoint.load(out / "run_linear" / "checkpoint.pt")})
+    scores = evaluate(
+        Degradation(model), test, beside={"linear": checkpoint.load(out / "run_linear" / "checkpoint.pt")}
+    )
     _draw(out / "demo.png", model, test, scores["mean"])
     (out / "demo.json").write_text(
         json.dumps({"seed": seed, "evaluation": scores, "fit": record["report"]}, indent=2) + "\n"

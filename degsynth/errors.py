@@ -1,16 +1,27 @@
-"""What can go wrong because of input: one line that names the thing, its value, the rule and the way out."""
+"""Errors caused by input: one line that names the thing, its value, the rule and the way out.
+
+A message names an option as the Python API does, between backticks: ``` `bad_pairs=skip` ```. The command line replaces
+such a name by its flag (``--bad-pairs skip``, see `degsynth.cli.flags`), so that both kinds of users read their own
+names.
+"""
 
 from __future__ import annotations
 
 
 class DegsynthError(Exception):
-    """Base of all errors whose message is meant for the user. `exit_code` is what the command line ends with."""
+    """Base class of all errors whose message is meant for the user."""
 
     exit_code = 2
+    """The exit code of the command line where this error ends it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Store what is wrong (``message``) and the way out (``hint``); they are printed with a semicolon between."""
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message, self.hint = message, hint
 
 
 class ConfigError(DegsynthError):
-    """A bad option, preset or configuration file; found before anything is written."""
+    """A bad option, preset or configuration file, which is found before anything is written."""
 
 
 class DataError(DegsynthError):
@@ -18,11 +29,11 @@ class DataError(DegsynthError):
 
 
 class CheckpointError(DegsynthError):
-    """A file that is no checkpoint, or one of a newer format, or one that failed its verification."""
+    """A file that is not a checkpoint, or has a newer format, or fails its verification."""
 
 
 class OutputError(DegsynthError):
-    """The disk refuses in the middle of a run, which can go on once it is mended."""
+    """A write that fails in the middle of a run; the run can be resumed once the cause is removed."""
 
     exit_code = 1
 
@@ -34,6 +45,11 @@ class FitError(DegsynthError):
 
 
 class FitStoppedError(DegsynthError):
-    """A fit was asked to stop, and left a snapshot."""
+    """A fit that was asked to stop and has left a snapshot."""
 
     exit_code = 130
+
+
+def os_reason(error: OSError) -> str:
+    """Return what the operating system says of a failure, without the path and the error number."""
+    return error.strerror or str(error)

@@ -7,6 +7,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+POOL_SUFFIXES = (".h5", ".hdf5")
+"""Endings of the names of kernel pool files."""
+
+
+def is_pool_name(name: str | Path) -> bool:
+    """Tell whether a file name is that of a kernel pool."""
+    return Path(name).suffix.lower() in POOL_SUFFIXES
+
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write beside ``path`` and move into place; text is UTF-8. OSError where that fails, with nothing left behind."""
@@ -19,8 +27,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """SHA-256 over the names and bytes of files, in the order given."""
+    """Return the SHA-256 over the names and bytes of files, in the order given."""
     whole = hashlib.sha256()
     for name, path in files:
         whole.update(f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return whole.hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """Return the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

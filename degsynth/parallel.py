@@ -1,127 +1,93 @@
-"""Stages of threads joined by bounded queues: items go in at one end and come out at the other, finished or failed."""
+"""Work on many images at a time, by threads: decoders, encoders and torch release the GIL."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
-MOST_WORKERS = 128
-POLL_S = 0.1
-"""How long a waiting thread takes to notice that the consumer has left."""
+MAX_WORKERS = 128
+"""Largest number of threads that a user may ask for."""
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One kind of work and how many threads do it."""
-
-    work: Callable[[Any], Any]
-    """Takes what the stage before returned; what it returns goes on to the next."""
-    threads: int
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Finished:
-    """An item that left the last stage, or fell out of one."""
+class Finished(Generic[Item, Result]):
+    """An item whose work has ended, with its result or with the error that the work raised."""
 
-    item: Any
-    """As it went in."""
-    result: Any = None
-    """What the last stage returned."""
+    item: Item
+    result: Result | None = None
     error: Exception | None = None
-    """What a stage raised; the stages behind it did not see the item."""
-
-
-class _Left(Exception):  # noqa: N818
-    """The consumer has gone."""
 
 
 def stream(
-    items: Iterable[Any], stages: Sequence[Stage], on_leave: Callable[[], None] = lambda: None
-) -> Iterator[Finished]:
-    """Push ``items`` through ``stages``; yield them as they are done, in any order.
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    workers: int,
+    on_leave: Callable[[], None] = lambda: None,
+) -> Iterator[Finished[Item, Result]]:
+    """Call ``work`` on every item in ``workers`` threads; yield the items as they finish, in any order.
 
-    A queue holds as many items as the stage behind it has threads, so memory is bounded. When the consumer closes the
-    generator, or an exception passes through it, the threads finish what they hold and end before it returns;
-    ``on_leave`` is called before they are waited for, so that work that takes long can end early. An exception of
-    ``items`` itself is raised here, after what went in before has come out.
+    At most ``2 · workers`` items are under way, so memory is bounded. When the consumer closes the generator, or an
+    exception passes through it, items that no thread has taken up are dropped and the others are waited for;
+    ``on_leave`` is called before that, so that long work can end early. An exception raised by ``items`` itself is
+    raised here, after all items before it have been yielded.
     """
-    queues: list[queue.Queue[Any]] = [queue.Queue(max(1, stage.threads)) for stage in stages]
-    queues.append(queue.Queue())
-    left = threading.Event()
-    trouble: list[Exception] = []
-
-    def put(target: queue.Queue[Any], value: Any) -> None:
-        while not left.is_set():
-            try:
-                return target.put(value, timeout=POLL_S)
-            except queue.Full:
-                continue
-        raise _Left
-
-    def get(source: queue.Queue[Any]) -> Any:
-        while not left.is_set():
-            try:
-                return source.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
-        raise _Left
-
-    def supply() -> None:
+    source, failure = iter(items), None
+    running: dict[Future[Result], Item] = {}
+    with ThreadPoolExecutor(workers) as pool:
         try:
-            for item in items:
-                put(queues[0], Finished(item, item))
-        except _Left:
-            return
-        except Exception as error:  # handed to the consumer, who can do something about it
-            trouble.append(error)
-        finally:
-            for _ in range(stages[0].threads):
-                if not left.is_set():
-                    put_end(queues[0])
-
-    def put_end(target: queue.Queue[Any]) -> None:
-        try:
-            put(target, None)
-        except _Left:
-            return
-
-    def labour(number: int, remaining: list[int], lock: threading.Lock) -> None:
-        work, inbox, outbox = stages[number].work, queues[number], queues[number + 1]
-        try:
-            while (current := get(inbox)) is not None:
-                if current.error is None:
+            exhausted = False
+            while running or not exhausted:
+                while not exhausted and len(running) < 2 * workers:
                     try:
-                        current = Finished(current.item, work(current.result))
-                    except Exception as error:  # one item's failure is its result, never the end of the stream
-                        current = Finished(current.item, error=error)
-                put(outbox, current)
-        except _Left:
-            return
-        with lock:
-            remaining[0] -= 1
-            last = remaining[0] == 0
-        if last:  # every thread of the next stage gets an end mark of its own
-            for _ in range(stages[number + 1].threads if number + 1 < len(stages) else 1):
-                put_end(outbox)
+                        item = next(source)
+                    except StopIteration:
+                        exhausted = True
+                    except Exception as error:  # raised below, once what went in before has come out
+                        exhausted, failure = True, error
+                    else:
+                        running[pool.submit(work, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield _finished(running.pop(future), future)
+        finally:
+            on_leave()
+            for future in running:
+                future.cancel()
+    if failure is not None:
+        raise failure
 
-    threads = [threading.Thread(target=supply, daemon=True)]
-    for number, stage in enumerate(stages):
-        remaining, lock = [stage.threads], threading.Lock()
-        threads += [
-            threading.Thread(target=labour, args=(number, remaining, lock), daemon=True) for _ in range(stage.threads)
-        ]
-    for thread in threads:
-        thread.start()
+
+def _finished(item: Item, future: Future[Result]) -> Finished[Item, Result]:
+    error = future.exception()
+    if error is None:
+        return Finished(item, future.result())
+    if isinstance(error, Exception):  # the failure of one item is its result, never the end of the stream
+        return Finished(item, error=error)
+    raise error
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Within this context torch uses one thread for an operation.
+
+    Sums are then added up in the same order everywhere, and torch's threads do not compete with ours.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        while (done := queues[-1].get()) is not None:
-            yield done
-        if trouble:
-            raise trouble[0]
+        yield
     finally:
-        left.set()
-        on_leave()
-        for thread in threads:
-            thread.join()
+        torch.set_num_threads(threads)
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use; a batch system may grant fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

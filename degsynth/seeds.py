@@ -1,7 +1,8 @@
-"""Seeds: every random number of an output follows from the run's seed and the output's own identity.
+"""Seeds: every random number of a run follows from the run's seed and from what the number is for.
 
-The key is the image's path relative to its root, so moving the folder changes nothing; the purpose separates stages, so
-adding one leaves the others as they were. Batch, tile, worker and order do not enter.
+The seed of an output follows from the output's own identity: the path of its image relative to the HR root, the page
+and the draw. Moving the folder changes nothing, and batch, tile, worker and order do not enter. The purpose separates
+the stages, so that adding one stage leaves the random numbers of the others as they were.
 """
 
 from __future__ import annotations
@@ -9,9 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from dataclasses import dataclass
 
 
-def derive(run_seed: int, key: str, page: int, draw: int, purpose: str) -> int:
-    """First 63 bits of SHA-256 over the five parts. ``key`` is a POSIX path; it is brought to Unicode NFC."""
-    text = json.dumps([run_seed, unicodedata.normalize("NFC", key), page, draw, purpose], ensure_ascii=False)
+def derive(seed: int, *parts: str | int) -> int:
+    """Derive a seed: the first 63 bits of SHA-256 over the run's seed and the parts. Text is normalised to NFC."""
+    plain = [unicodedata.normalize("NFC", part) if isinstance(part, str) else part for part in parts]
+    text = json.dumps([seed, *plain], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Everything that the random numbers of one output depend on."""
+
+    run_seed: int
+    key: str
+    """POSIX path of the image relative to the HR root."""
+    page: int = 0
+    """Slice of a stack."""
+    draw: int = 0
+    """Number of the LR image, where one HR image gets several."""
+
+    def seed(self, purpose: str) -> int:
+        """Return the seed of one stage. The seed of ``kernel`` repeats the image with the checkpoint's ``degrade``."""
+        return derive(self.run_seed, self.key, self.page, self.draw, purpose)

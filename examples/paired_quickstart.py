@@ -13,10 +13,11 @@ import numpy as np
 from skimage import data
 
 from degsynth import apply, fit
+from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.evaluation import selftest
 from degsynth.model import checkpoint
-from degsynth.model.render import Noise
+from degsynth.model.degradation import Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian, similarity
 
@@ -47,5 +48,5 @@ print(
 results = selftest.require(model)
 print(f"self-test: {len(results)} of {len(results)} known answers given")
 
-summary = apply.run(model, out / "pairs/HR", out / "trainset", apply.Options(noise=Noise(awgn=(2.0, 5.0))))
+summary = apply.run(model, out / "pairs/HR", out / "trainset", apply.Options(noise=Noise(awgn=Interval(2.0, 5.0))))
 print(f"training set: {summary.done} pairs in {out / 'trainset'}")

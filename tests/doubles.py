@@ -10,17 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.methods.linear import LinearOptics
 from degsynth.model import checkpoint
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import Spec
 from degsynth.ops.blur import blur_decimate, half_width
-from degsynth.ops.kernels import gaussian
+from degsynth.ops.kernels import centroid, gaussian
 from degsynth.ops.noise import generator
 
 
 def save_double(path: Path, optics: nn.Module, scale: int, **facts: Any) -> checkpoint.Checkpoint:
     """Wrap, save and load again."""
     facts = {"clean_halo": 0, "noise_halo": 0, "multiple_of": scale, **facts}
-    spec = checkpoint.Spec(
+    spec = Spec(
         degsynth_version="test",
         method="double",
         scale=scale,
@@ -42,7 +45,7 @@ def blur_each(hr: Tensor, kernels: Tensor, scale: int) -> Tensor:
     return out.transpose(0, 1).reshape(batch, channels, height // scale, width // scale)
 
 
-class StochasticOptics(nn.Module):
+class StochasticOptics(Optics):
     """A Gaussian of random width and angle per image; noise correlated over 3×3 LR px, stronger in brights."""
 
     def __init__(self, scale: int, size: int, noisy: bool = True) -> None:
@@ -56,7 +59,7 @@ class StochasticOptics(nn.Module):
         return torch.rand(1, 2, generator=generator(seed))
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:
+    def field_planes(self, channels: int) -> int:
         return channels if self.noisy else 0
 
     @torch.jit.export
@@ -78,12 +81,8 @@ class StochasticOptics(nn.Module):
         grain = F.conv2d(padded, self.smooth).view(batch, channels, height, width)
         return 0.03 * torch.sqrt(lr + 0.1) * grain
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
 
-
-class VariantOptics(nn.Module):
+class VariantOptics(Optics):
     """A kernel that changes from LR pixel to LR pixel: two Gaussians mixed by dice from the field. No noise."""
 
     def __init__(self, scale: int, size: int) -> None:
@@ -92,11 +91,7 @@ class VariantOptics(nn.Module):
         self.kernels = nn.Buffer(torch.stack([gaussian(size, 0.6, 0.6), gaussian(size, 1.6, 1.6)]).float())
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:
+    def field_planes(self, channels: int) -> int:
         return 1
 
     @torch.jit.export
@@ -105,16 +100,8 @@ class VariantOptics(nn.Module):
         sharp, soft = blur_decimate(hr, self.kernels[:1], self.scale), blur_decimate(hr, self.kernels[1:], self.scale)
         return share * sharp + (1 - share) * soft
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
-
-
-class PooledOptics(nn.Module):
+class PooledOptics(Optics):
     """Two Gaussians mixed by content, as a U-Net would: brightness max-pooled over 4×4 LR px, brought back bilinearly.
 
     ``whole``: mixed by the mean of the whole image instead, as instance norm would.
@@ -126,14 +113,6 @@ class PooledOptics(nn.Module):
         self.kernels = nn.Buffer(torch.stack([gaussian(size, 0.8, 0.8), gaussian(size, 1.4, 1.4)]).float())
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:
-        return 0
-
-    @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         level = F.avg_pool2d(hr.mean(1, keepdim=True), self.scale)
         if self.whole:
@@ -143,16 +122,8 @@ class PooledOptics(nn.Module):
         sharp, soft = blur_decimate(hr, self.kernels[:1], self.scale), blur_decimate(hr, self.kernels[1:], self.scale)
         return share * sharp + (1 - share) * soft
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
-
-
-class PoolOptics(nn.Module):
+class PoolOptics(Optics):
     """One of several fixed kernels per image: the code is its index."""
 
     def __init__(self, scale: int, size: int) -> None:
@@ -166,23 +137,11 @@ class PoolOptics(nn.Module):
         return torch.randint(self.kernels.shape[0], [1, 1], generator=generator(seed)).float()
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:
-        return 0
-
-    @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         return blur_each(hr, self.kernels[code[:, 0].long()], self.scale)
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
-
-
-class ComposedOptics(nn.Module):
+class ComposedOptics(Optics):
     """One after the other. Each has its part of the code; the first one's dice, on the finer plane, are folded into
     channels of the LR plane (pixel shuffle). The noise is the last one's."""
 
@@ -196,12 +155,14 @@ class ComposedOptics(nn.Module):
         return torch.cat([self.first.draw(seed), self.second.draw(seed + 1)], 1)
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:
-        return self.first.dice(channels) * self.second_scale * self.second_scale + self.second.dice(channels)
+    def field_planes(self, channels: int) -> int:
+        return self.first.field_planes(channels) * self.second_scale * self.second_scale + self.second.field_planes(
+            channels
+        )
 
     @torch.jit.export
     def split(self, field: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-        folded = self.first.dice(channels) * self.second_scale * self.second_scale
+        folded = self.first.field_planes(channels) * self.second_scale * self.second_scale
         return F.pixel_shuffle(field[:, :folded], self.second_scale), field[:, folded:]
 
     @torch.jit.export
@@ -213,10 +174,6 @@ class ComposedOptics(nn.Module):
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         return self.second.noise(lr, code[:, self.first_code :], self.split(field, lr.shape[1])[1])
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
 
 
 SABOTAGES = {
@@ -231,7 +188,7 @@ SABOTAGES = {
 """What is broken → the check that has to notice."""
 
 
-class SabotagedOptics(nn.Module):
+class SabotagedOptics(Optics):
     """A sound optics module with one thing broken."""
 
     def __init__(self, inner: nn.Module, kind: str) -> None:
@@ -244,8 +201,8 @@ class SabotagedOptics(nn.Module):
         return torch.full((1, 1), float(seed % 1000))
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:
-        return self.inner.dice(channels)
+    def field_planes(self, channels: int) -> int:
+        return self.inner.field_planes(channels)
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
@@ -276,12 +233,8 @@ class SabotagedOptics(nn.Module):
             return 0.02 * torch.randn([1, 3, 64, 64], generator=shared).mean([2, 3], keepdim=True).expand_as(lr)
         return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:
-        raise ValueError("no hardware factor")
 
-
-class FactorOptics(nn.Module):
+class FactorOptics(Optics):
     """An isotropic Gaussian of variance 2.6 × the hardware factor, which is the second entry of the code."""
 
     def __init__(self, scale: int, size: int, sabotage: str = "") -> None:
@@ -293,10 +246,6 @@ class FactorOptics(nn.Module):
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
         return torch.tensor([[7.0, 1.0 if self.sabotage == "forgets" else self.factor]])
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:
-        return 0
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
@@ -312,10 +261,6 @@ class FactorOptics(nn.Module):
         return lr * (1.0 + 0.01 * factor.view(-1, 1, 1, 1)) if self.sabotage == "level" else lr
 
     @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.zeros_like(lr)
-
-    @torch.jit.export
     def set_hardware_factor(self, f: float) -> None:
         if not 0.1 <= f <= 4.0:
             raise ValueError(f"the hardware factor must be from 0.1 to 4, not {f}")
@@ -326,3 +271,49 @@ def factor_double(path: Path, sabotage: str = "") -> checkpoint.Checkpoint:
     """Scale 2, fitted and by default at 0.8."""
     knob = {"default": 0.8, "trained": 0.8, "entry": 1, "range": (0.1, 4.0)}
     return save_double(path, FactorOptics(2, 16, sabotage), 2, clean_halo=7, hardware_factor=knob)
+
+
+SIZES = {1: 13, 2: 12, 3: 13, 4: 16}
+
+
+def linear_double(
+    path: Path, scale: int, shift: tuple[float, float] = (0.0, 0.0), gain: float = 1.0
+) -> checkpoint.Checkpoint:
+    kernel = gaussian(SIZES[scale], 1.1, 1.7, 0.5, shift)
+    optics = LinearOptics(kernel[None], torch.tensor([gain]), torch.tensor([0.01]), scale)
+    facts = {
+        "clean_halo": half_width(SIZES[scale], scale),
+        "gain": [gain],
+        "offset": [0.01],
+        "phase": [centroid(kernel)],
+    }
+    return save_double(path, optics, scale, **facts)
+
+
+def stochastic(path: Path, scale: int) -> checkpoint.Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    optics = StochasticOptics(scale, SIZES[scale])
+    return save_double(path, optics, scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)
+
+
+def variant(path: Path, scale: int) -> checkpoint.Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    return save_double(path, VariantOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True)
+
+
+def pooled(path: Path, scale: int) -> checkpoint.Checkpoint:
+    # An LR pixel sees its own pooling cell of 4 and, through the bilinear step, the next one: up to 8 LR px away.
+    halo = max(half_width(SIZES[scale], scale), 8 * scale)
+    return save_double(path, PooledOptics(scale, SIZES[scale]), scale, clean_halo=halo, multiple_of=4 * scale)
+
+
+def pool(path: Path, scale: int) -> checkpoint.Checkpoint:
+    halo = half_width(SIZES[scale], scale)
+    return save_double(path, PoolOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True, channels=[1, 3])
+
+
+def composed(path: Path, scale: int) -> checkpoint.Checkpoint:
+    first, second = VariantOptics(scale, SIZES[scale]), StochasticOptics(2, SIZES[2])
+    halo = half_width(SIZES[scale], scale) + scale * half_width(SIZES[2], 2)
+    optics = ComposedOptics(first, second, second_scale=2, first_code=0)
+    return save_double(path, optics, 2 * scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)

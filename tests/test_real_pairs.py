@@ -13,6 +13,7 @@ from degsynth.evaluation.paired import evaluate
 from degsynth.fit.stages import FitOptions
 from degsynth.fit.stages import run as run_fit
 from degsynth.model import checkpoint
+from degsynth.model.degradation import Degradation
 
 SETS = [("nikon", 2), ("iphone", 2)]
 
@@ -39,8 +40,8 @@ def test_linear_on_a_real_camera(split: tuple[Path, Path, str], tmp_path: Path) 
     assert record["pairs"]["median_shift_lr_px"] < 0.25
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     selftest.require(model)
-    found = opening.open_for_model(test / "HR", test / side, 2, "any", None)
-    mean = evaluate(model, found)["mean"]
+    found = opening.open_for_model(test / "HR", test / side, opening.ScoringOptions(2))
+    mean = evaluate(Degradation(model), found)["mean"]
     assert mean["model"]["psnr_y"] > mean["bicubic"]["psnr_y"] + 4
     assert mean["model"]["ssim_y"] > mean["bicubic"]["ssim_y"]
 

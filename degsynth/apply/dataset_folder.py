@@ -7,19 +7,17 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.data import images
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, os_reason
 from degsynth.files import write_atomic
-
-if sys.platform != "win32":  # there nothing keeps a second run out
-    import fcntl
 
 DATASET_NAME = "dataset.json"
 PARTIAL = ".partial"
@@ -41,7 +39,11 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     ours = _made_by(out) is not None
     if filled and existing == "refuse":
-        way = "use --resume to go on, --overwrite to begin anew, or another folder" if ours else "give another folder"
+        way = (
+            "use `existing=resume` to go on, `existing=overwrite` to begin anew, or another folder"
+            if ours
+            else "give another folder"
+        )
         raise ConfigError(f"OUT {out} is not empty; {way}")
     if filled and not ours:
         raise ConfigError(
@@ -72,7 +74,7 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
     with contextlib.ExitStack() as stack:
         try:
             (out / PARTIAL).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_alone(out))
+            stack.enter_context(_locked(out))
             rows: list[Row] = []
             if ours and existing == "resume":
                 rows = _reopen(out, hr if hr.is_dir() else hr.parent, description)
@@ -84,7 +86,7 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
                 (out / name).mkdir(exist_ok=True)
             Manifest(out).write(rows)
         except OSError as error:
-            raise ConfigError(f"OUT {out}: cannot be written: {error.strerror or error}") from None
+            raise ConfigError(f"OUT {out}: cannot be written: {os_reason(error)}") from None
         except ConfigError:
             if not unfinished:
                 shutil.rmtree(out / PARTIAL, ignore_errors=True)
@@ -93,14 +95,34 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
 
 
 class Files:
-    """Files of a data set, made beside it and moved into place when they are whole."""
+    """The image files of a data set, each made in ``.partial`` and moved into place when it is whole."""
 
     def __init__(self, out: Path) -> None:
-        """``out``: the folder, open."""
+        """Take the folder of an open data set."""
         self.out = out
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Write several files of which either all stay or, where the body of the context fails, none."""
+        transaction = Transaction(self.out)
+        try:
+            yield transaction
+        except BaseException:
+            for name in transaction.names:
+                (self.out / name).unlink(missing_ok=True)
+            raise
+
+
+class Transaction:
+    """Files that belong together: both sides of all outputs of one image."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.names: list[str] = []
+        """Names of the files that may lie in the data set by now."""
+
     def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> str:
-        """Write an image; gives its SHA-256."""
+        """Write an image and return the SHA-256 of the file."""
         partial = self._partial(name)
         try:
             with partial.open("w+b") as file:
@@ -114,7 +136,7 @@ class Files:
         return digest
 
     def link(self, path: Path, name: str, how: Link) -> Link:
-        """Bring in a file that is there; says how it went: by a copy where it cannot be hard-linked."""
+        """Link or copy a file into the data set and return how it was done: a copy where it cannot be hard-linked."""
         partial = self._partial(name)
         if how == "symlink":
             partial.symlink_to(path.resolve())
@@ -130,7 +152,7 @@ class Files:
         return how
 
     def copy(self, path: Path, name: str) -> None:
-        """Bring in a copy of a file."""
+        """Copy a file into the data set."""
         partial = self._partial(name)
         shutil.copyfile(path, partial)
         self._move(partial, name)
@@ -139,6 +161,7 @@ class Files:
         return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
 
     def _move(self, partial: Path, name: str) -> None:
+        self.names.append(name)
         target = self.out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
@@ -152,7 +175,7 @@ def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
         if before["made_by"].get(name) != value:
             raise ConfigError(
                 f"OUT {out} was made with {name} {before['made_by'].get(name)}, now it is {value}; "
-                "resume with the same, or use --overwrite"
+                "resume with the same, or use `existing=overwrite`"
             )
     later = before.get("resumed_in", [])
     if description["environment"] not in [before["environment"], *later]:
@@ -191,7 +214,7 @@ def _clear(out: Path) -> None:
     if strays:
         raise ConfigError(
             f"OUT {out} holds {len(strays)} files that its manifest does not name, e.g. {strays[0]}; "
-            "move them away, or use --resume"
+            "move them away, or use `existing=resume`"
         )
     for name in ("hr", "lr"):
         if (out / name).exists():
@@ -200,12 +223,14 @@ def _clear(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of ``out``; a lock of the operating system, which ends with the process."""
-    with (out / PARTIAL / "lock").open("w") as file:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(f"OUT {out} is being written by another run; wait for it") from None
+def _locked(out: Path) -> Iterator[None]:
+    """Keep other runs out of ``out`` by a lock of the operating system, which ends with the process."""
+    lock = FileLock(out / PARTIAL / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"OUT {out} is being written by another run; wait for it") from None
+    try:
         yield
+    finally:
+        lock.release()

@@ -82,7 +82,7 @@ class Manifest:
                 if number == len(lines):  # no newline behind it: the writer died in the middle
                     break
                 raise DataError(
-                    f"{self.path}, line {number}: not a manifest row; restore it or use --overwrite"
+                    f"{self.path}, line {number}: not a manifest row; restore it or use `existing=overwrite`"
                 ) from None
         return rows
 

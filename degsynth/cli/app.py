@@ -15,6 +15,7 @@ import typer
 
 import degsynth
 from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
+from degsynth.cli.flags import with_flags
 from degsynth.errors import DegsynthError
 
 app = typer.Typer(
@@ -58,5 +59,5 @@ def main() -> None:
     try:
         app()
     except DegsynthError as error:
-        print(f"degsynth: {error}", file=sys.stderr)  # noqa: T201
+        print(f"degsynth: {with_flags(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)

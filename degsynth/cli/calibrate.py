@@ -36,10 +36,11 @@ def command(
     """
     from degsynth.evaluation import calibrate
     from degsynth.model import checkpoint
+    from degsynth.model.resolve import resolve
 
     levels = options.data_range(data_range)
     device = options.pick_device(device)
-    loaded = checkpoint.load(checkpoint.resolve(model), device)
+    loaded = checkpoint.load(resolve(model), device)
     if out is not None:
         checkpoint.check_target(out, overwrite)
     with console.Progress() as progress:

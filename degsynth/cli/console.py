@@ -1,103 +1,107 @@
-"""How the command line speaks: notes, warnings, progress and tables, always on stderr.
-
-On a terminal progress is a bar; in a log file it is a line now and then.
-"""
+"""How the command line speaks: notes, warnings, progress and tables, always on stderr."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
+from degsynth.cli.flags import with_flags
+from degsynth.cli.signals import DeferredSignals
 from degsynth.errors import DegsynthError
 
 LOG_INTERVAL_S = 10.0
+"""Seconds between two lines of progress in a log."""
 
 
 def note(text: str) -> None:
-    """One line for the user."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """Print one line for the user."""
+    print(with_flags(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def warn(text: str) -> None:
+    """Print one line that should not be overlooked."""
+    note(f"warning: {text}")
 
 
 class Progress:
-    """``progress(what, count, total)`` moves it; used in a with block."""
+    """The progress of a command: a bar on a terminal, a line every ten seconds in a log. Used in a with block.
+
+    ``progress(stage, count, total)`` moves it.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._what = self._figures = ""
-        self._begun = self._spoken = 0.0
+        self._stage = self._figures = ""
+        self._begun = self._printed = 0.0
+        self._first = 0
 
     def __enter__(self) -> Progress:
         return self
 
-    def __call__(self, what: str, count: int, total: int) -> None:
-        """``count`` of ``total`` steps of ``what`` are done."""
-        if what != self._what:
+    def __call__(self, stage: str, count: int, total: int) -> None:
+        """Show that ``count`` of ``total`` steps of a stage are done."""
+        if stage != self._stage:
             self._close()
-            self._what, self._figures = what, ""
-            self._spoken = self._begun = time.monotonic()
+            self._stage, self._figures = stage, ""
+            self._printed = self._begun = time.monotonic()
             self._first = count - 1
         if sys.stderr.isatty():
-            if self._bar is None:
-                from tqdm import tqdm
+            self._move_bar(count, total)
+        else:
+            self._print_line(count, total)
 
-                self._bar = tqdm(total=total, initial=self._first, desc=what, leave=False, dynamic_ncols=True)
-            self._bar.total = total
-            self._bar.update(count - self._bar.n)
-            return
+    def _move_bar(self, count: int, total: int) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=self._first, desc=self._stage, leave=False, dynamic_ncols=True)
+        self._bar.total = total
+        self._bar.update(count - self._bar.n)
+
+    def _print_line(self, count: int, total: int) -> None:
         now = time.monotonic()
-        if now - self._spoken >= LOG_INTERVAL_S and 0 < count < total:
-            self._spoken = now
+        if now - self._printed >= LOG_INTERVAL_S and 0 < count < total:
+            self._printed = now
             left = (now - self._begun) / (count - self._first) * (total - count)
-            note(f"{what}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
+            note(f"{self._stage}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
 
     def figures(self, text: str) -> None:
-        """How it goes: from now on in every line of a log; on a terminal above the bar, which has no room for it."""
+        """Show how training goes: in every further line of a log, or on a terminal above the bar."""
         self._figures = text
         if self._bar is not None:
             self.note(f"{self._bar.n}/{self._bar.total}: {text}")
 
     @contextlib.contextmanager
     def deferred_stop(self) -> Iterator[Callable[[], bool]]:
-        """Within it, the first SIGINT or SIGTERM waits: what it yields tells whether one came. A second acts at once.
+        """Let the first SIGINT or SIGTERM wait for the end of this context; yields a function that tells of one.
 
-        At its end the signal is passed on to the handler that was there before.
+        Where the body raises an error of ours, it is printed before the signal is passed on.
         """
-        came: list[int] = []
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-        def remember(number: int, frame: FrameType | None) -> None:
-            came.append(number)
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-        for each in before:
-            signal.signal(each, remember)
+        signals = DeferredSignals()
         try:
-            yield lambda: bool(came)
+            with signals:
+                yield signals.asked
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-            if came:
+            if signals.asked():
                 self._close()
                 failure = sys.exc_info()[1]
                 if isinstance(failure, DegsynthError):
                     self.note(f"degsynth: {failure}")
-                signal.raise_signal(came[0])
+                signals.pass_on()
 
     def note(self, text: str) -> None:
-        """A line that does not disturb the bar."""
+        """Print one line without disturbing the bar."""
         if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(with_flags(text), file=sys.stderr)
         else:
             note(text)
 
     def warn(self, text: str) -> None:
-        """A line that should not be overlooked."""
+        """Print one line that should not be overlooked, without disturbing the bar."""
         self.note(f"warning: {text}")
 
     def _close(self) -> None:
@@ -112,20 +116,20 @@ class Progress:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stderr; all columns but the first are flush right."""
+    """Print a table on stderr; all columns but the first are flush right."""
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", title_style="bold")
+    printed = Table(title=title, title_justify="left", title_style="bold")
     for index, name in enumerate(header):
-        made.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        printed.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        made.add_row(*row)
-    Console(stderr=True, highlight=False).print(made)
+        printed.add_row(*row)
+    Console(stderr=True, highlight=False).print(printed)
 
 
 def scores(title: str, means: dict[str, dict[str, float]]) -> None:
-    """A table of held-out means, by model: luma and RGB figures of pairs, or whatever there is of unpaired folders."""
+    """Print a table of mean scores by model: luma and RGB figures of pairs, or the figures of unpaired fits."""
     if not all("psnr_y" in figures for figures in means.values()):
         names = list(dict.fromkeys(name for figures in means.values() for name in figures))
         lines = [[who, *(f"{row[name]:.3f}" if name in row else "" for name in names)] for who, row in means.items()]

@@ -19,7 +19,7 @@ def command(
     lr: Annotated[Path, typer.Option(help="Folder of real LR images, matched by stem.", show_default=False)],
     border: Annotated[int, typer.Option(help="LR pixels left out at each edge.")] = 8,
     noise: Annotated[str, typer.Option(metavar="learned|none", help="Whether the model's noise is in.")] = "learned",
-    hardware_factor: options.Factor = None,
+    hardware_factor: options.HardwareFactor = None,
     data_range: options.DataRange = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -31,10 +31,11 @@ def command(
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
     from degsynth.data.images import choose_range
-    from degsynth.data.opening import open_for_model
+    from degsynth.data.opening import ScoringOptions, open_for_model
     from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
-    from degsynth.model.render import Noise, far_below
+    from degsynth.model.degradation import Degradation, Noise
+    from degsynth.model.resolve import open_model
 
     if noise not in ("learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")
@@ -42,36 +43,30 @@ def command(
         raise ConfigError(f"--border {border}: must be at least 0")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
-    loaded = options.open_model(model, scale, device)
-    factor = options.factor(hardware_factor)
-    if factor is not None:
-        factor.check(loaded)
-    if warning := far_below(loaded, factor):
-        console.note(f"warning: {warning}")
+    loaded = open_model(model, scale, device)
+    factor = options.interval(hardware_factor, "hardware_factor")
+    degradation = Degradation(loaded, Noise(noise == "learned"), factor, device)
+    for warning in degradation.warnings():
+        console.warn(warning)
     with console.Progress() as progress:
         opened = open_for_model(
             hr,
             lr,
-            loaded.spec.scale,
-            loaded.spec.channels,
-            choose_range(levels, loaded.spec.data_range),
+            ScoringOptions(loaded.spec.scale, loaded.spec.channels, choose_range(levels, loaded.spec.data_range)),
             progress,
             progress.warn,
         )
         result = evaluate(
-            loaded,
+            degradation,
             opened,
             border,
-            Noise(noise == "learned"),
             seed,
-            device,
-            factor=factor,
             on_image=lambda n: progress("scoring", n, len(opened)),
         )
     if json:
         head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
         if factor is not None:
-            head["hardware_factor"] = [factor.low, factor.high]
+            head["hardware_factor"] = list(factor)
         typer.echo(jsonlib.dumps({**head, **result}, ensure_ascii=False))
         return
     rows = [

@@ -33,10 +33,12 @@ def command(
     """
     from degsynth.errors import ConfigError
     from degsynth.evaluation import selftest
+    from degsynth.files import is_pool_name
     from degsynth.model import checkpoint
+    from degsynth.model.resolve import resolve
 
     with tempfile.TemporaryDirectory() as elsewhere:
-        is_pool = Path(run).suffix.lower() in checkpoint.POOL_SUFFIXES
+        is_pool = is_pool_name(run)
         if (snapshot is not None) if is_pool else (scale is not None):
             raise ConfigError(
                 f"{run} is a kernel pool, which has no snapshots"
@@ -48,7 +50,7 @@ def command(
 
             source = pool_model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
         elif snapshot is None:
-            source = checkpoint.load(checkpoint.resolve(run))
+            source = checkpoint.load(resolve(run))
         else:
             from degsynth import fit
 

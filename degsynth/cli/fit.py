@@ -58,12 +58,12 @@ def command(
     from degsynth import config as configuration
     from degsynth import fit
     from degsynth.errors import ConfigError
-    from degsynth.fit.run_directory import RunFolder
+    from degsynth.fit.run_directory import RunDirectory
 
     if out is None:
         raise ConfigError("--out is missing: give the run directory to make")
     if resume and config is None:
-        tables = RunFolder(out).description()
+        tables = RunDirectory(out).description()
     else:
         tables = configuration.read_toml(config) if config else {}
     for name in tables:

@@ -35,7 +35,9 @@ def command(
     for path in (picture, html):
         if path is not None:
             options.check_output(path)
-    loaded = options.open_model(model, scale)
+    from degsynth.model.resolve import open_model
+
+    loaded = open_model(model, scale)
     record = {"path": str(loaded.path), "sha256": loaded.sha256, **loaded.spec.model_dump(mode="json")}
     facts = [(name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in record.items() if name != "held_out"]
     scores: dict[str, dict[str, float]] = dict(record["held_out"] or {})
@@ -65,7 +67,7 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
     from degsynth.data import images
     from degsynth.errors import DataError
     from degsynth.evaluation.effective_kernel import texture
-    from degsynth.model.render import check_channels
+    from degsynth.model.degradation import Degradation
     from degsynth.reports import panels, previews
 
     spec = loaded.spec
@@ -73,7 +75,7 @@ def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
         hr = texture(spec.usual_channels(), 96 * spec.scale, 96 * spec.scale)
     else:
         hr = images.to_tensor(images.read(image).pixels, spec.data_range)
-        check_channels(loaded, hr.shape[0])
+        Degradation(loaded).check_channels(hr.shape[0])
         if min(hr.shape[1:]) < spec.multiple_of:
             raise DataError(f"{image} is too small to draw weight maps of: at least {spec.multiple_of} px a side")
     return [

@@ -31,10 +31,10 @@ Workers = Annotated[int | None, typer.Option(help="Windows that are looked at to
 
 def _check_output(path: Path, overwrite: bool) -> None:
     from degsynth.errors import ConfigError
-    from degsynth.model.checkpoint import POOL_SUFFIXES
+    from degsynth.files import is_pool_name
 
     options.check_output(path)
-    if path.suffix.lower() not in POOL_SUFFIXES:
+    if not is_pool_name(path):
         raise ConfigError(f"{path}: give a name that ends in .h5")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists; give another name, or --overwrite")
@@ -58,23 +58,23 @@ def _estimated(
 ) -> Any:
     """Estimate, noting what is done beside the output; the note stays until that is written."""
     from degsynth.errors import ConfigError
+    from degsynth.files import is_pool_name
     from degsynth.kernel_pool import estimate
-    from degsynth.model.checkpoint import POOL_SUFFIXES
     from degsynth.model.pool_model import LARGEST_SCALE
-    from degsynth.parallel import MOST_WORKERS
+    from degsynth.parallel import MAX_WORKERS, usable_cores
 
     if not 1 <= scale <= LARGEST_SCALE:
         raise ConfigError(f"--scale {scale}: give 1 to {LARGEST_SCALE}")
-    if workers is not None and not 1 <= workers <= MOST_WORKERS:
-        raise ConfigError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
-    if lr.suffix.lower() in POOL_SUFFIXES:
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError(f"--workers {workers}: give 1 to {MAX_WORKERS}")
+    if is_pool_name(lr):
         raise ConfigError(f"{lr} is a pool already; 'kernel-pool train' learns from it, --with puts it into another")
     journal = estimate.journal_of(output)
     if overwrite and not resume:
         journal.unlink(missing_ok=True)
     with console.Progress() as progress:
         return estimate.estimate(
-            lr, scale, config, seed, workers or options.usable_cores(), journal, resume,
+            lr, scale, config, seed, workers or usable_cores(), journal, resume,
             lambda count, total: progress("estimating kernels", count, total),
         )  # fmt: skip
 

@@ -18,8 +18,9 @@ def command(model: options.Model, scale: options.PoolScale = None, json: options
     Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
     """
     from degsynth.evaluation import selftest
+    from degsynth.model.resolve import open_model
 
-    loaded = options.open_model(model, scale)
+    loaded = open_model(model, scale)
     results = selftest.run(loaded)
     failed = [result for result in results if not result.passed]
     if json:

@@ -1,1 +1,1 @@
-"""Images, pairs, patches, output names and the manifest: everything that touches the disk except checkpoints."""
+"""Reading images, checking and opening pairs and folders of them, and cutting training patches."""

@@ -1,57 +1,57 @@
-"""What EXIF blocks of image files tell: which way up a photograph is, and which camera took it."""
+"""EXIF blocks of image files, read by Pillow: which way up a photograph is, and which camera took it."""
 
 from __future__ import annotations
 
-import io
+import warnings
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import cv2
 import numpy as np
-import tifffile
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
-from degsynth.data.tiff import ORIENTATION_TAG, Array
+# What Pillow warns of in a damaged block is nothing that a user can change: what can be read of it is used.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
-MODEL_TAG, EXIF_TAG = 272, 34665
 
-
-def orientation(exif: bytes) -> int:
-    """The orientation (1–8) in an EXIF block, which is itself a small TIFF; 1 where there is none or it is damaged."""
+def orientation(block: bytes) -> int:
+    """Return the orientation (1–8) in an EXIF block; 1 where it has none or is damaged."""
     try:
-        with tifffile.TiffFile(io.BytesIO(exif.removeprefix(b"Exif\x00\x00"))) as block:
-            tag = block.pages[0].tags.get(ORIENTATION_TAG)  # type: ignore[union-attr]
-            return int(tag.value) if tag is not None and 1 <= int(tag.value) <= 8 else 1
-    except Exception:  # the block is a side matter: whatever is wrong with it must not lose the image
+        exif = Image.Exif()
+        exif.load(block)
+        value = int(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF is a side matter: nothing that is wrong with it may lose the image
         return 1
+    return value if 1 <= value <= 8 else 1
 
 
 def camera(path: Path) -> tuple[str, int]:
-    """Model and ISO sensitivity that EXIF tells; empty and 0 where it does not."""
+    """Return the camera model and the ISO sensitivity from a file's EXIF; ``""`` and 0 where it does not have them."""
     try:
-        content = path.read_bytes()
-        if content[:2] in (b"II", b"MM"):
-            return _camera(content)
-        _, kinds, blobs = cv2.imdecodeWithMetadata(
-            np.frombuffer(content, np.uint8), flags=cv2.IMREAD_REDUCED_GRAYSCALE_8
-        )
-        for kind, blob in zip(kinds, blobs, strict=True):
-            if kind == cv2.IMAGE_METADATA_EXIF:
-                return _camera(np.asarray(blob).tobytes().removeprefix(b"Exif\x00\x00"))
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow takes large images for an attack, but only headers are read here
+            exif = _read(file)
+            model = exif.get(ExifTags.Base.Model, "")
+            iso = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ISOSpeedRatings, 0)
+        # Cameras fill the field up with null bytes.
+        return str(model).split("\0")[0].strip(), int(iso[0] if isinstance(iso, tuple) else iso)
     except Exception:  # as above
         return "", 0
-    return "", 0
 
 
-def _camera(exif: bytes) -> tuple[str, int]:
-    with tifffile.TiffFile(io.BytesIO(exif)) as block:
-        tags = block.pages[0].tags  # type: ignore[union-attr]
-        model, more = tags.get(MODEL_TAG), tags.get(EXIF_TAG)
-        found = {} if more is None else more.value
-        iso = found.get("ISOSpeedRatings", found.get("PhotographicSensitivity", 0))
-        return "" if model is None else str(model.value).strip(), int(iso[0] if isinstance(iso, tuple) else iso)
+def _read(file: BinaryIO) -> Image.Exif:
+    """Read the EXIF of an image file, mostly from its header alone."""
+    head = file.read(4)
+    file.seek(0)
+    if head in (b"II*\0", b"MM\0*"):  # Pillow opens a TIFF only if it knows the type of its pixels, e.g. no float RGB
+        exif = Image.Exif()
+        exif.load_from_fp(file)
+        return exif
+    return Image.open(file).getexif()
 
 
-def upright(array: Array, orientation: int) -> Array:
-    """Undo an EXIF orientation: 5–8 are transposed, then rows and columns are flipped where they were stored so."""
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn an array (H, W, …) upright: orientations 5–8 are transposed, then rows and columns are flipped as needed."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     flip_rows = orientation in (3, 4, 7, 8)

@@ -1,7 +1,7 @@
-"""Images of one folder, of one colour and type: found, looked at, decoded on demand. Unpaired fits take two of them.
+"""Images of one folder, all of one colour and type: found, inspected, and decoded on demand. Unpaired fits use two.
 
-Of a large image the middle is what counts: a thousand of these fit into memory, and a photograph shows as much blur
-there as all over.
+Of a large image only the middle is used: so a thousand images fit into memory, and the blur of a photograph can be seen
+in its middle as well as in the whole of it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from degsynth.config import Interval, OnProgress, ignore_progress
 from degsynth.data import images
+from degsynth.data.cache import Cache
+from degsynth.data.colours import colour_name
 from degsynth.data.images import Image
-from degsynth.data.pairs import Cache
+from degsynth.data.split import held_out_indices
 from degsynth.errors import DataError
 from degsynth.files import fingerprint
-from degsynth.ops.spread import evenly
-from degsynth.seeds import derive
+from degsynth.ops.spread import evenly_spaced
 
 KEPT = 1024
-"""Side of the middle that is kept of larger images, px."""
-COLOURS = {1: "gray", 3: "RGB"}
+"""Of an image with longer sides, only the middle with sides of this length (px) is used."""
 
 
 class ImageSet(Sequence[Tensor]):
@@ -35,14 +36,14 @@ class ImageSet(Sequence[Tensor]):
     def __init__(
         self, folder: Path, sizes: Mapping[str, tuple[int, int]], channels: int, dtype: str, cache: Cache
     ) -> None:
-        """Take the sizes (height, width) of what is kept of each image, by name."""
+        """Hold the images named in ``sizes``, which gives the height and width of the part of each that is used."""
         self.folder, self.names, self.channels, self.dtype = folder, list(sizes), channels, dtype
         self.sizes = dict(sizes)
-        self.data_range: tuple[float, float] | None = None
+        self.data_range: Interval | None = None
         self.change: Callable[[Image], Image] = lambda image: image
-        """What is done to an image when it is decoded."""
+        """Applied to every image after it was decoded."""
         self.kind = "image"
-        """Under which images are remembered: changed ones are others."""
+        """Kind under which the cache keeps the images: a set of changed images has a kind of its own."""
         self._cache = cache
 
     def __len__(self) -> int:
@@ -50,15 +51,15 @@ class ImageSet(Sequence[Tensor]):
 
     @property
     def colour(self) -> str:
-        """In words."""
-        return COLOURS.get(self.channels, f"{self.channels}-channel")
+        """The colour of the images in words."""
+        return colour_name(self.channels)
 
     def path(self, index: int) -> Path:
-        """The file."""
+        """Return the file of an image."""
         return self.folder if self.folder.is_file() else self.folder / self.names[index]
 
     def decoded(self, index: int) -> Image:
-        """The pixels of its middle, changed as asked."""
+        """Return the pixels of the middle of an image, changed by `change`."""
         key = str(self.path(index))
         image: Image | None = self._cache.get(self.kind, key)
         if image is None:
@@ -72,55 +73,57 @@ class ImageSet(Sequence[Tensor]):
         return images.to_tensor(self.decoded(index).pixels, self.data_range)
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, of what is kept."""
+        """Return the height and width of the part of an image that is used."""
         return self.sizes[self.names[index]]
 
     def window(self, index: int, y: int, x: int, height: int, width: int) -> Tensor:
-        """A part, from (y, x); only that part is converted."""
+        """Return a part of an image that begins at (y, x); only that part is converted to float."""
         pixels = self.decoded(index).pixels[y : y + height, x : x + width]
         return images.to_tensor(pixels, self.data_range)
 
     def middle(self, index: int, side: int) -> Tensor:
-        """The middle of an image, at most ``side`` px a side."""
+        """Return the middle of an image, at most ``side`` px high and wide."""
         height, width = self.size(index)
         rows, columns = min(side, height), min(side, width)
         return self.window(index, (height - rows) // 2, (width - columns) // 2, rows, columns)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
-        """Some of them, sharing the memory of all."""
+        """Return a set of some of the images; it uses the same cache."""
         sizes = {self.names[i]: self.sizes[self.names[i]] for i in indices}
-        some = ImageSet(self.folder, sizes, self.channels, self.dtype, self._cache)
-        some.data_range, some.change, some.kind = self.data_range, self.change, self.kind
-        return some
+        subset = ImageSet(self.folder, sizes, self.channels, self.dtype, self._cache)
+        subset.data_range, subset.change, subset.kind = self.data_range, self.change, self.kind
+        return subset
 
     def changed(self, kind: str, change: Callable[[Image], Image]) -> ImageSet:
-        """The same images, each changed when it is decoded, in a way that keeps its size."""
+        """Return the same images, each changed after it was decoded; ``change`` must keep the size."""
         same = self.subset(range(len(self)))
         same.change, same.kind = change, kind
         return same
 
     def spread(self, count: int) -> list[int]:
-        """At most so many indices, evenly spread."""
-        return evenly(len(self), count)
+        """Return at most ``count`` indices, evenly spread over the images."""
+        return evenly_spaced(len(self), count)
 
     def fingerprint(self) -> str:
-        """SHA-256 over names and bytes of all files, in order of name."""
+        """Return SHA-256 over names and bytes of all files, in order of name."""
         return fingerprint((name, self.path(index)) for index, name in enumerate(self.names))
 
     def held_out_split(self, seed: int, side: str, fraction: float = 0.1) -> tuple[ImageSet, ImageSet]:
-        """Images to fit and held-out ones: 10 %, at least one, chosen by a hash of their names and the seed."""
-        count = max(1, round(fraction * len(self)))
-        if count >= len(self):
+        """Return the images to fit and the held-out ones, chosen by `held_out_indices`; DataError for a single image.
+
+        ``side`` is HR or LR: each side has a choice of its own.
+        """
+        fitted, held_out = held_out_indices(self.names, seed, f"held-out {side}", fraction)
+        if not fitted:
             raise DataError(
-                f"{len(self)} {side} image is too few: one is held out to judge the fit; give at least 2 "
-                "(one large image can be cut into parts)"
+                f"{len(self)} {side} image is too few: one is held out to score the fit",
+                "give at least 2 (one large image can be cut into parts)",
             )
-        ranked = sorted(range(len(self)), key=lambda i: derive(seed, self.names[i], 0, 0, f"held-out {side}"))
-        return self.subset(sorted(ranked[count:])), self.subset(sorted(ranked[:count]))
+        return self.subset(fitted), self.subset(held_out)
 
 
 class Middles(Sequence[Tensor]):
-    """The middles of some images of a set, decoded one at a time."""
+    """The middles of at most ``count`` images of a set, evenly spread, decoded one at a time."""
 
     def __init__(self, images: ImageSet, count: int, side: int) -> None:
         self._images, self._indices, self._side = images, images.spread(count), side
@@ -133,71 +136,76 @@ class Middles(Sequence[Tensor]):
 
 
 def _middle(image: Image) -> Image:
-    """At most `KEPT` px a side, without alpha, in memory of its own."""
+    """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
     rows, columns = min(KEPT, image.height), min(KEPT, image.width)
     y, x = (image.height - rows) // 2, (image.width - columns) // 2
     return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.rotated)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What looking at a file tells."""
+class _Inspection:
+    """What is known of one file after it was decoded once."""
 
     kind: tuple[int, str] = (0, "")
-    """Channels and type."""
+    """Number of channels, and type."""
     size: tuple[int, int] = (0, 0)
+    """Height and width of the part that is used."""
     fault: str = ""
+    """Why the image cannot be used; empty where it can."""
 
 
-def _look(path: Path, least: int) -> _Seen:
+def _inspect(path: Path, least: int) -> _Inspection:
+    """Decode a file and tell whether its image can be used."""
     try:
         image = images.read(path)
     except DataError as error:
-        return _Seen(fault=str(error).removeprefix(f"{path}: "))
+        return _Inspection(fault=str(error).removeprefix(f"{path}: "))
     if min(image.height, image.width) < least:
-        return _Seen(fault=f"{image.width}×{image.height} px, at least {least} a side are needed")
+        return _Inspection(fault=f"{image.width}×{image.height} px, at least {least} a side are needed")
     if image.pixels.min() == image.pixels.max():
-        return _Seen(fault=f"{image.pixels.flat[0]} all over")
-    return _Seen((image.channels, str(image.pixels.dtype)), (min(KEPT, image.height), min(KEPT, image.width)))
+        return _Inspection(fault=f"{image.pixels.flat[0]} all over")
+    return _Inspection((image.channels, str(image.pixels.dtype)), (min(KEPT, image.height), min(KEPT, image.width)))
 
 
-def look_at(
-    folder: Path,
-    side: Literal["HR", "LR"],
-    least: int,
-    cache: Cache,
-    on_image: Callable[[int, int], None] = lambda count, total: None,
+def inspect_folder(
+    folder: Path, side: Literal["HR", "LR"], least: int, cache: Cache, on_progress: OnProgress = ignore_progress
 ) -> tuple[ImageSet, list[tuple[str, str]]]:
-    """The usable images of a folder, of the colour and type that most have, and the others with what is wrong.
+    """Return the usable images of a folder, and the names of the others with the reasons why they cannot be used.
 
-    ``least``: smallest side, px. Raises DataError where none is usable.
+    Usable images have the colour and type that most have, and sides of at least ``least`` px. DataError where there is
+    none.
     """
     names, _ = images.find(folder)
     paths = [folder if folder.is_file() else folder / name for name in names]
-    found: list[_Seen] = []
+    inspections: list[_Inspection] = []
     with ThreadPoolExecutor(2) as pool:
-        for seen in pool.map(lambda path: _look(path, least), paths):
-            found.append(seen)
-            on_image(len(found), len(paths))
-    kinds = collections.Counter(seen.kind for seen in found if not seen.fault)
+        for inspection in pool.map(lambda path: _inspect(path, least), paths):
+            inspections.append(inspection)
+            on_progress(f"checking {side} images", len(inspections), len(paths))
+    kinds = collections.Counter(inspection.kind for inspection in inspections if not inspection.fault)
     if not kinds:
-        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {found[0].fault}")
-    most = kinds.most_common(1)[0][0]
+        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {inspections[0].fault}")
+    usual = kinds.most_common(1)[0][0]
     faults: list[tuple[str, str]] = []
-    good: dict[str, tuple[int, int]] = {}
-    for name, seen in zip(names, found, strict=True):
-        if seen.fault:
-            faults.append((name, seen.fault))
-        elif seen.kind != most:
-            own, usual = (f"{COLOURS.get(kind[0], kind[0])} {kind[1]}" for kind in (seen.kind, most))
-            faults.append((name, f"{own} among {usual} images"))
+    sizes: dict[str, tuple[int, int]] = {}
+    for name, inspection in zip(names, inspections, strict=True):
+        if inspection.fault:
+            faults.append((name, inspection.fault))
+        elif inspection.kind != usual:
+            faults.append((name, f"{_kind_name(inspection.kind)} among {_kind_name(usual)} images"))
         else:
-            good[name] = seen.size
-    return ImageSet(folder, good, *most, cache), faults
+            sizes[name] = inspection.size
+    return ImageSet(folder, sizes, *usual, cache), faults
+
+
+def _kind_name(kind: tuple[int, str]) -> str:
+    """Return colour and type in words, e.g. ``RGB uint8``."""
+    channels, dtype = kind
+    return f"{colour_name(channels)} {dtype}"
 
 
 def both(hr: ImageSet, lr: ImageSet) -> Iterator[Image]:
-    """All decoded images of two sets."""
+    """Yield all decoded images of two sets."""
     for side in (hr, lr):
         for index in range(len(side)):
             yield side.decoded(index)

@@ -1,4 +1,4 @@
-"""LR images that belong together, and what makes their noise hard to learn."""
+"""Groups of LR images that are expected to have the same noise, and warnings where their noise is hard to learn."""
 
 from __future__ import annotations
 
@@ -13,48 +13,66 @@ from degsynth.ops.blockiness import blockiness
 from degsynth.ops.resample import luma
 
 UNKNOWN = "unknown"
-"""Group of images that say nothing of their camera."""
-ASKED, LOOKED_AT = 64, 16
-"""Images whose camera is asked for, and whose blocks are looked at."""
+"""Group of images whose files do not name their camera."""
+MAX_IMAGES_FOR_CAMERAS, MAX_IMAGES_FOR_BLOCKS = 64, 16
+"""Largest numbers of images whose camera is read, and in which JPEG blocks are measured, before `doubts` answers."""
 BLOCKY = 1.15
-"""From which `ops.blockiness` on an image is taken for JPEG: most are from quality 75 down, few clean ones."""
+"""An image with a `blockiness` above this is taken for a JPEG: most JPEG of quality 75 or less have more, and few
+images that were never compressed."""
+Grouping = Literal["none", "exif", "folder"]
+"""Group LR images not at all, by camera and sensitivity, or by the folder that they lie in."""
 
 
-def group_images(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
-    """The group of each image, by name."""
+def group_images(lr: ImageSet, by: Grouping) -> list[str]:
+    """Return the name of the group of each image."""
     if by == "folder":
         return [str(PurePosixPath(name).parent) for name in lr.names]
     return [camera(lr, index) if by == "exif" else "all" for index in range(len(lr))]
 
 
 def camera(lr: ImageSet, index: int) -> str:
-    """Model and sensitivity of an image, the latter to the next power of two: noise hardly differs between."""
+    """Return camera model and ISO sensitivity of an image as words.
+
+    The sensitivity is rounded to 100 times a power of two, as noise hardly differs between two such steps.
+    """
     model, iso = exif.camera(lr.path(index))
     stop = f"ISO {100 * 2 ** round(math.log2(iso / 100)):g}" if iso > 0 else ""
     return ", ".join(part for part in (model, stop) if part) or UNKNOWN
 
 
-def doubts(lr: ImageSet, by: Literal["none", "exif", "folder"]) -> list[str]:
-    """Why noise that is learnt from these images may be no camera's: several cameras in one group; JPEG."""
-    found = []
-    mixed = collections.defaultdict[str, set[str]](set)
-    groups = group_images(lr, by) if by != "exif" else []
-    for index in lr.spread(ASKED) if groups else []:
+def doubts(lr: ImageSet, by: Grouping) -> list[str]:
+    """List warnings why the noise learnt from these images may not be a camera's: mixed cameras, and JPEG."""
+    return [*_mixed_cameras(lr, by), *_jpeg_blocks(lr)]
+
+
+def _mixed_cameras(lr: ImageSet, by: Grouping) -> list[str]:
+    """Warn of each group that has images of several cameras or sensitivities."""
+    if by == "exif":
+        return []
+    groups = group_images(lr, by)
+    cameras = collections.defaultdict[str, set[str]](set)
+    for index in lr.spread(MAX_IMAGES_FOR_CAMERAS):
         if (name := camera(lr, index)) != UNKNOWN:
-            mixed[groups[index]].add(name)
-    for group, several in mixed.items():
-        if len(several) > 1:
+            cameras[groups[index]].add(name)
+    warnings = []
+    for group, names in cameras.items():
+        if len(names) > 1:
             where = "" if by == "none" else f" in group '{group}'"
-            some = "; ".join(sorted(several)[:3]) + ("; …" if len(several) > 3 else "")
-            found.append(
-                f"the LR images{where} are of {len(several)} cameras or sensitivities ({some}): one noise fits none of "
-                "them; --group-by exif keeps them apart"
+            examples = "; ".join(sorted(names)[:3]) + ("; …" if len(names) > 3 else "")
+            warnings.append(
+                f"the LR images{where} are of {len(names)} cameras or sensitivities ({examples}): one noise fits none "
+                "of them; `group_by=exif` keeps them apart"
             )
-    some_images = Middles(lr, LOOKED_AT, KEPT)
-    blocky = sum(blockiness(luma(image)[0]) > BLOCKY for image in some_images)
-    if 2 * blocky > len(some_images):
-        found.append(
-            f"{blocky} of {len(some_images)} LR images looked at have the 8×8 blocks of JPEG: what it did to noise and "
-            "fine detail is taken for the camera's; give images that were never compressed"
-        )
-    return found
+    return warnings
+
+
+def _jpeg_blocks(lr: ImageSet) -> list[str]:
+    """Warn where more than half of the images have the 8×8 blocks of JPEG."""
+    sample = Middles(lr, MAX_IMAGES_FOR_BLOCKS, KEPT)
+    blocky = sum(blockiness(luma(image)[0]) > BLOCKY for image in sample)
+    if 2 * blocky <= len(sample):
+        return []
+    return [
+        f"{blocky} of {len(sample)} LR images that were examined have the 8×8 blocks of JPEG: what JPEG did to noise "
+        "and fine detail would be learnt as the camera's; give images that were never compressed"
+    ]

@@ -1,8 +1,8 @@
-"""Image files as arrays and tensors, with their type, gray, colour and alpha kept.
+"""Reading and writing image files as arrays and tensors; type, gray or colour, and alpha are kept.
 
-Most PNG go through libpng, other formats through OpenCV, TIFF through tifffile (`data.tiff`), which alone can read and
-write a part of a file at a time. In memory an image is RGB, height × width × channels, of the file's own type (8 bit,
-16 bit, float32). The path never reaches a codec, so any Unicode name works.
+Most PNG files are decoded by libpng, TIFF by tifffile (`data.tiff`), and all others by OpenCV. Only TIFF can be read
+and written a part at a time. In memory an image is height × width × channels, gray or RGB, of the file's own type
+(8 bit, 16 bit, float32). Codecs are given bytes or an open file, never a path, so any Unicode name works.
 """
 
 from __future__ import annotations
@@ -21,65 +21,64 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degsynth.config import Interval
 from degsynth.data import exif, tiff
-from degsynth.errors import DataError
+from degsynth.errors import DataError, os_reason
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
-"""File names that end so are taken for images (any case)."""
+"""Endings of file names, in any case, that are taken for images."""
 
-# What OpenCV has to say of a bad file is in our error.
+# OpenCV would print its own line about a damaged file; the DataError raised here says it already.
 if hasattr(cv2, "setLogLevel"):  # OpenCV 4
     cv2.setLogLevel(0)
 else:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 Array = NDArray[Any]
-Range = tuple[float, float]
-"""Black and white, in a file's own units."""
 
 
 class Picture(Protocol):
-    """An image of which parts can be had: all of it in memory (`Image`), or decoded on demand (`data.tiff`)."""
+    """An image that can be read by parts: it is in memory (`Image`), or parts are decoded on demand (`data.tiff`)."""
 
     @property
     def rotated(self) -> bool:
-        """Whether an EXIF orientation was applied: the file's own pixels lie otherwise."""
+        """Whether an EXIF orientation was applied, so that the pixels in the file itself lie in another direction."""
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
 
     @property
     def channels(self) -> int:
-        """1 gray, 3 RGB; alpha does not count."""
+        """Number of channels without alpha: 1 for gray, 3 for RGB."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of pixels and alpha: uint8, uint16 or float32."""
+        """Type of pixels and alpha: uint8, uint16 or float32."""
 
     @property
     def has_alpha(self) -> bool:
-        """Whether windows have alpha."""
+        """Whether the image, and so every window, has alpha."""
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Image:
-        """Rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
+        """Return rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A decoded file, or a part of it."""
+    """A decoded image file, or a part of one."""
 
     pixels: Array
-    """(H, W, C) uint8, uint16 or float32; C is 1 for gray, 3 for RGB."""
+    """Array (H, W, C) of uint8, uint16 or float32; C is 1 for gray, 3 for RGB."""
     alpha: Array | None = None
-    """(H, W), same type."""
+    """Array (H, W) of the same type, where the file has alpha."""
     rotated: bool = False
-    """Whether an EXIF orientation was applied: the file's own pixels lie otherwise."""
+    """Whether an EXIF orientation was applied, so that the pixels in the file itself lie in another direction."""
 
     @property
     def height(self) -> int:  # noqa: D102
@@ -102,7 +101,7 @@ class Image:
         return self.alpha is not None
 
     def cropped(self, height: int, width: int) -> Image:
-        """The top left part."""
+        """Return the top left part."""
         return self.window(0, height, 0, width)
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Image:  # noqa: D102
@@ -112,7 +111,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Size:
-    """What an image file is like whose pixels come later."""
+    """Height, width, channels and type of an image file that is about to be written; its pixels come in bands."""
 
     height: int
     width: int
@@ -122,12 +121,11 @@ class Size:
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
-    """Image files below ``folder``, and what else is there: sorted POSIX paths relative to it, hidden ones passed over.
+    """List the image files below ``folder``, and everything else there, as sorted POSIX paths relative to it.
 
-    What else is there are files with other endings, names that cannot be printed, and linked folders, which are not
-    followed.
-
-    ``folder`` may be one image file. Raises DataError where it is missing or holds no image.
+    Everything else: files with other endings, names that cannot be printed, and linked folders, which are not followed.
+    Hidden files and folders are in neither list. ``folder`` may be one image file. DataError where it is missing or
+    holds no image.
     """
     if folder.is_file():
         return [folder.name], []
@@ -150,39 +148,39 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Picture]:
-    """An image file to be read part by part where its format allows that; DataError says what is wrong with it."""
+    """Open an image file; a TIFF can then be read by parts, others are decoded now. DataError where it is damaged."""
     if path.suffix.lower() not in TIFF_SUFFIXES:
         yield read(path)
         return
     try:
         file = path.open("rb")
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
+        raise DataError(f"{path}: {os_reason(error)}") from None
     with file:
         yield _tiff(file, path)
 
 
 def read(path: Path) -> Image:
-    """Decode an image file; DataError names the file and what is wrong with it."""
+    """Decode an image file; DataError names the file and says what is wrong with it."""
     if path.suffix.lower() in TIFF_SUFFIXES:
         with opened(path) as picture:
             return picture.window(0, picture.height, 0, picture.width)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
+        raise DataError(f"{path}: {os_reason(error)}") from None
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes)")
     return _decode(content, path)
 
 
 def _tiff(file: BinaryIO, path: Path) -> Picture:
-    """A TIFF: as it lies, or where it has to be turned, all of it at once."""
+    """Open a TIFF to be read by parts; one that its orientation turns is decoded as a whole."""
     page = tiff.Page(file, path)
     picture = _TiffPicture(page)
     if page.orientation == 1:
         return picture
-    return _turned(picture.window(0, picture.height, 0, picture.width), page.orientation)
+    return _upright(picture.window(0, picture.height, 0, picture.width), page.orientation)
 
 
 class _TiffPicture:
@@ -219,7 +217,7 @@ def _decode(content: bytes, path: Path) -> Image:
             pixels = imagecodecs.png_decode(content)
         else:
             pixels, block = _decode_by_opencv(content)
-    except Exception:  # codecs raise many kinds for damaged files, some of them for want of memory
+    except Exception:  # codecs raise many kinds of errors for damaged files, for example that memory is short
         pixels = None
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
@@ -228,13 +226,14 @@ def _decode(content: bytes, path: Path) -> Image:
     alpha = None
     if pixels.shape[2] in (2, 4):
         pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])
-    return _turned(Image(pixels, alpha), exif.orientation(block) if block else 1)
+    return _upright(Image(pixels, alpha), exif.orientation(block) if block else 1)
 
 
 def _exif_of_plain_png(content: bytes) -> bytes | None:
-    """The EXIF block of a PNG of 8 or 16 bits without palette or keyed colours, empty if it has none; else None.
+    """Return the EXIF block, empty if there is none, of a plain PNG: 8 or 16 bits, no palette, no transparent colour.
 
-    Such files libpng itself decodes in three quarters of the time that OpenCV takes; the others are left to it.
+    None for any other file. Plain PNG files are decoded by libpng itself, in three quarters of the time that OpenCV
+    takes; the others are left to OpenCV.
     """
     if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or content[24:25] not in (b"\x08", b"\x10"):
         return None
@@ -252,7 +251,7 @@ def _exif_of_plain_png(content: bytes) -> bytes | None:
 
 
 def _decode_by_opencv(content: bytes) -> tuple[Array | None, bytes]:
-    """Pixels, gray or RGB with or without alpha, and the EXIF block."""
+    """Return the pixels, gray or RGB with or without alpha, and the EXIF block; None where it cannot be decoded."""
     pixels, kinds, blobs = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED)
     if pixels is not None and pixels.ndim == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
@@ -260,54 +259,58 @@ def _decode_by_opencv(content: bytes) -> tuple[Array | None, bytes]:
     return pixels, blocks[-1].tobytes() if blocks else b""
 
 
-def _turned(image: Image, orientation: int) -> Image:
-    """As EXIF says that it should lie."""
+def _upright(image: Image, orientation: int) -> Image:
+    """Turn an image as its EXIF orientation asks for."""
     if orientation == 1:
         return image
     alpha = None if image.alpha is None else exif.upright(image.alpha, orientation)
     return Image(exif.upright(image.pixels, orientation), alpha, rotated=True)
 
 
-def choose_range(asked: Range | Literal["dtype"] | None, fitted: Range | None) -> Range | None:
-    """The range to use: as asked for, else that of the fit; None is the type's own."""
+def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | None) -> Interval | None:
+    """Choose the data range: the one asked for, otherwise that of the fit. None is the whole range of the type."""
     if asked == "dtype":
         return None
     return asked if asked is not None else fitted
 
 
-def check_range(pixels: Array, data_range: Range | None) -> None:
-    """DataError where an image reaches beyond the white of the range that its model was fitted to."""
+def check_range(pixels: Array, data_range: Interval | None) -> None:
+    """Raise DataError where an image has values above the white of the range that its model was fitted to."""
     if pixels.dtype == np.uint8:
         return
     black, white = resolve_range(pixels.dtype, data_range)
     if float(pixels.max()) > white:
         raise DataError(
-            f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black); "
-            "say what is black and white with --data-range, or dtype for all of the type's range"
+            f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black)",
+            "give black and white as `data_range=BLACK:WHITE`, or `data_range=dtype` for the whole range of the type",
         )
 
 
-def resolve_range(dtype: np.dtype[Any], data_range: Range | None) -> Range:
-    """Black and white in a file's own units: as given for 16-bit and float files, else the type's (float: 0, 1)."""
+def resolve_range(dtype: np.dtype[Any], data_range: Interval | None) -> Interval:
+    """Return black and white in a file's own units.
+
+    For 8-bit files they are 0 and 255; for 16-bit and float files ``data_range``, or the whole range of the type where
+    that is None (0 and 1 for float).
+    """
     if dtype == np.uint8:
-        return 0.0, 255.0
+        return Interval(0.0, 255.0)
     if data_range is not None:
         return data_range
-    return (0.0, 65535.0) if dtype == np.uint16 else (0.0, 1.0)
+    return Interval(0.0, 65535.0) if dtype == np.uint16 else Interval(0.0, 1.0)
 
 
-def to_tensor(pixels: Array, data_range: Range | None = None, device: str = "cpu") -> Tensor:
-    """Pixels (H, W, C) → float32 (C, H, W) in [0, 1] on a device; what lies outside the range is clipped."""
+def to_tensor(pixels: Array, data_range: Interval | None = None, device: str = "cpu") -> Tensor:
+    """Convert pixels (H, W, C) to float32 (C, H, W) in [0, 1] on a device; values outside the range are clipped."""
     black, white = resolve_range(pixels.dtype, data_range)
     if device == "cpu":
         height, width, channels = pixels.shape
         tensor = torch.empty(channels, height, width)
-        planes = cv2.split(pixels) if channels == 3 else np.moveaxis(pixels, 2, 0)  # OpenCV is fast at it
+        planes = cv2.split(pixels) if channels == 3 else np.moveaxis(pixels, 2, 0)  # OpenCV is faster
         for plane, values in zip(tensor.numpy(), planes, strict=True):
             np.copyto(plane, values)
-    else:  # bytes are fewer than floats, and the copy is waited for by nobody
-        held = torch.from_numpy(np.ascontiguousarray(pixels)).pin_memory()
-        tensor = held.to(device, non_blocking=True).permute(2, 0, 1).float().contiguous()
+    else:  # the pixels are copied as they are, fewer bytes than floats, and nothing waits for the copy
+        pinned = torch.from_numpy(np.ascontiguousarray(pixels)).pin_memory()
+        tensor = pinned.to(device, non_blocking=True).permute(2, 0, 1).float().contiguous()
     if black:
         tensor.sub_(black)
     if white - black != 1.0:
@@ -315,8 +318,8 @@ def to_tensor(pixels: Array, data_range: Range | None = None, device: str = "cpu
     return tensor if pixels.dtype == np.uint8 else tensor.clamp_(0.0, 1.0)
 
 
-def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Range | None = None) -> Array:
-    """Float (C, H, W) → pixels (H, W, C) of ``dtype``: clamped, then rounded to nearest, once."""
+def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Interval | None = None) -> Array:
+    """Convert floats (C, H, W) in [0, 1] to pixels (H, W, C) of ``dtype``: clamp, then round to the nearest level."""
     black, white = resolve_range(dtype, data_range)
     values = image.clamp(0.0, 1.0) * (white - black) + black
     if dtype != np.float32:
@@ -325,7 +328,7 @@ def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Range | None = Non
 
 
 def encode(image: Image, suffix: str) -> bytes:
-    """The bytes of a lossless file, ``.png`` or ``.tif``."""
+    """Return the bytes of a lossless file, ``.png`` or ``.tif``."""
     buffer = io.BytesIO()
     size = Size(image.height, image.width, image.channels, image.dtype, image.has_alpha)
     write(buffer, suffix, size, [image])
@@ -333,13 +336,13 @@ def encode(image: Image, suffix: str) -> bytes:
 
 
 def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
-    """Write a lossless file, ``.png`` or ``.tif``, from bands of rows, top to bottom."""
+    """Write a lossless file, ``.png`` or ``.tif``, from bands of rows that come from top to bottom."""
     if suffix in TIFF_SUFFIXES:
         tiff.write(file, size.height, size.width, size.channels, size.has_alpha, size.dtype, map(_samples, bands))
         return
     parts = [_samples(band) for band in bands]
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if samples.shape[2] == 2:  # gray + alpha, which OpenCV does not write
+    if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
         file.write(imagecodecs.png_encode(np.ascontiguousarray(samples)))
         return
     if samples.shape[2] > 1:
@@ -351,12 +354,12 @@ def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> No
 
 
 def _samples(image: Image) -> Array:
-    """Pixels and alpha in one array."""
+    """Join pixels and alpha in one array."""
     return image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha[..., None]], axis=2)
 
 
 def bands(picture: Picture, height: int, width: int, most_bytes: int = 2**24) -> Iterator[Image]:
-    """The top left part of a picture in bands of rows."""
+    """Yield the top left part of a picture in bands of rows, each of about ``most_bytes`` bytes at most."""
     row = width * (picture.channels + picture.has_alpha) * picture.dtype.itemsize
     rows = max(1, most_bytes // row)
     for top in range(0, height, rows):

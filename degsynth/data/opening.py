@@ -1,160 +1,213 @@
-"""Folders of pairs, looked at one by one and opened: for a fit, or for scoring a model."""
+"""Opening two folders of images, after a check of every image: for a paired or unpaired fit, or for scoring a model."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
-from degsynth.data.folders import ImageSet, look_at
+from degsynth.data.cache import Cache
+from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
 from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import Cache, PairSet, match
+from degsynth.data.pairs import Pair, PairSet, match
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
-from degsynth.ops.spread import evenly
+from degsynth.ops.spread import evenly_spaced
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How `open_for_fit` treats the pairs."""
+
+    scale: int | None = None
+    """HR size / LR size; None: the scale that most pairs have."""
+    data_range: Interval | Literal["dtype"] | None = None
+    """Black and white of 16-bit and float files; ``dtype``: the whole range of the type; None: found from the files."""
+    register: bool = False
+    """Correct the shift of every pair; otherwise a pair with a large shift cannot be used."""
+    skip_bad: bool = False
+    """Leave out pairs that cannot be used; otherwise they are an error."""
+    cache_bytes: int = 2**31
+    """Memory for decoded images."""
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """What a model that is scored by pairs accepts, and how many pairs are used."""
+
+    scale: int
+    """HR size / LR size."""
+    channels: Sequence[int] | Literal["any"] = "any"
+    """Numbers of channels that the model takes."""
+    data_range: Interval | None = None
+    """Black and white of 16-bit and float files; None: the whole range of the type."""
+    max_pairs: int | None = None
+    """Largest number of pairs, evenly spread; None: all."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """How `open_folders` treats the images of two unpaired folders."""
+
+    scale: int
+    """HR size / LR size."""
+    skip_bad: bool = False
+    """Leave out images that cannot be used; otherwise they are an error."""
+    cache_bytes: int = 2**31
+    """Memory for decoded images."""
 
 
 def open_for_fit(
     hr: Path,
     lr: Path,
-    scale: int | None,
-    data_range: tuple[float, float] | Literal["dtype"] | None,
-    register: bool,
-    skip_bad: bool,
-    cache_bytes: int,
-    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
-    on_warning: Callable[[str], None] = lambda text: None,
+    options: PairOptions,
+    on_progress: OnProgress = ignore_progress,
+    on_warning: OnText = ignore_text,
 ) -> tuple[PairSet, PairCheck]:
-    """All usable pairs of two folders, and what was found when they were checked.
+    """Return all usable pairs of two folders, and the result of their check.
 
-    ``scale`` None: inferred; ``register`` corrects shifts; ``skip_bad`` leaves faulty pairs out. DataError names them
-    where that is not asked for.
+    DataError names the pairs that cannot be used where ``options.skip_bad`` is False, or where no usable pair is left.
     """
-    found, alone = match(hr, lr)
-    if alone:
-        on_warning(f"{len(alone)} files have no partner and are left out: {_some(alone)}")
-    checked = check(found, scale, register, lambda count: on_progress("checking pairs", count, len(found)))
+    matched = _matched(hr, lr, on_warning)
+    checked = check(matched, options.scale, options.register, on_progress)
     if checked.faults:
-        details = _some([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
-        if not skip_bad or not checked.pairs:
+        details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
+        if not options.skip_bad or not checked.pairs:
             shifted = any(fault.kind == "misaligned" for fault in checked.faults)
-            way = "--register shift corrects shifts, " if shifted else ""
             raise DataError(
-                f"{len(checked.faults)} of {len(found)} pairs cannot be used: {details}; "
-                f"{way}--bad-pairs skip leaves them out"
+                f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}",
+                f"{'`register_pairs=shift` corrects shifts, ' if shifted else ''}`bad_pairs=skip` leaves them out",
             )
-        on_warning(f"{len(checked.faults)} of {len(found)} pairs are left out: {details}")
-    pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, register, cache_bytes)
+        on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
+    pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
-    pairs.data_range = find_data_range(checked.dtype, decoded, data_range)
+    pairs.data_range = find_data_range(checked.dtype, decoded, options.data_range)
     return pairs, checked
 
 
-def _some(names: Sequence[str], count: int = 3) -> str:
+def _matched(hr: Path, lr: Path, on_warning: OnText) -> list[Pair]:
+    """Return the pairs of two folders, and warn of files without a partner."""
+    matched, unmatched = match(hr, lr)
+    if unmatched:
+        on_warning(f"{len(unmatched)} files have no partner and are left out: {_examples(unmatched)}")
+    return matched
+
+
+def _examples(names: Sequence[str], count: int = 3) -> str:
+    """Join the first ``count`` names, and say how many more there are."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
 
-def find_data_range(dtype: str, decoded: Iterable[Image], asked: Any) -> tuple[float, float] | None:
-    """Black and white: as asked; for 16-bit files the least of 10, 12, 14, 16 bits that holds every value."""
+def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Literal["dtype"] | None) -> Interval | None:
+    """Return black and white of a set of images; None stands for the whole range of the type.
+
+    A range that was asked for is kept. Otherwise white of 16-bit files is the largest value of 10, 12, 14 or 16 bits,
+    whichever is the least that holds every value; float files must have values of at most 1, else DataError.
+    """
     if asked == "dtype" or dtype == "uint8":
         return None
     if asked is not None:
         black, white = asked
         if not black < white:
-            raise ConfigError(f"data range {black:g}:{white:g}: black must be below white")
-        return float(black), float(white)
+            raise ConfigError(f"`data_range={black:g}:{white:g}`: black must be below white")
+        return Interval(float(black), float(white))
     largest = max(float(image.pixels.max()) for image in decoded)
     if dtype == "uint16":
-        return 0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1))
+        return Interval(0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1)))
     if largest > 1.0:
-        raise DataError(f"float images reach {largest:g}; say what is black and white with --data-range BLACK:WHITE")
+        raise DataError(f"float images reach {largest:g}", "give black and white as `data_range=BLACK:WHITE`")
     return None
 
 
 def open_for_model(
     hr: Path,
     lr: Path,
-    scale: int,
-    channels: Sequence[int] | Literal["any"],
-    data_range: tuple[float, float] | None,
-    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
-    on_warning: Callable[[str], None] = lambda text: None,
-    most: int | None = None,
+    options: ScoringOptions,
+    on_progress: OnProgress = ignore_progress,
+    on_warning: OnText = ignore_text,
 ) -> PairSet:
-    """Pairs of two folders, for scoring a model of that scale and colour; DataError names those that do not fit.
-
-    All of them, or ``most``, evenly spread.
-    """
-    found, alone = match(hr, lr)
-    if most is not None:
-        found = [found[index] for index in evenly(len(found), most)]
-    if alone:
-        on_warning(f"{len(alone)} files have no partner and are left out, e.g. {alone[0]}")
-    checked = check(found, scale, on_pair=lambda count: on_progress("checking pairs", count, len(found)))
+    """Return the pairs of two folders, for scoring a model; DataError names the pairs that do not fit the model."""
+    matched = _matched(hr, lr, on_warning)
+    if options.max_pairs is not None:
+        matched = [matched[index] for index in evenly_spaced(len(matched), options.max_pairs)]
+    checked = check(matched, options.scale, on_progress=on_progress)
     if checked.faults:
         first = checked.faults[0]
         raise DataError(
-            f"{len(checked.faults)} of {len(found)} pairs cannot be scored: {first.name} "
-            f"({first.kind}: {first.detail}); remove them (the model's scale is {scale})"
+            f"{len(checked.faults)} of {len(matched)} pairs cannot be scored: {first.name} "
+            f"({first.kind}: {first.detail})",
+            f"remove them (the model's scale is {options.scale})",
         )
-    if channels != "any" and checked.channels not in channels:
-        raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {list(channels)}")
-    opened = PairSet(checked.pairs, scale, checked.channels, data_range)
+    if options.channels != "any" and checked.channels not in options.channels:
+        takes = list(options.channels)
+        raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {takes}")
+    pairs = PairSet(checked.pairs, options.scale, checked.channels, options.data_range)
     if checked.dtype != "uint8":
-        for pair in checked.pairs:
-            for path, image in zip((pair.hr, pair.lr), opened.decoded(pair), strict=True):
-                try:
-                    images.check_range(image.pixels, data_range)
-                except DataError as error:
-                    raise DataError(f"{path}: {error}") from None
-    return opened
+        _check_ranges(pairs)
+    return pairs
+
+
+def _check_ranges(pairs: PairSet) -> None:
+    """Raise DataError where an image has values above the white of the pairs' data range."""
+    for pair in pairs.pairs:
+        for path, image in zip((pair.hr, pair.lr), pairs.decoded(pair), strict=True):
+            try:
+                images.check_range(image.pixels, pairs.data_range)
+            except DataError as error:
+                raise DataError(f"{path}: {error.message}", error.hint) from None
 
 
 def open_folders(
     hr: Path,
     lr: Path,
-    scale: int,
-    skip_bad: bool,
-    cache_bytes: int,
-    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
-    on_warning: Callable[[str], None] = lambda text: None,
+    options: FolderOptions,
+    on_progress: OnProgress = ignore_progress,
+    on_warning: OnText = ignore_text,
 ) -> tuple[ImageSet, ImageSet, list[tuple[str, str]], list[str]]:
-    """All usable images of two folders without common scenes; those that are not, with the reason; and notes.
+    """Return the usable images of two folders without common scenes (HR, LR), the others with reasons, and notes.
 
-    DataError names the unusable ones where leaving them out is not asked for, and where the sides differ in colour
-    or type.
+    DataError names the images that cannot be used where ``options.skip_bad`` is False, and says where the two sides
+    differ in colour or type.
     """
     for inner, outer in ((hr, lr), (lr, hr)):
         if inner.resolve().is_relative_to(outer.resolve()):
-            raise ConfigError(f"{inner} is in {outer}, or the same; give HR images and LR images in separate folders")
-    cache = Cache(cache_bytes)
-    sides, faults = [], []
-    asked: tuple[tuple[Path, Literal["HR", "LR"], int], ...] = ((hr, "HR", scale * SIDE), (lr, "LR", SIDE))
-    for folder, side, least in asked:
-        found, bad = look_at(folder, side, least, cache, functools.partial(on_progress, f"checking {side} images"))
-        sides.append(found)
-        faults += [(str(folder) if folder.is_file() else f"{folder}/{name}", reason) for name, reason in bad]
+            raise ConfigError(
+                f"{inner} is in {outer}, or is the same folder", "give HR images and LR images in separate folders"
+            )
+    cache = Cache(options.cache_bytes)
+    # The spectrum of an LR image needs this many pixels a side, and HR images must have as many LR pixels.
+    hr_images, hr_faults = inspect_folder(hr, "HR", options.scale * SIDE, cache, on_progress)
+    lr_images, lr_faults = inspect_folder(lr, "LR", SIDE, cache, on_progress)
+    faults = [
+        (str(folder) if folder.is_file() else f"{folder}/{name}", reason)
+        for folder, bad in ((hr, hr_faults), (lr, lr_faults))
+        for name, reason in bad
+    ]
     if faults:
-        details = _some([f"{name} ({reason})" for name, reason in faults])
-        if not skip_bad:
-            raise DataError(f"{len(faults)} images cannot be used: {details}; --bad-pairs skip leaves them out")
+        details = _examples([f"{name} ({reason})" for name, reason in faults])
+        if not options.skip_bad:
+            raise DataError(f"{len(faults)} images cannot be used: {details}", "`bad_pairs=skip` leaves them out")
         on_warning(f"{len(faults)} images are left out: {details}")
-    first, second = sides
-    for what, a, b in (
-        ("colour", first.colour, second.colour),
-        ("type", first.dtype, second.dtype),
+    for what, of_hr, of_lr in (
+        ("colour", hr_images.colour, lr_images.colour),
+        ("type", hr_images.dtype, lr_images.dtype),
     ):
-        if a != b:
-            raise DataError(f"the images in {hr} and {lr} differ in {what}: {a} and {b}; convert one side")
-    notes = []
-    stems = [{Path(name).stem for name in side.names} for side in sides]
-    if len(stems[0] & stems[1]) > len(stems[1]) / 2:
-        notes.append(
-            "most LR images have the name of an HR image: if they show the same scenes, a paired method (linear, dml, "
-            "…) learns much more from them"
-        )
-    return first, second, faults, notes
+        if of_hr != of_lr:
+            raise DataError(f"the images in {hr} and {lr} differ in {what}: {of_hr} and {of_lr}", "convert one side")
+    return hr_images, lr_images, faults, _common_names(hr_images, lr_images)
+
+
+def _common_names(hr: ImageSet, lr: ImageSet) -> list[str]:
+    """Return a note where most LR images have the name of an HR image: they may be pairs."""
+    hr_stems, lr_stems = ({Path(name).stem for name in side.names} for side in (hr, lr))
+    if len(hr_stems & lr_stems) <= len(lr_stems) / 2:
+        return []
+    return [
+        "most LR images have the name of an HR image: if they show the same scenes, a paired method (linear, dml, …) "
+        "learns much more from them"
+    ]

@@ -1,8 +1,9 @@
-"""TIFF files by parts: windows of a page without the rest of it, and pages written strip by strip.
+"""Reading windows of a TIFF page without decoding the rest of it, and writing pages strip by strip.
 
-A page lies in the file as segments, strips or tiles, each compressed by itself. A window is put together from those
-that it touches. They are kept until windows have passed them, so whoever reads from top to bottom decodes each once.
-Of a strip that is not compressed only the rows that are asked for are read: it may be the whole page.
+A page is stored as segments (strips or tiles), each compressed by itself. A window is put together from the segments
+that it touches. Decoded segments are kept until a window begins below them, so reading from top to bottom decodes each
+segment once. Of a strip that is not compressed only the rows that are asked for are read, as one strip may be the whole
+page.
 """
 
 from __future__ import annotations
@@ -21,23 +22,25 @@ from degsynth.errors import DataError
 
 Array = NDArray[Any]
 STRIP_BYTES = 2**18
-"""Of the strips that are written, before compression."""
-CLASSIC = 2**32 - 2**25
-"""Files of more bytes than that need BigTIFF, whose offsets have 64 bits."""
-COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+"""Size of the strips that are written, in bytes before compression."""
+CLASSIC_BYTES = 2**32 - 2**25
+"""Files larger than this are written as BigTIFF, whose offsets have 64 bits."""
+PHOTOMETRICS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+"""Interpretations of the samples that can be read."""
 ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 JPEG = (6, 7, 33007, 34892)
-"""Compressions whose tables lie outside the segments."""
+"""Codes of the JPEG compressions, whose tables are stored outside the segments."""
 ORIENTATION_TAG = 0x0112
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it has to say of a bad file is in our error
+# tifffile would log its own lines about a damaged file; the DataError raised here says it already.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 class Page:
-    """The only page of a TIFF file, gray or RGB, perhaps with alpha."""
+    """The only page of a TIFF file, gray or RGB, with or without alpha."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        """Read its tags; DataError says what is wrong with it. ``path`` serves in errors."""
+        """Read the tags of the page; DataError, which names ``path``, where the page cannot be used."""
         self.path = path
         try:
             page = self._only_page(file)
@@ -49,7 +52,7 @@ class Page:
             self.separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and self.samples > 1
             across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (self.width, page.rowsperstrip)
             self.segment = min(down, self.height), across
-            # A damaged file may tell a segment count that is none.
+            # A damaged file may list fewer segments than the page consists of.
             wanted = -(-self.height // down) * -(-self.width // across) * (self.samples if self.separate else 1)
             if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
                 raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
@@ -62,29 +65,31 @@ class Page:
             )  # fmt: skip
         except DataError:
             raise
-        except Exception as error:  # tifffile and its codecs raise many kinds for damaged files
+        except Exception as error:  # tifffile and its codecs raise many kinds of errors for damaged files
             raise self._damaged(error) from None
-        if page.photometric not in COLOURS:
+        if page.photometric not in PHOTOMETRICS:
             kind = getattr(page.photometric, "name", page.photometric)
-            raise DataError(f"{path}: a TIFF of photometric {kind}; save it as gray or RGB")
+            raise DataError(f"{path}: a TIFF of photometric {kind}", "save it as gray or RGB")
         self._page = page
         self._decoded: dict[int, Array] = {}
 
     def _only_page(self, file: BinaryIO) -> tifffile.TiffPage:
+        """Return the page of a file that has one; DataError where it has several or is empty."""
         if file.seek(0, 2) == 0:
             raise DataError(f"{self.path}: the file is empty (0 bytes)")
         file.seek(0)
         pages = tifffile.TiffFile(file).pages
         if len(pages) != 1:
-            raise DataError(f"{self.path}: a TIFF of {len(pages)} pages; split it into one file a page")
+            raise DataError(f"{self.path}: a TIFF of {len(pages)} pages", "split it into one file per page")
         return cast(tifffile.TiffPage, pages[0])
 
     def _damaged(self, error: Exception) -> DataError:
+        """Return the error that says that the file is damaged, with the first line of the codec's own error."""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return DataError(f"{self.path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})")
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Array:
-        """Samples (bottom − top, right − left, S) as they are stored."""
+        """Return the samples (bottom − top, right − left, S) of rows ``top`` … ``bottom`` − 1, as they are stored."""
         out = np.empty((bottom - top, right - left, self.samples), self.stored.newbyteorder("="))
         down, across = self.segment
         per_row, per_column = -(-self.width // across), -(-self.height // down)
@@ -101,7 +106,7 @@ class Page:
                         rows = slice(y - row * down, y_end - row * down)
                         columns = slice(x - column * across, x_end - column * across)
                         out[y - top : y_end - top, x - left : x_end - left, channels] = (
-                            self._page.nodata  # nobody has written that segment
+                            self._page.nodata  # the segment was never written
                             if self._page.databytecounts[index] == 0
                             else self._part(index, rows, columns)
                             if self.raw
@@ -112,7 +117,7 @@ class Page:
         return out
 
     def _whole(self, index: int) -> Array:
-        """A segment, decoded: (rows, columns, samples)."""
+        """Return a decoded segment (rows, columns, samples)."""
         if index not in self._decoded:
             tables: dict[str, Any] = {}
             if self._page.compression in JPEG:
@@ -123,19 +128,22 @@ class Page:
         return self._decoded[index]
 
     def _part(self, index: int, rows: slice, columns: slice) -> Array:
-        """Rows and columns of a strip that lies in the file as in memory."""
+        """Read rows and columns of a strip whose bytes in the file are as in memory."""
         samples = 1 if self.separate else self.samples
         pixel = samples * self.stored.itemsize
         count, begin = columns.stop - columns.start, self._page.dataoffsets[index] + columns.start * pixel
         if count == self.width:
             content = self._read(begin + rows.start * self.width * pixel, (rows.stop - rows.start) * count * pixel)
         else:
-            each = (self._read(begin + row * self.width * pixel, count * pixel) for row in range(rows.start, rows.stop))
-            content = b"".join(each)
+            parts = (
+                self._read(begin + row * self.width * pixel, count * pixel) for row in range(rows.start, rows.stop)
+            )
+            content = b"".join(parts)
         stored = np.frombuffer(content, self.stored.newbyteorder(self._page.parent.byteorder))
         return stored.reshape(rows.stop - rows.start, count, samples)
 
     def _read(self, offset: int, count: int) -> bytes:
+        """Read ``count`` bytes of the file; ValueError where it ends before."""
         file = self._page.parent.filehandle
         file.seek(offset)
         content: bytes = file.read(count)
@@ -147,16 +155,16 @@ class Page:
 def write(
     file: Any, height: int, width: int, channels: int, alpha: bool, dtype: np.dtype[Any], bands: Iterable[Array]
 ) -> None:
-    """Write a page from bands (rows, width, channels [+ 1]) that come from top to bottom, compressed losslessly.
+    """Write a page, compressed losslessly, from bands (rows, width, channels [+ 1]) that come from top to bottom.
 
-    ``file`` is a path or a binary file. What is written does not depend on how the bands are cut.
+    ``file`` is a path or a binary file. The bytes written do not depend on the heights of the bands.
     """
     samples = channels + alpha
     row_bytes = width * samples * dtype.itemsize
     rows = max(1, min(height, STRIP_BYTES // row_bytes))
     shape = (height, width) if samples == 1 else (height, width, samples)
-    # tifffile takes strips one by one only if they come compressed.
-    with tifffile.TiffWriter(file, bigtiff=height * row_bytes > CLASSIC) as writer:
+    # tifffile accepts strips one by one only if they are compressed already.
+    with tifffile.TiffWriter(file, bigtiff=height * row_bytes > CLASSIC_BYTES) as writer:
         writer.write(
             (bytes(imagecodecs.deflate_encode(strip.tobytes())) for strip in regrouped(bands, rows)),
             shape=shape,
@@ -172,7 +180,7 @@ def write(
 
 
 def regrouped(bands: Iterable[Array], rows: int) -> Iterator[Array]:
-    """The same rows in bands of ``rows`` each, but for the last."""
+    """Yield the same rows in bands of ``rows`` rows each; the last band may have fewer."""
     waiting: list[Array] = []
     count = 0
     for band in bands:

@@ -10,19 +10,20 @@ from typing import Literal
 
 from torch import Tensor
 
+from degsynth.config import Interval
 from degsynth.data import images
-from degsynth.data.opening import open_for_model
+from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation import factor_search
+from degsynth.evaluation.effective_kernel import measured_phase
 from degsynth.evaluation.factor_search import Calibration
 from degsynth.evaluation.held_out import HeldOut
 from degsynth.evaluation.metrics import BORDER
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import Factor, far_below
+from degsynth.model.degradation import Degradation
 from degsynth.ops.resample import luma
-from degsynth.ops.spread import evenly
-from degsynth.reports.previews import measured_phase
+from degsynth.ops.spread import evenly_spaced
 
 MOST_IMAGES = 16
 SHIFT_WARNING_HR_PX = 0.1
@@ -35,7 +36,7 @@ def run(
     hr: Path,
     lr: Path,
     unpaired: bool,
-    data_range: tuple[float, float] | Literal["dtype"] | None,
+    data_range: Interval | Literal["dtype"] | None,
     device: str,
     on_progress: Callable[[str, int, int], None] = lambda what, count, total: None,
     on_warning: Callable[[str], None] = lambda text: None,
@@ -64,7 +65,7 @@ def run(
             f"{found.factor:g} is the end of what was tried: these LR differ from the model's in more than blur; "
             "fit a model to the other camera"
         )
-    if warning := far_below(model, Factor(found.factor, found.factor)):
+    for warning in Degradation(model, hardware_factor=Interval(found.factor, found.factor)).warnings():
         on_warning(warning)
     return found
 
@@ -73,14 +74,15 @@ def _paired(
     model: Checkpoint,
     hr: Path,
     lr: Path,
-    levels: tuple[float, float] | None,
+    levels: Interval | None,
     device: str,
     on_try: Callable[[int], None],
     on_progress: Callable[[str, int, int], None],
     on_warning: Callable[[str], None],
 ) -> Calibration:
     spec = model.spec
-    pairs = open_for_model(hr, lr, spec.scale, spec.channels, levels, on_progress, on_warning, MOST_IMAGES)
+    options = ScoringOptions(spec.scale, spec.channels, levels, MOST_IMAGES)
+    pairs = open_for_model(hr, lr, options, on_progress, on_warning)
     shifts = [math.hypot(*pair.shift) * spec.scale for pair in pairs.pairs if pair.shift is not None]
     if shifts and sum(shifts) / len(shifts) > SHIFT_WARNING_HR_PX:
         on_warning(
@@ -111,8 +113,8 @@ def _open(
     folder: Path,
     most: int,
     least: int,
-    asked: tuple[float, float] | Literal["dtype"] | None,
-    levels: tuple[float, float] | None,
+    asked: Interval | Literal["dtype"] | None,
+    levels: Interval | None,
     device: str,
     on_warning: Callable[[str], None],
 ) -> list[Tensor]:
@@ -123,7 +125,7 @@ def _open(
     names, _ = images.find(folder)
     root = folder.parent if folder.is_file() else folder
     found, small = [], []
-    for name in (names[index] for index in evenly(len(names), MOST_IMAGES)):
+    for name in (names[index] for index in evenly_spaced(len(names), MOST_IMAGES)):
         image = images.read(root / name)
         if asked is None:
             try:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degsynth.evaluation.kernel_sets import ROUND, coverage, shapes
-from degsynth.methods import Distribution, MeasuredNoise
+from degsynth.methods.protocol import Distribution, MeasuredNoise
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.grain import REACH, Grain, at_levels
 

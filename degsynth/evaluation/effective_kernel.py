@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.ops.kernels import centroid
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
 
 LARGEST_KERNEL = 63
@@ -64,3 +65,9 @@ def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] 
             if max(max(solution.centroid_error) for solution in solutions) < 0.003:
                 break
     return solutions
+
+
+def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:
+    """Return the centroid of each channel's effective kernel, (y, x) in HR px from the centred phase."""
+    with torch.inference_mode():
+        return tuple(centroid(solution.kernel) for solution in effective_kernels(model))

@@ -28,7 +28,7 @@ from degsynth.errors import DataError
 from degsynth.evaluation.hardware_factor import with_factor
 from degsynth.evaluation.held_out import Part
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.resample import crop_border, luma
 
 LOWEST, HIGHEST = 0.05, 6.0
 """Factors between which the best one is looked for."""
@@ -107,14 +107,14 @@ def paired(
     trained = model.spec.hardware_factor.trained
 
     def made(part: Part, factor: float) -> Tensor:
-        return inside(_made(model, luma(part.hr), part.origin, part.frame, factor), border)
+        return crop_border(_made(model, luma(part.hr), part.origin, part.frame, factor), border)
 
     def distance(factor: float) -> float:
         errors = [float((made(part, factor) - real).abs().mean()) for part, real in zip(parts, wanted, strict=True)]
         return sum(errors) / len(errors)
 
     with torch.inference_mode():
-        wanted = [matched(inside(luma(part.lr)[0], border), made(part, trained)) for part in parts]
+        wanted = [matched(crop_border(luma(part.lr)[0], border), made(part, trained)) for part in parts]
         return search(distance, model.spec.hardware_factor.range, on_try)
 
 
@@ -142,7 +142,7 @@ def unpaired(
 
     def distance(factor: float) -> float:
         made = [_made(model, image, (0, 0), (image.shape[1], image.shape[2]), factor) for image in hr]
-        return spectral_distance(_spectrum([inside(image, border) for image in made], "HR")[0], real, weights)
+        return spectral_distance(_spectrum([crop_border(image, border) for image in made], "HR")[0], real, weights)
 
     with torch.inference_mode():
         return search(distance, model.spec.hardware_factor.range, on_try)

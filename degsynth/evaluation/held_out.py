@@ -11,7 +11,7 @@ from torch import Tensor
 
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import psnr
-from degsynth.ops.resample import bicubic, inside, luma
+from degsynth.ops.resample import bicubic, crop_border, luma
 
 MOST_PAIRS = 16
 LARGEST_SIDE = 512
@@ -93,5 +93,5 @@ class HeldOut:
         with torch.inference_mode():
             for part in self.parts:
                 made = degrade(part)[0].clamp(0.0, 1.0)
-                scores.append(psnr(*(inside(luma(image), self.border) for image in (made, part.lr))))
+                scores.append(psnr(*(crop_border(luma(image), self.border) for image in (made, part.lr))))
         return sum(scores) / len(scores)

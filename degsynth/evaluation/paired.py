@@ -11,44 +11,47 @@ import torch
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import DEFAULT_NOISE, Factor, Identity, Noise, render
+from degsynth.model.degradation import Degradation, lr_size
+from degsynth.model.render import render_draw
 from degsynth.ops.resample import bicubic
+from degsynth.seeds import Identity
 
 FIGURES = ("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb")
 
 
 def evaluate(
-    checkpoint: Checkpoint,
+    degradation: Degradation,
     pairs: PairSet,
     border: int = BORDER,
-    noise: Noise = DEFAULT_NOISE,
     seed: int = 0,
-    device: str = "cpu",
     beside: Mapping[str, Checkpoint] | None = None,
-    factor: Factor | None = None,
     on_image: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Figures per image and their means, for the model, for models ``beside`` it by name, and for bicubic.
+    """Score a model's LR against the real LR of pairs: per image and in the mean, beside bicubic LR.
 
-    ``factor`` is the model's hardware factor, if not its own. Returns images, mean, and the border left out.
+    Models ``beside`` it (by name) are scored with the same noise and device. ``border`` LR px are left out at each edge.
+    Returns a dictionary of ``images`` (rows), ``mean`` (by model) and ``border``.
     """
-    models = {"model": checkpoint, **(beside or {})}
+    others = {
+        name: Degradation(model, degradation.noise, None, degradation.device) for name, model in (beside or {}).items()
+    }
+    degradations = {"model": degradation, **others}
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
         for index, (hr, lr) in enumerate(pairs):
-            name = pairs.pairs[index].name
-            identity = Identity(seed, name + pairs.pairs[index].hr.suffix)
-            row: dict[str, Any] = {"name": name}
-            for which, model in models.items():
-                made = render(model, hr, identity, noise, device=device, factor=factor if which == "model" else None)
-                row[which] = score(made.lr, lr, border)
-                if which == "model" and made.hardware_factor is not None:
-                    row["hardware_factor"] = made.hardware_factor
+            pair = pairs.pairs[index]
+            identity = Identity(seed, pair.name + pair.hr.suffix)
+            row: dict[str, Any] = {"name": pair.name}
+            for name, each in degradations.items():
+                draw = each.draw(identity, hr.shape[0], *lr_size(hr.shape[1], hr.shape[2], each.model.spec.scale))
+                row[name] = score(render_draw(each, draw, hr), lr, border)
+                if name == "model" and draw.hardware_factor is not None:
+                    row["hardware_factor"] = draw.hardware_factor
             row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)
             rows.append(row)
             on_image(index + 1)
     mean = {
-        which: {figure: float(np.mean([row[which][figure] for row in rows])) for figure in FIGURES}
-        for which in (*models, "bicubic")
+        name: {figure: float(np.mean([row[name][figure] for row in rows])) for figure in FIGURES}
+        for name in (*degradations, "bicubic")
     }
     return {"images": rows, "mean": mean, "border": border}

@@ -17,14 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degsynth.config import Interval
 from degsynth.data.images import quantise, to_tensor
 from degsynth.errors import CheckpointError
 from degsynth.evaluation.effective_kernel import effective_kernel, effective_kernels, texture
 from degsynth.model import checkpoint as checkpoints
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import Identity, Noise, render
+from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.render import render
 from degsynth.ops.kernels import centroid
+from degsynth.seeds import Identity
 
+SILENT = Noise(learned=False)
+"""No noise, whatever the model has."""
 LEVELS = (0.2, 0.4003, 0.5, 0.71)
 """Flat grays; most fall between two 8-bit values, so that truncation shows."""
 MEAN_LEVEL = 0.05 / 255
@@ -116,7 +121,7 @@ def centred_phase(model: Checkpoint) -> Iterator[Result]:
 def tiles_equal_whole(model: Checkpoint) -> Iterator[Result]:
     """Tiles of any size give what the whole image gives; so does any window of the dice."""
     spec, channels = model.spec, model.spec.usual_channels()
-    identity, noise = Identity(5, "tiles"), Noise()
+    identity, degradation = Identity(5, "tiles"), Degradation(model)
     whole_field = model.degrader.field(11, 0, 0, 300, 290, channels)
     apart = 0.0
     for y, x, height, width in ((0, 0, 1, 1), (13, 200, 270, 90), (250, 250, 50, 40), (255, 0, 2, 290)):
@@ -129,9 +134,9 @@ def tiles_equal_whole(model: Checkpoint) -> Iterator[Result]:
     apart = 0.0
     for height, width in ((61, 83), (48, 7), (1, 40)):
         hr = texture(channels, height * spec.scale, width * spec.scale, seed=height)
-        whole = render(model, hr, identity, noise).lr
+        whole = render(degradation, hr, identity)
         for tile in (16, 23, 40):
-            apart = max(apart, _largest(render(model, hr, identity, noise, tile).lr, whole))
+            apart = max(apart, _largest(render(degradation, hr, identity, tile), whole))
     yield Result("tiles equal the whole", apart <= REPEATED, f"{apart:.2g}", f"≤ {REPEATED:g}")
 
 
@@ -153,12 +158,12 @@ def seeds_decide(model: Checkpoint) -> Iterator[Result]:
     apart = max(_largest(model.degrader.degrade(hr[None], 1), first) for _ in range(2))
     yield Result("same seed, same output", apart == 0.0, f"{apart:.2g}", "equal")
     # A model with few kernels may draw the same one twice, so the largest of several differences counts.
-    here = render(model, hr, Identity(0, "a"), Noise()).lr
+    here = render(Degradation(model), hr, Identity(0, "a"))
     for name, others in (
         ("other seeds", [_largest(model.degrader.degrade(hr[None], seed), first) for seed in range(2, 8)]),
         (
             "other pages",
-            [_largest(render(model, hr, Identity(0, "a", page), Noise()).lr, here) for page in range(1, 7)],
+            [_largest(render(Degradation(model), hr, Identity(0, "a", page)), here) for page in range(1, 7)],
         ),
     ):
         differs = (max(others) > REPEATED) == spec.stochastic
@@ -253,7 +258,7 @@ def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
         peak = float(np.iinfo(dtype).max)
         for level in levels:
             pixels = np.full((24 * spec.scale, 24 * spec.scale, channels), level, dtype)
-            lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
+            lr = render(Degradation(model, SILENT), to_tensor(pixels), Identity(0, "level"))
             found = quantise(lr, np.dtype(dtype)).astype(float)
             for channel in range(channels):
                 wanted = min(max(spec.level(level / peak, channel), 0.0), 1.0) * peak
@@ -265,7 +270,7 @@ def values_keep_their_type(model: Checkpoint) -> Iterator[Result]:
     means = []
     for level in (26237, 26237 + 64):
         pixels = np.full((24 * spec.scale, 24 * spec.scale, channels), level, np.uint16)
-        lr = render(model, to_tensor(pixels), Identity(0, "level"), Noise(learned=False)).lr
+        lr = render(Degradation(model, SILENT), to_tensor(pixels), Identity(0, "level"))
         means.append(float(quantise(lr, np.dtype(np.uint16)).astype(float).mean()))
     ends = [np.clip([spec.level(v / 65535, c) for c in range(channels)], 0, 1).mean() for v in (26237, 26237 + 64)]
     wanted = 65535 * float(ends[1] - ends[0])
@@ -277,8 +282,9 @@ def awgn_has_its_sigma(model: Checkpoint) -> Iterator[Result]:
     """AWGN of σ 5 adds a standard deviation of 5/255 and no mean."""
     hr = torch.full((model.spec.usual_channels(), 200 * model.spec.scale, 200 * model.spec.scale), 0.5)
     identity, asked = Identity(0, "awgn"), 5.0
-    without = render(model, hr, identity, Noise(learned=False)).lr
-    added = 255 * (render(model, hr, identity, Noise(learned=False, awgn=(asked, asked))).lr - without).double()
+    without = render(Degradation(model, SILENT), hr, identity)
+    noisy = Noise(learned=False, awgn=Interval(asked, asked))
+    added = 255 * (render(Degradation(model, noisy), hr, identity) - without).double()
     deviation, mean = float(added.std()), float(added.mean())
     samples = added.numel()
     fine = abs(deviation - asked) < 4 * asked / math.sqrt(2 * samples) and abs(mean) < 4 * asked / math.sqrt(samples)

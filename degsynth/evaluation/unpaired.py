@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degsynth.ops.resample import bicubic, inside, luma
+from degsynth.ops.resample import bicubic, crop_border, luma
 from degsynth.ops.spectra import SIDE, Spectra
 
 MOST_IMAGES = 16
@@ -75,7 +75,7 @@ class HeldOutSpectra:
             for number, image in enumerate(self.hr):
                 for draw in range(draws):
                     lr = degrade(image[None], number + draw * len(self.hr))[0].clamp(0.0, 1.0)
-                    made.append(luma(inside(lr, self.border))[0].cpu().contiguous())
+                    made.append(luma(crop_border(lr, self.border))[0].cpu().contiguous())
         return self.spectra.least_distance(self.spectra.of_images(made))
 
     def bicubic(self) -> float:

@@ -1,104 +1,102 @@
-"""From a method that has learnt to the checkpoint that it makes."""
+"""From a method that has learnt to the checkpoint that it makes; also from the snapshots of a run."""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
 import degsynth
-from degsynth.config import build
+from degsynth.config import Interval, build
 from degsynth.errors import ConfigError
+from degsynth.evaluation.effective_kernel import measured_phase
 from degsynth.fit import loop
 from degsynth.fit.options import FitOptions, resolve
-from degsynth.fit.run_directory import RunFolder
-from degsynth.methods import Method, kmsr
+from degsynth.fit.run_directory import RunDirectory
+from degsynth.methods import kmsr
+from degsynth.methods.protocol import Method
 from degsynth.model import checkpoint
-from degsynth.model.checkpoint import Checkpoint, Spec, load, parse_spec, save
+from degsynth.model.checkpoint import Checkpoint, in_memory
 from degsynth.model.degrader import Degrader
 from degsynth.model.pool_file import Origin, Pool
+from degsynth.model.spec import Spec
 from degsynth.nets.kernel_gan import KernelGAN
-from degsynth.reports.previews import measured_phase
 from degsynth.seeds import derive
 
 
 class Images(Protocol):
-    """What a spec says of the images that were fitted to."""
+    """What a spec says of the images of the fit."""
 
     scale: int
-    data_range: tuple[float, float] | None
+    data_range: Interval | None
 
 
-def digest(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def measured_checkpoint(
+    name: str,
+    method: Method,
+    images: Images,
+    config: dict[str, Any] | None = None,
+    fingerprint: str | None = None,
+    degrader: Degrader | None = None,
+) -> Checkpoint:
+    """Take what a method has learnt as the checkpoint that it will be, and measure the phase that it does not know.
 
-
-def spec_of(name: str, method: Method, images: Images, config: dict[str, Any], fingerprint: str | None) -> Spec:
-    """What the checkpoint will say of itself, without scores; ``name`` is the method's in the table."""
-    facts = method.spec()
-    facts["phase"] = facts["phase"] or [(0.0, 0.0)]  # until it is measured
-    return Spec(
+    ``name`` is the method's in the table; ``degrader``: other weights than the method's own.
+    """
+    known = method.spec()
+    facts = known.model_dump()
+    facts["phase"] = known.phase or ((0.0, 0.0),)
+    spec = Spec(
         degsynth_version=degsynth.__version__,
         method=name,
         scale=images.scale,
-        halo=facts["clean_halo"] + images.scale * facts["noise_halo"],
+        halo=known.clean_halo + images.scale * known.noise_halo,
         data_range=images.data_range,
-        config=config,
+        config=config or {},
         data_fingerprint=fingerprint,
         **facts,
     )
+    model = in_memory(degrader or method.degrader(), spec)
+    if known.phase is not None:
+        return model
+    return Checkpoint(model.degrader, spec.model_copy(update={"phase": measured_phase(model)}), "", model.path)
 
 
-def as_checkpoint(degrader: Degrader, spec: Spec) -> Checkpoint:
-    """A degrader as the checkpoint that it will be, in memory: to be measured and scored before it is written."""
-    with tempfile.TemporaryDirectory() as elsewhere:
-        path = Path(elsewhere) / "checkpoint.pt"
-        save(degrader, spec, path)
-        return load(path)
-
-
-def as_learnt(spec: Spec, method: Method) -> Spec:
-    """The spec of a fit's beginning with what training may have changed: whether there is noise, and its halo."""
-    now = method.spec()
-    changed: dict[str, Any] = {
-        name: now[name] for name in ("channels", "noise_halo", "has_noise", "stochastic") if name in now
-    }
-    changed["halo"] = now["clean_halo"] + spec.scale * now["noise_halo"]
-    return spec.model_copy(update=changed)
-
-
-def with_phase(spec: Spec, method: Method, model: Checkpoint) -> Spec:
-    """The spec with the phase that was measured, where the method cannot tell it."""
-    known = method.spec()["phase"] is not None
-    return spec if known else spec.model_copy(update={"phase": measured_phase(model)})
-
-
-def open_snapshot(run: Path, step: int, path: Path) -> checkpoint.Checkpoint:
-    """The weights of a run's snapshot, written to ``path`` as the checkpoint that they make, without scores.
+def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
+    """Write the weights of a run's snapshot to ``path`` as a checkpoint without scores, and return it as loaded.
 
     Raises ConfigError where there is no such run or snapshot.
     """
-    folder = RunFolder(run)
+    folder = RunDirectory(run)
     tables = folder.description()
     contents = folder.load_snapshot(step)
     options = build(FitOptions, tables["fit"], str(run))
     module, config = resolve(options, tables["method"])
-    spec = checkpoint.parse_spec(contents["spec"], run)
-    method = module.Method(config, spec.scale, contents["channels"])
+    if options.scale is None:
+        raise ConfigError(f"{run}: its config.toml does not say the scale")
+    method = module.Method(config, options.scale, contents["channels"], options.seed)
     state = loop.State(method)
     state.restore(contents)
     method.modules["optics"].load_state_dict(state.learnt().state_dict())
-    spec = as_learnt(spec, method)
-    spec = with_phase(spec, method, as_checkpoint(state.degrader(), spec))
-    checkpoint.save(state.degrader(), spec, path)
-    return checkpoint.load(path)
+    images = _RunImages(options)
+    fingerprint = contents["data_fingerprint"]
+    model = measured_checkpoint(
+        options.method, method, images, config.model_dump(mode="json"), fingerprint, state.degrader()
+    )
+    return checkpoint.save(state.degrader(), model.spec, path)
+
+
+class _RunImages:
+    """The images of a run, as far as its configuration tells."""
+
+    def __init__(self, options: FitOptions) -> None:
+        assert options.scale is not None
+        self.scale = options.scale
+        self.data_range = None if options.data_range == "dtype" else options.data_range
 
 
 def generated_kernels(run: Path, count: int, seed: int) -> Pool:
-    """``count`` kernels of the generator of a kmsr run, as it was at its best; ConfigError where it is no such run."""
-    folder = RunFolder(run)
+    """Draw kernels from the generator of a kmsr run, as it was at its best; ConfigError where it is no such run."""
+    folder = RunDirectory(run)
     tables = folder.description()
     method = tables.get("fit", {}).get("method")
     if method != "kmsr":
@@ -108,6 +106,5 @@ def generated_kernels(run: Path, count: int, seed: int) -> Pool:
     network = KernelGAN(config.numbers, config.width, config.kernel_size, config.batch_norm)
     network.load_state_dict(contents["best"] or contents["modules"]["optics"])
     kernels = kmsr.made(network, count, derive(seed, "", 0, 0, "generated kernels"))
-    spec = parse_spec(contents["spec"], run)
     facts = {"run": run.name, "step": contents["step"], "seed": seed}
-    return Pool(kernels, [Origin("generated")] * count, spec.scale, facts)
+    return Pool(kernels, [Origin("generated")] * count, tables["fit"]["scale"], facts)

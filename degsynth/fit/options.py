@@ -1,4 +1,4 @@
-"""What a fit is asked for, and how it speaks."""
+"""What a fit is asked for, and how it reports to whoever runs it."""
 
 from __future__ import annotations
 
@@ -11,80 +11,88 @@ from typing import Any, Literal
 from pydantic import Field
 
 from degsynth import methods
-from degsynth.config import Strict, build
+from degsynth.config import Interval, OnProgress, OnText, Strict, build, ignore_progress, ignore_text
 from degsynth.errors import ConfigError
+from degsynth.methods.protocol import Data
 
 CACHE_MB = 2048
+"""Default memory for decoded images, MiB."""
 
 
 class FitOptions(Strict):
-    """What every fit has, whatever the method; the ``[fit]`` table of ``config.toml``."""
+    """Options that every fit has, whatever the method: the table ``[fit]`` of ``config.toml``."""
 
     method: str
     """Name in the table of methods."""
     hr: str | None = None
-    """Folder of HR images; methods that learn from LR alone have none."""
+    """Folder of HR images; methods that learn from LR alone take none."""
     lr: str
     """Folder of LR images; for kmsr also a kernel pool (.h5) that was estimated from one."""
     preset: str = "default"
-    """Where the method's options start from."""
+    """Preset from which the method's options start."""
     scale: int | None = Field(default=None, ge=1)
     """HR size / LR size; unset: inferred from the pairs. Unpaired methods must be told."""
     seed: int = 0
-    """Decides which pairs are held out, where weights begin, and which patches are seen."""
-    data_range: tuple[float, float] | Literal["dtype"] | None = None
-    """Black and white of 16-bit and float files; ``dtype``: the type's own; unset: found."""
+    """Seed of every random number of the fit: held-out images, first weights, patches, and all that is drawn."""
+    data_range: Interval | Literal["dtype"] | None = None
+    """Black and white of 16-bit and float files; ``dtype``: the range of the type; unset: found from the files."""
     register_pairs: Literal["none", "shift"] = "none"
-    """``shift``: correct each pair's global sub-pixel shift before fitting."""
+    """``shift``: correct the global sub-pixel shift of each pair before fitting."""
     bad_pairs: Literal["stop", "skip"] = "stop"
-    """What to do about pairs, or images of unpaired folders, that the check faults."""
+    """What happens to pairs, or images of unpaired folders, that fail the check: stop the fit, or leave them out."""
     lr_denoise: Literal["none", "nlm"] = "none"
-    """Unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from them;
+    """For unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from them;
     how much there was is recorded all the same."""
     group_by: Literal["none", "exif", "folder"] = "none"
-    """Methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) by themselves, or of each
-    folder that LR images lie in."""
+    """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
+    sub-folder of LR images."""
     cache_mb: int = Field(default=CACHE_MB, ge=0)
-    """Memory for decoded images."""
+    """Memory for decoded images, MiB."""
     device: str = "cpu"
-    """Where methods that learn by steps do so: cpu or cuda[:N]."""
+    """Device on which methods learn by steps: cpu or cuda[:N]."""
+
+
+def _never_stop() -> AbstractContextManager[Callable[[], bool]]:
+    return contextlib.nullcontext(lambda: False)
 
 
 @dataclass(frozen=True)
 class Events:
-    """How a fit speaks; the command line prints it, tests look at it."""
+    """Callbacks of a fit. The command line prints what it hears; tests look at it."""
 
-    on_progress: Callable[[str, int, int], None] = lambda what, count, total: None
-    on_note: Callable[[str], None] = lambda text: None
-    """Something found or decided that a user should know."""
-    on_warning: Callable[[str], None] = lambda text: None
-    on_figures: Callable[[str], None] = lambda text: None
-    """How training goes: losses and held-out scores, now and then."""
-    deferred_stop: Callable[[], AbstractContextManager[Callable[[], bool]]] = lambda: contextlib.nullcontext(
-        lambda: False
-    )
-    """Inside this context a wish to stop can wait for the end of a step; what it yields tells whether there is one."""
+    on_progress: OnProgress = ignore_progress
+    on_note: OnText = ignore_text
+    """Called with something that a user should know."""
+    on_warning: OnText = ignore_text
+    """Called with something that a user must not overlook."""
+    on_figures: OnText = ignore_text
+    """Called now and then with losses and held-out scores."""
+    deferred_stop: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never_stop
+    """Makes a context inside which a request to stop can wait for the end of a step; the function that it yields tells
+    whether there is such a request."""
 
 
-def check_folders(options: FitOptions, data: methods.Data) -> None:
-    """ConfigError where a folder is missing or too many, or an option is for methods of another kind."""
+def check_options(options: FitOptions, data: Data) -> None:
+    """Raise ConfigError where a folder is missing or too many, or an option is for another kind of methods."""
+    method = options.method
     if data == "lr" and options.hr is not None:
-        raise ConfigError(f"--hr {options.hr}: method {options.method} learns from LR alone; leave --hr out")
+        raise ConfigError(f"`hr={options.hr}`: method {method} learns from LR alone; leave `hr` out")
     if data != "lr" and options.hr is None:
-        raise ConfigError(f"--hr is missing: method {options.method} learns from HR and LR")
+        raise ConfigError(f"`hr` is missing: method {method} learns from HR and LR")
     if data != "unpaired" and options.lr_denoise != "none":
-        from_what = "pairs" if data == "paired" else "LR alone"
-        raise ConfigError(
-            f"--lr-denoise {options.lr_denoise} is for unpaired methods; {options.method} learns from {from_what}"
-        )
+        source = "pairs" if data == "paired" else "LR alone"
+        raise ConfigError(f"`lr_denoise={options.lr_denoise}` is for unpaired methods; {method} learns from {source}")
     if data == "lr" and options.data_range not in (None, "dtype"):
-        raise ConfigError(f"--data-range: method {options.method} finds black and white of every photograph by itself")
+        raise ConfigError(f"`data_range`: method {method} finds black and white of every photograph by itself")
     if data != "paired" and options.register_pairs != "none":
-        raise ConfigError(f"--register {options.register_pairs} is for pairs; method {options.method} has none")
+        raise ConfigError(f"`register_pairs={options.register_pairs}` is for pairs; method {method} has none")
 
 
-def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[Any, Strict]:
-    """The method's module and its full configuration: preset, then ``values``. ConfigError for unknown names."""
+def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[methods.MethodModule, Strict]:
+    """Return the method's module and its full configuration: the preset, then ``values``.
+
+    Raises ConfigError for unknown names.
+    """
     module = methods.get(options.method)
     if options.preset not in module.PRESETS:
         known = ", ".join(module.PRESETS)

@@ -1,7 +1,7 @@
 """The run directory of a fit: what is in it, and how it is written.
 
-``config.toml`` every value · ``log.jsonl`` · ``snapshots/`` to go on from · ``previews/`` · ``fit.json`` the mark of a
-fit that ended · ``checkpoint.pt``.
+``config.toml`` (every value), ``log.jsonl``, ``snapshots/`` (to go on from), ``previews/`` (pictures), ``fit.json``
+(written when the fit has ended) and ``checkpoint.pt``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any
 import torch
 
 from degsynth.config import read_toml, to_toml
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, os_reason
 from degsynth.files import write_atomic
 
 KEPT_SNAPSHOTS = 5
-"""The newest ones stay."""
+"""Number of snapshots that are kept: the newest ones."""
+SNAPSHOT_FORMAT = 2
+"""Version of what a snapshot holds."""
 
 
-class RunFolder:
+class RunDirectory:
     """A run directory. Nothing is written before `make`."""
 
     def __init__(self, out: Path) -> None:
@@ -39,7 +41,7 @@ class RunFolder:
             self.out.mkdir(parents=True)  # and not if it is there: another fit may have been faster
             self.previews.mkdir()
         except OSError as error:
-            raise ConfigError(f"--out {self.out}: cannot be made: {error.strerror}") from None
+            raise ConfigError(f"`out={self.out}`: cannot be made: {os_reason(error)}") from None
 
     def abandon(self) -> None:
         """After a failure: remove the folder, unless there is a snapshot from which the fit can go on."""
@@ -51,7 +53,7 @@ class RunFolder:
         write_atomic(self._config, to_toml(tables))
 
     def description(self) -> dict[str, Any]:
-        """What `describe` wrote; ConfigError where this is no run."""
+        """Return what `describe` wrote; ConfigError where this is no run."""
         if not self._config.is_file():
             raise ConfigError(f"{self.out} has no config.toml: there is no run to go on with")
         return read_toml(self._config)
@@ -62,13 +64,13 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Take what will be written again out of the log: rows of later steps or an export, or cut short by a crash."""
+        """Remove the rows that will be written again from the log: later steps, an export, or a row that a crash cut."""
         if self._log.is_file():
             lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
             write_atomic(self._log, "".join(line for line in lines if _stays(line, step)))
 
     def steps(self) -> list[int]:
-        """Steps of which there is a snapshot."""
+        """Return the steps that have a snapshot."""
         return sorted(int(path.stem.removeprefix("step_")) for path in self.snapshots.glob("step_[0-9]*.pt"))
 
     def _snapshot(self, step: int) -> Path:
@@ -78,13 +80,13 @@ class RunFolder:
         """Write a snapshot in one move, and remove the oldest ones."""
         self.snapshots.mkdir(exist_ok=True)
         buffer = io.BytesIO()
-        torch.save(dict(contents), buffer)
+        torch.save({**contents, "format": SNAPSHOT_FORMAT}, buffer)
         write_atomic(self._snapshot(step), buffer.getvalue())
         for old in self.steps()[:-KEPT_SNAPSHOTS]:
             self._snapshot(old).unlink()
 
     def load_snapshot(self, step: int | None = None) -> dict[str, Any]:
-        """A snapshot, by default the newest; ConfigError names those there are."""
+        """Load a snapshot, by default the newest; ConfigError where it is missing (which names those there are) or damaged."""
         steps = self.steps()
         if not steps:
             raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; remove it and fit anew")
@@ -99,25 +101,28 @@ class RunFolder:
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:100]
             raise ConfigError(f"snapshot {path} cannot be read ({reason}); remove it, there may be others") from None
+        if contents.get("format") != SNAPSHOT_FORMAT:
+            raise ConfigError(f"snapshot {path} was written by another version of degsynth; fit anew")
         return contents
 
     def record(self) -> dict[str, Any] | None:
-        """What ``fit.json`` holds; None where the fit did not end."""
+        """Return what ``fit.json`` holds; None where the fit has not ended."""
         if not self._record.is_file():
             return None
-        found: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
-        return found
+        record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        return record
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Write ``fit.json``, the mark of a fit that ended."""
+        """Write ``fit.json``, which marks a fit that has ended."""
         write_atomic(self._record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def reopen(self) -> None:
-        """Take the mark away: training goes on."""
+        """Remove ``fit.json``: training goes on."""
         self._record.unlink(missing_ok=True)
 
 
 def _stays(line: str, step: int) -> bool:
+    """Tell whether a row of the log is whole and not of a later step."""
     try:
         row = json.loads(line)
     except ValueError:

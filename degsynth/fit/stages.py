@@ -1,15 +1,17 @@
-"""The one fit: images on the disk in, a run directory with a verified checkpoint out.
+"""The stages of a fit: read, prepare, learn, measure, export, report.
 
 What the check of the images can find is found before the run directory is made. What the method is, the fit does not
-know: it hands it images, runs `degsynth.loop` where it learns by steps, and takes a degrader
-(`degsynth.methods.Method`). Nor does it know whether the images are pairs or two folders (`degsynth.given.Given`).
+know (`degsynth.methods.protocol`); nor whether the images are pairs, two folders or LR photographs alone
+(`degsynth.fit.sources`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,196 +19,222 @@ import numpy as np
 import torch
 
 import degsynth
-from degsynth import methods
 from degsynth.config import Strict
 from degsynth.data.images import resolve_range
-from degsynth.errors import ConfigError, OutputError
+from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor
-from degsynth.fit import export, loop
-from degsynth.fit.options import Events, FitOptions, check_folders, resolve
-from degsynth.fit.run_directory import RunFolder
-from degsynth.fit.sources.pairs import Pairs
-from degsynth.fit.sources.photos import Photos
-from degsynth.fit.sources.source import Given
-from degsynth.fit.sources.unpaired import Folders
+from degsynth.fit import loop
+from degsynth.fit.export import measured_checkpoint
+from degsynth.fit.options import Events, FitOptions, check_options, resolve
+from degsynth.fit.run_directory import RunDirectory
+from degsynth.fit.sources import open_source
+from degsynth.fit.sources.source import Scorer, Source
+from degsynth.methods.protocol import Distribution, Learned, Method, Stochastic
 from degsynth.model import checkpoint
+from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.reports import panels, previews
 from degsynth.reports.distribution import draw_distribution
 from degsynth.seeds import derive
 
-KNOB_IMAGES = 4
-"""So many held-out images show what a hardware factor does."""
-GIVEN: dict[methods.Data, Callable[[FitOptions, Events], Given]] = {"paired": Pairs, "unpaired": Folders, "lr": Photos}
+FACTOR_IMAGES = 4
+"""Number of held-out images on which the effect of a hardware factor is measured."""
 MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
-"""Options that a resumed fit may be given anew."""
+"""Options that may be given anew when a fit is resumed."""
+EXPORTED_FIGURES = ("psnr_y", "spectral_distance", "kernel_distance")
+"""Held-out figures of the exported weights that go into the log."""
 
 
 def run(
     options: FitOptions, values: Mapping[str, Any], out: Path, events: Events | None = None, resume: bool = False
 ) -> dict[str, Any]:
-    """Fit, verify, score on held-out images, write the run directory ``out``; returns what ``fit.json`` holds.
+    """Fit, verify, score on held-out images, write the run directory ``out``; return what ``fit.json`` holds.
 
-    ``resume``: go on from the newest snapshot in ``out`` with the options that it was begun with; only the budget and
-    the device may differ.
+    ``values`` are options of the method. ``resume``: go on from the newest snapshot in ``out`` with the options that the
+    fit was begun with; only the budget and the device may differ.
     """
     events = events or Events()
-    seconds, clock = {}, _Stopwatch()
-    module, config = resolve(options, values)
-    folder = RunFolder(out)
-    if out.exists() and not resume:
-        raise ConfigError(f"--out {out} exists; give a new folder, or remove it, or --resume it")
-    for side in (options.hr, options.lr):
-        if side is not None and out.resolve().is_relative_to(Path(side).resolve()):
-            raise ConfigError(f"--out {out} lies inside {side}, where its pictures would be taken for images; move it")
-    check_folders(options, module.Method.data)
-    given: Given = GIVEN[module.Method.data](options, events)
-    tables = _tables(options, config, given)
-    fingerprint = given.fingerprint()
-    snapshot = _resumed(folder, tables, fingerprint) if resume else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
-        method = module.Method(config, given.scale, given.channels)
-    if options.group_by != "none" and not (module.Method.data == "unpaired" and isinstance(method, methods.Stochastic)):
-        raise ConfigError(
-            f"--group-by {options.group_by} is for methods that draw noise (pdm); {options.method} has one for all"
-        )
-    if given.data_range is not None:
-        events.on_note(f"data range {given.data_range[0]:g}:{given.data_range[1]:g} ({given.dtype} files)")
-    for text in given.notes:
-        events.on_note(text)
-    seconds["check"] = clock.lap()
-
-    given.prepare(method, out if resume else None)
-    seconds["prepare"] = clock.lap()
-
-    if snapshot is None:
-        folder.make()
-    try:
-        folder.describe(tables)
-        given.keep(out)
-        spec = export.spec_of(options.method, method, given, config.model_dump(mode="json"), fingerprint)
+    clock = Stopwatch()
+    fit = read(options, values, out, events, resume)
+    clock.lap("check")
+    fit.source.prepare(fit.method, out if resume else None)
+    clock.lap("prepare")
+    with _writing(fit):
+        fit.folder.describe(fit.tables)
+        fit.source.write_estimates(out)
+        scorer = fit.source.scorer(fit.method)
+        if scorer.missing_reference:
+            events.on_warning(scorer.missing_reference)
         trained: dict[str, Any] = {}
-        if isinstance(method, methods.Learned):
-            given.refer()
-            if given.no_references:
-                events.on_warning(given.no_references)
-            trained = _learn(method, options, spec, given, folder, snapshot, events)
-            spec = export.spec_of(options.method, method, given, config.model_dump(mode="json"), fingerprint)
-            seconds["train"] = trained["seconds"]
-            clock.lap()
-        degrader = method.degrader()
-        # A checkpoint carries its own phase and scores: it is written, measured and scored elsewhere first.
-        model = export.as_checkpoint(degrader, spec)
-        spec = export.with_phase(spec, method, model)
-        scores = given.evaluate(method, model, events.on_progress)
-        means = scores["mean"]
-        exported = {
-            f"held_out_{figure}_{name}": value
-            for name, figures in means.items()
-            for figure, value in figures.items()
-            if figure in ("psnr_y", "spectral_distance", "kernel_distance")
-        }
-        folder.log({"step": trained.get("best_step", 0), "exported": exported})
-        knob, faults = None, list[str]()
-        if spec.hardware_factor is not None:
-            knob, faults = hardware_factor.look(model, given.samples(KNOB_IMAGES))
-            events.on_note(f"hardware factor {spec.hardware_factor.trained:g}{hardware_factor.told(knob)}")
-        rows = given.rows(previews.by_checkpoint(model), 3)
-        kernels = previews.measured_kernels(model)
-        rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
-        rows += panels.anatomy(model.degrader, given.samples(1)[0])
-        drawn: dict[str, Any] | None = None
-        if isinstance(method, methods.Stochastic):
-            distribution = method.distribution()
-            drawn = diversity.facts(distribution, model)
-            faults += diversity.faults(drawn)
-            if text := diversity.told(drawn):
-                events.on_note(text)
-            draw_distribution(folder.previews / "distribution.png", distribution, model)
-        panels.sheet(folder.previews / "held_out.png", rows, given.told(means))
-        known = {"held_out": means, "bytes_per_pixel": model.spec.bytes_per_pixel}
-        checkpoint.save(degrader, spec.model_copy(update=known), folder.checkpoint)
-        seconds["score_and_save"] = clock.lap()
-        record = {
-            "method": options.method,
-            "preset": options.preset,
-            "scale": given.scale,
-            "channels": given.channels,
-            "dtype": given.dtype,
-            "data_range": list(resolve_range(np.dtype(given.dtype), given.data_range)),
-            **given.facts(),
-            "training": trained,
-            "phase": [list(phase) for phase in spec.phase],
-            "report": method.report(),
-            "hardware_factor": knob,
-            "distribution": drawn,
-            "warnings": [*method.warnings(), *faults],
-            "held_out": scores,
-            "seconds": seconds,
-            "data_fingerprint": fingerprint,
-            "environment": _environment(options.device),
-        }
-        folder.finish(record)
-    except BaseException as error:  # nothing half-written: the folder is ours
-        folder.abandon()
-        if isinstance(error, OSError):
-            raise OutputError(f"--out {out}: {error.strerror or error}") from None
-        raise
-    for text in (*record["warnings"], *given.warnings(means)):
+        if isinstance(fit.method, Learned):
+            trained = learn(fit, fit.method, scorer)
+            clock.add("train", trained["seconds"])
+        measured = measure(fit, scorer)
+        export(fit, measured, trained)
+        report(fit, scorer, measured)
+        clock.lap("score_and_save")
+        record = _record(fit, measured, trained, clock.seconds)
+        fit.folder.finish(record)
+    for text in (*record["warnings"], *scorer.warnings(measured.scores["mean"])):
         events.on_warning(text)
     return record
 
 
-def _environment(device: str) -> dict[str, Any]:
+class Stopwatch:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Record the seconds since the last call under a name."""
+        before, self._last = self._last, time.perf_counter()
+        self.seconds[stage] = self._last - before
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Record seconds that were measured elsewhere; the next lap begins now."""
+        self.seconds[stage] = seconds
+        self._last = time.perf_counter()
+
+
+# --- read -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit whose options and images have been checked."""
+
+    options: FitOptions
+    config: Strict
+    """The method's options."""
+    source: Source
+    method: Method
+    folder: RunDirectory
+    tables: dict[str, dict[str, Any]]
+    """What ``config.toml`` holds."""
+    fingerprint: str
+    """SHA-256 over the images."""
+    snapshot: Mapping[str, Any] | None
+    """The snapshot that a resumed fit goes on from."""
+    events: Events
+
+
+def read(options: FitOptions, values: Mapping[str, Any], out: Path, events: Events, resume: bool) -> Fit:
+    """Check options and images, and make the method; nothing is written."""
+    module, config = resolve(options, values)
+    folder = RunDirectory(out)
+    _check_out(options, out, resume)
+    data = module.Method.data
+    check_options(options, data)
+    source = open_source(data, options, events)
+    tables = _tables(options, config, source)
+    fingerprint = source.fingerprint()
+    snapshot = _resumed_snapshot(folder, tables, fingerprint) if resume else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
+        method = module.Method(config, source.scale, source.channels, options.seed)
+    if options.group_by != "none" and not (data == "unpaired" and isinstance(method, Stochastic)):
+        raise ConfigError(
+            f"`group_by={options.group_by}` is for methods that draw noise (pdm); {options.method} has one for all"
+        )
+    if source.data_range is not None:
+        black, white = source.data_range
+        events.on_note(f"data range {black:g}:{white:g} ({source.dtype} files)")
+    for text in source.notes:
+        events.on_note(text)
+    return Fit(options, config, source, method, folder, tables, fingerprint, snapshot, events)
+
+
+def _check_out(options: FitOptions, out: Path, resume: bool) -> None:
+    if out.exists() and not resume:
+        raise ConfigError(f"`out={out}` exists; give a new folder, or remove it, or `resume` it")
+    for side in (options.hr, options.lr):
+        if side is not None and out.resolve().is_relative_to(Path(side).resolve()):
+            raise ConfigError(f"`out={out}` lies inside {side}, where its pictures would be taken for images; move it")
+
+
+def _tables(options: FitOptions, config: Strict, source: Source) -> dict[str, dict[str, Any]]:
+    """Return what ``config.toml`` holds. Paths are absolute, so that the file repeats the run from anywhere."""
+    resolved = {
+        "scale": source.scale,
+        "data_range": source.data_range or "dtype",
+        "hr": None if options.hr is None else str(Path(options.hr).resolve()),
+        "lr": str(Path(options.lr).resolve()),
+    }
     return {
-        "degsynth": degsynth.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "device": device,
+        "fit": options.model_copy(update=resolved).model_dump(mode="json"),
+        "method": config.model_dump(mode="json"),
     }
 
 
-def _learn(
-    method: methods.Learned,
-    options: FitOptions,
-    spec: checkpoint.Spec,
-    given: Given,
-    folder: RunFolder,
-    snapshot: Mapping[str, Any] | None,
-    events: Events,
+def _resumed_snapshot(
+    folder: RunDirectory, tables: Mapping[str, Mapping[str, Any]], fingerprint: str
 ) -> dict[str, Any]:
-    """Train, and leave the best weights, as held-out images judge them, in the method; returns how it went."""
-    export.as_checkpoint(method.degrader(), spec)  # what could not be exported need not be trained
+    """Return the newest snapshot of a run that was begun with the same options and images.
+
+    ConfigError names what differs.
+    """
+    before = folder.description()
+    for table, now in tables.items():
+        for key in now.keys() | before.get(table, {}).keys():
+            was, wanted = before.get(table, {}).get(key), now.get(key)
+            if key not in MAY_CHANGE and was != wanted:
+                raise ConfigError(
+                    f"{folder.out} was begun with {key} = {was!r}, not {wanted!r}; `resume` goes on with what was "
+                    "begun, only its budget and device may change"
+                )
+    contents = folder.load_snapshot()
+    if contents["data_fingerprint"] != fingerprint:
+        raise ConfigError(f"the images are not those that {folder.out} was begun with; fit them anew")
+    return contents
+
+
+@contextlib.contextmanager
+def _writing(fit: Fit) -> Iterator[None]:
+    """Make the run directory; where the body fails, remove it, unless it has a snapshot from which to go on."""
+    if fit.snapshot is None:
+        fit.folder.make()
+    try:
+        yield
+    except BaseException as error:
+        fit.folder.abandon()
+        if isinstance(error, OSError):
+            raise OutputError(f"`out={fit.folder.out}`: {os_reason(error)}") from None
+        raise
+
+
+# --- learn ------------------------------------------------------------------------------------------------------
+
+
+def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
+    """Train, and leave the best weights, as held-out images judge them, in the method; return how it went."""
+    options, events = fit.options, fit.events
+    checkpoint.check_scriptable(method.degrader())  # what could not be exported need not be trained
     if options.device != "cpu":
         torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would show in the blur
     for module in method.modules.values():
         module.to(options.device)
     state = loop.State(method)
-    facts = {"spec": spec.model_dump_json(), "channels": given.channels}
-    if snapshot is not None:
-        state.restore(snapshot)
-        folder.forget_after(state.step)
-        folder.reopen()
+    if fit.snapshot is not None:
+        state.restore(fit.snapshot)
+        fit.folder.forget_after(state.step)
+        fit.folder.reopen()
         events.on_note(f"going on from step {state.step} of {state.total()}")
-    batch_of, patch = given.batches(method, options.method, options.device) if method.config.steps else (None, None)
-    judge = given.judge(method, options.device)
-    scores = {name: judge.score(model.degrader.to(options.device)) for name, model in given.references.items()}
-    for model in given.references.values():
-        model.degrader.cpu()
-    scores["bicubic"] = judge.bicubic()
-
-    def picture(degrader: Degrader, name: str) -> None:
-        rows = given.rows(lambda hr, _: degrader.degrade(hr[None].to(options.device), 0)[0].cpu(), 2)
-        rows += panels.anatomy(degrader, given.samples(1)[0].to(options.device))
-        panels.sheet(folder.previews / f"{name}.png", rows, f"{options.method}, {name.replace('_', ' ')}")
-
-    loop.train(
-        state, batch_of, judge, scores, folder, facts, events.on_progress, events.on_figures, picture,
-        events.deferred_stop,
-    )  # fmt: skip
+    batches = fit.source.batches(method, options.device) if method.config.steps else None
+    judge = scorer.judge(method, options.device)
+    references = {name: judge.score(model.on(options.device).degrader) for name, model in scorer.references.items()}
+    references["bicubic"] = judge.bicubic()
+    course = loop.Course(
+        None if batches is None else batches.batch,
+        judge,
+        references,
+        fit.folder,
+        {"channels": fit.source.channels, "data_fingerprint": fit.fingerprint},
+        options.seed,
+        _Preview(fit, scorer),
+    )
+    loop.train(state, course, events)
     if judge.judges_start and state.step > 0 and state.best_step == 0:
         events.on_note("held-out images: what was learnt is not clearly better than its start, which is exported")
     method.modules["optics"].load_state_dict(state.best)
@@ -215,48 +243,121 @@ def _learn(
     return {
         "steps": state.step,
         "seconds": state.seconds,
-        "patch_hr_px": patch,
+        "patch_hr_px": None if batches is None else batches.patch,
         "best_step": state.best_step,
         f"best_held_out_{judge.figure}": state.start_score if state.best_step == 0 else state.best_score,
     }
 
 
-def _tables(options: FitOptions, config: Strict, given: Given) -> dict[str, dict[str, Any]]:
-    """What ``config.toml`` holds; paths are made absolute, so that `fit --config` repeats the run from anywhere."""
-    found = {
-        "scale": given.scale,
-        "data_range": given.data_range or "dtype",
-        "hr": None if options.hr is None else str(Path(options.hr).resolve()),
-        "lr": str(Path(options.lr).resolve()),
+class _Preview:
+    """Draws a picture of what has been learnt so far."""
+
+    def __init__(self, fit: Fit, scorer: Scorer) -> None:
+        self._fit, self._scorer = fit, scorer
+
+    def __call__(self, degrader: Degrader, name: str) -> None:
+        fit, device = self._fit, self._fit.options.device
+        rows = self._scorer.pictures(lambda hr, _: degrader.degrade(hr[None].to(device), 0)[0].cpu(), 2)
+        rows += panels.anatomy(degrader, fit.source.samples(1)[0].to(device))
+        heading = f"{fit.options.method}, {name.replace('_', ' ')}"
+        panels.sheet(fit.folder.previews / f"{name}.png", rows, heading)
+
+
+# --- measure and export -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The model of a fit, and what was measured of it on held-out images."""
+
+    model: Checkpoint
+    scores: dict[str, Any]
+    """Figures on held-out images; ``mean`` has their means by model."""
+    hardware_factor: dict[str, Any] | None
+    """How the blur follows the hardware factor, where the model has one."""
+    distribution: Distribution | None
+    """What the model draws, where the method learns a distribution."""
+    draws: dict[str, Any] | None
+    """Figures of that distribution."""
+    warnings: list[str]
+
+
+def measure(fit: Fit, scorer: Scorer) -> Measured:
+    """Measure the model before it is written, so that its file carries its own phase and scores."""
+    config = fit.config.model_dump(mode="json")
+    model = measured_checkpoint(fit.options.method, fit.method, fit.source, config, fit.fingerprint)
+    scores = scorer.evaluate(fit.method, model, fit.events.on_progress)
+    warnings = fit.method.warnings()
+    factor: dict[str, Any] | None = None
+    if model.spec.hardware_factor is not None:
+        factor, more = hardware_factor.look(model, fit.source.samples(FACTOR_IMAGES))
+        warnings += more
+        fit.events.on_note(f"hardware factor {model.spec.hardware_factor.trained:g}{hardware_factor.told(factor)}")
+    distribution, draws = None, None
+    if isinstance(fit.method, Stochastic):
+        distribution = fit.method.distribution()
+        draws = diversity.facts(distribution, model)
+        warnings += diversity.faults(draws)
+        if text := diversity.told(draws):
+            fit.events.on_note(text)
+    return Measured(model, scores, factor, distribution, draws, warnings)
+
+
+def export(fit: Fit, measured: Measured, trained: Mapping[str, Any]) -> None:
+    """Write the checkpoint with its scores, and log the figures of the exported weights."""
+    means = measured.scores["mean"]
+    figures = {
+        f"held_out_{figure}_{name}": value
+        for name, row in means.items()
+        for figure, value in row.items()
+        if figure in EXPORTED_FIGURES
     }
+    fit.folder.log({"step": trained.get("best_step", 0), "exported": figures})
+    spec = measured.model.spec.model_copy(update={"held_out": means})
+    checkpoint.save(fit.method.degrader(), spec, fit.folder.checkpoint)
+
+
+# --- report -----------------------------------------------------------------------------------------------------
+
+
+def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
+    """Draw the pictures of the finished fit."""
+    model = measured.model
+    rows = scorer.pictures(previews.by_checkpoint(model), 3)
+    kernels = previews.measured_kernels(model)
+    rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
+    rows += panels.anatomy(model.degrader, fit.source.samples(1)[0])
+    if measured.distribution is not None:
+        draw_distribution(fit.folder.previews / "distribution.png", measured.distribution, model)
+    panels.sheet(fit.folder.previews / "held_out.png", rows, scorer.summary(measured.scores["mean"]))
+
+
+def _record(fit: Fit, measured: Measured, trained: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return what ``fit.json`` holds."""
+    source = fit.source
     return {
-        "fit": options.model_copy(update=found).model_dump(mode="json"),
-        "method": config.model_dump(mode="json"),
+        "method": fit.options.method,
+        "preset": fit.options.preset,
+        "scale": source.scale,
+        "channels": source.channels,
+        "dtype": source.dtype,
+        "data_range": list(resolve_range(np.dtype(source.dtype), source.data_range)),
+        **source.facts(),
+        "training": trained,
+        "phase": [list(phase) for phase in measured.model.spec.phase],
+        "report": fit.method.report(),
+        "hardware_factor": measured.hardware_factor,
+        "distribution": measured.draws,
+        "warnings": measured.warnings,
+        "held_out": measured.scores,
+        "seconds": seconds,
+        "data_fingerprint": fit.fingerprint,
+        "environment": {
+            "degsynth": degsynth.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "device": fit.options.device,
+        },
     }
-
-
-def _resumed(folder: RunFolder, tables: Mapping[str, Mapping[str, Any]], fingerprint: str) -> dict[str, Any]:
-    """The newest snapshot of a run that was begun with the same options and images; ConfigError names what differs."""
-    before = folder.description()
-    for table, now in tables.items():
-        for key in now.keys() | before.get(table, {}).keys():
-            was, wanted = before.get(table, {}).get(key), now.get(key)
-            if key not in MAY_CHANGE and was != wanted:
-                raise ConfigError(
-                    f"{folder.out} was begun with {key} = {was!r}, not {wanted!r}; --resume goes on with what was "
-                    "begun, only its budget and device may change"
-                )
-    contents = folder.load_snapshot()
-    if checkpoint.parse_spec(contents["spec"], folder.out).data_fingerprint != fingerprint:
-        raise ConfigError(f"the images are not those that {folder.out} was begun with; fit them anew")
-    return contents
-
-
-class _Stopwatch:
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        before, self._last = self._last, time.perf_counter()
-        return self._last - before

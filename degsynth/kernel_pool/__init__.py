@@ -1,1 +1,1 @@
-"""Pools of blur kernels: estimated from photographs, generated, imported; as files, as pictures, as models."""
+"""Pools of blur kernels: estimated from photographs, drawn from a formula, or imported from other programs."""

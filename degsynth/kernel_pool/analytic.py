@@ -1,4 +1,4 @@
-"""Kernels that nobody has photographed: drawn by a generator that a run has trained, or from a formula."""
+"""Kernels from a formula."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from degsynth.ops.noise import generator
 from degsynth.seeds import derive
 
 WIDEST = 0.2
-"""σ over the window's side at which a Gaussian still fits."""
+"""Largest ratio of σ to the window's side at which a Gaussian still fits into the window."""
 
 
 def gaussians(low: float, high: float, anisotropic: bool, count: int, size: int, seed: int) -> Pool:
-    """Gaussians whose σ (HR px) are uniform in logarithm between two; ``anisotropic``: of either axis, at any angle.
+    """Draw ``count`` Gaussians in windows of ``size`` taps; the logarithm of σ (HR px) is uniform from low to high.
 
-    ConfigError where the range is none, or too wide for the window.
+    ``anisotropic``: both axes have a σ of their own, and the angle is random. Raises ConfigError where the range is
+    empty, or too wide for the window.
     """
     if size < 3 or size % 2 == 0:
-        raise ConfigError(f"--kernel-size {size}: give an odd number from 3 on")
+        raise ConfigError(f"`size={size}`: give an odd number from 3 on")
     if not 0 < low <= high:
-        raise ConfigError(f"--gaussian {low:g}:{high:g}: give σ in HR px as LO:HI, 0 < LO ≤ HI")
+        raise ConfigError(f"`gaussian={low:g}:{high:g}`: give σ in HR px as LO:HI, 0 < LO ≤ HI")
     if high > WIDEST * size:
         raise ConfigError(
-            f"--gaussian {low:g}:{high:g}: σ of more than {WIDEST * size:g} px do not fit into {size} taps; "
-            "give a larger --kernel-size"
+            f"`gaussian={low:g}:{high:g}`: σ of more than {WIDEST * size:g} px does not fit into {size} taps",
+            "give a larger `size`",
         )
-    dice = generator(derive(seed, "", 0, 0, "analytic kernels"))
-    numbers = torch.rand(count, 3, generator=dice, dtype=torch.float64)
+    rng = generator(derive(seed, "", 0, 0, "analytic kernels"))
+    numbers = torch.rand(count, 3, generator=rng, dtype=torch.float64)
     sigma = low * (high / low) ** numbers[:, :2]
     kernels = [
         gaussian(size, float(y), float(x if anisotropic else y), math.pi * float(turn))
         for (y, x), turn in zip(sigma, numbers[:, 2], strict=True)
     ]
-    facts = {"family": "gaussian", "sigma_px": [low, high], "anisotropic": anisotropic, "seed": seed}
-    return Pool(torch.stack(kernels), [Origin("analytic")] * count, None, facts)
+    made_by = {"family": "gaussian", "sigma_px": [low, high], "anisotropic": anisotropic, "seed": seed}
+    return Pool(torch.stack(kernels), [Origin("analytic")] * count, None, made_by)

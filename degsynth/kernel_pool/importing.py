@@ -1,8 +1,8 @@
 """Kernels from other programs' files: ``.mat`` (v5, and v7.3, which is HDF5), ``.npy``, ``.npz``, ``.h5``, images.
 
-An array of two dimensions is a kernel, one of three a stack of them. Kernels lie on the HR grid, and are correlated
-with the image (`ops.blur`): what is written for convolution must be turned by half a turn (``turn``), unless it is
-symmetric.
+An array of two dimensions is a kernel, one of three a stack of kernels. Kernels lie on the HR grid and are correlated
+with the image (`degsynth.ops.blur`). A kernel that was written for convolution must be turned by 180° (``turn``),
+unless it is symmetric.
 """
 
 from __future__ import annotations
@@ -34,140 +34,154 @@ LEAST = 3
 LARGEST = 201
 """Side of the largest array that is taken for a kernel."""
 MOVED = 0.01
-"""A kernel farther from the middle than this is said to have been centred, HR px."""
+"""A kernel whose centroid was farther from the middle than this (HR px) is reported as centred."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A pool, and what was done to make it one."""
+    """A pool of imported kernels."""
 
     pool: Pool
     notes: list[str]
+    """Lines for the user: how many kernels were changed, and in which way."""
 
 
 def find(source: Path) -> list[Path]:
-    """Files that may hold kernels: one, or those of a folder, sorted. DataError where there is none."""
+    """List the files that may hold kernels: ``source`` itself, or those in the folder, sorted. DataError for none."""
     if source.is_file():
         return [source]
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    known = ARRAYS | set(PICTURES)
-    found = sorted(
+    suffixes = ARRAYS | set(PICTURES)
+    paths = sorted(
         path
         for path in source.rglob("*")
         if path.is_file()
-        and path.suffix.lower() in known
+        and path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(source).parts)
     )
-    if not found:
-        raise DataError(f"{source} holds no kernel; they are read from {' '.join(sorted(k[1:] for k in known))} files")
-    return found
+    if not paths:
+        kinds = " ".join(sorted(suffix[1:] for suffix in suffixes))
+        raise DataError(f"{source} holds no kernel; they are read from {kinds} files")
+    return paths
 
 
 def read(source: Path, size: int | None = None, scale: int | None = None, turn: bool = False) -> Imported:
-    """All kernels of a file or folder, centred, of sum 1, in one window of odd size (None: of the largest).
+    """Read all kernels of a file or folder, centred and of sum 1, into windows of odd ``size`` (None: of the largest).
 
-    Kernels of a pool keep their source and flag. DataError names the first kernel that is empty, not finite, or of sum
-    0, ConfigError a size or scale that cannot be.
+    Kernels of a pool keep their source and flag. Raises DataError, which names the first kernel that is empty, not
+    finite or of sum 0; ConfigError for an impossible size or scale.
     """
     if size is not None and (size < 3 or size % 2 == 0):
-        raise ConfigError(f"--kernel-size {size}: give an odd number from 3 on")
+        raise ConfigError(f"`size={size}`: give an odd number from 3 on")
     if scale is not None and scale < 1:
-        raise ConfigError(f"--scale {scale}: give 1 or more")
-    done, kernels, origins = Counter[str](), list[Tensor](), list[Origin]()
+        raise ConfigError(f"`scale={scale}`: give 1 or more")
+    changes, kernels, origins = Counter[str](), list[Tensor](), list[Origin]()
     for path in find(source):
         name = path.name if source.is_file() else path.relative_to(source).as_posix()
         if pool_file.is_pool(path):
             pool = pool_file.read(path)
-            kernels += [_normalised(kernel.flip(0, 1) if turn else kernel, done) for kernel in pool.kernels]
+            kernels += [_normalised(kernel.flip(0, 1) if turn else kernel, changes) for kernel in pool.kernels]
             origins += pool.origins
             if pool.scale is not None and scale not in (None, pool.scale):
-                raise DataError(f"{path} is a pool of scale {pool.scale}, not {scale}; import those of one scale only")
+                raise DataError(f"{path} is a pool of scale {pool.scale}, not {scale}; import pools of one scale only")
             scale = scale or pool.scale
             continue
-        for where, array in _arrays(path):
-            kernel = _checked(array, f"{path}{where}")
-            kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, done))
-            origins.append(Origin("imported", name + where))
+        for place, array in _arrays(path):
+            kernel = _checked(array, f"{path}{place}")
+            kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, changes))
+            origins.append(Origin("imported", name + place))
     largest = max(kernel.shape[0] for kernel in kernels)
-    wanted = size or largest
-    together = torch.cat([_fitted(kernel, wanted, done)[None] for kernel in kernels])
+    together = torch.cat([_fitted(kernel, size or largest, changes)[None] for kernel in kernels])
     pool = Pool(together, origins, scale, {"imported": str(source)})
-    return Imported(pool, [f"{count} of {len(kernels)} kernels {what}" for what, count in done.items()])
+    return Imported(pool, [f"{count} of {len(kernels)} kernels {change}" for change, count in changes.items()])
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every kernel in a file, with its place in it: arrays called so, where there are any, or else all of them."""
-    suffix = path.suffix.lower()
+    """Yield every kernel of a file after its place in the file.
+
+    Where some arrays have "kernel" in their name, the others are left out.
+    """
     try:
-        if suffix == ".npy":
-            found: Mapping[str, Any] = {"": np.load(path, allow_pickle=False)}
-        elif suffix == ".npz":
-            with np.load(path) as archive:
-                found = {f":{name}": archive[name] for name in archive.files}
-        elif suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
-            found = _of_hdf5(path)
-        elif suffix == ".mat":
-            found = _of_cells(scipy.io.loadmat(path))
-        elif suffix in PICTURES:
-            found = {"": luma(images.to_tensor(images.read(path).pixels))[0].numpy()}
-        else:
-            raise DataError(f"{path}: kernels are not read from {suffix or 'such'} files")
+        arrays = _contents(path)
     except DegsynthError:
         raise
-    except Exception as error:  # every library has its own
-        raise DataError(f"{path} cannot be read as kernels ({type(error).__name__}); is it a {suffix} file?") from None
-    usable = {where: np.asarray(value) for where, value in found.items() if _may_be_kernels(value)}
-    if called := {where: value for where, value in usable.items() if "kernel" in where.lower()}:
-        usable = called
+    except Exception as error:  # every library raises its own kinds of errors
+        kind = path.suffix.lower()
+        raise DataError(f"{path} cannot be read as kernels ({type(error).__name__}); is it a {kind} file?") from None
+    usable = {place: np.asarray(value) for place, value in arrays.items() if _may_be_kernels(value)}
+    if named := {place: value for place, value in usable.items() if "kernel" in place.lower()}:
+        usable = named
     if not usable:
-        raise DataError(f"{path} holds no kernel: no array of {LEAST}×{LEAST} numbers at least, and no stack of such")
-    for where, value in usable.items():
+        raise DataError(f"{path} holds no kernel: no array of at least {LEAST}×{LEAST} numbers, and no stack of such")
+    for place, value in usable.items():
         if value.ndim == 2:
-            yield where, value
+            yield place, value
             continue
-        # A stack: (N, K, K), or MATLAB's (K, K, N).
+        # A stack is (N, K, K), or (K, K, N) as MATLAB has it.
         stack = value if value.shape[1] == value.shape[2] else np.moveaxis(value, 2, 0)
         if len(stack) == 0:
-            raise DataError(f"kernel {path}{where} is empty")
-        for number, one in enumerate(stack):
-            yield f"{where}[{number}]", one
+            raise DataError(f"kernel {path}{place} is empty")
+        for number, kernel in enumerate(stack):
+            yield f"{place}[{number}]", kernel
+
+
+def _contents(path: Path) -> Mapping[str, Any]:
+    """Read all arrays of a file, by their place in it."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return {"": np.load(path, allow_pickle=False)}
+    if suffix == ".npz":
+        with np.load(path) as archive:
+            return {f":{name}": archive[name] for name in archive.files}
+    if suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
+        return _of_hdf5(path)
+    if suffix == ".mat":
+        return _of_variables(scipy.io.loadmat(path))
+    if suffix in PICTURES:
+        return {"": luma(images.to_tensor(images.read(path).pixels))[0].numpy()}
+    raise DataError(f"{path}: kernels are not read from {suffix or 'such'} files")
 
 
 def _of_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Data sets of a file; MATLAB writes its arrays column by column."""
-    found: dict[str, np.ndarray] = {}
+    """Read the data sets of an HDF5 file; those of MATLAB are transposed, since it writes arrays column by column."""
+    arrays: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
         matlab = path.suffix.lower() == ".mat"
 
         def visit(name: str, node: object) -> None:
             if isinstance(node, h5py.Dataset) and node.ndim in (2, 3) and not name.startswith("#"):
                 array = np.asarray(node)
-                found[f":{name}"] = array.T if matlab else array
+                arrays[f":{name}"] = array.T if matlab else array
 
         file.visititems(visit)
-    return found
+    return arrays
 
 
-def _of_cells(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Variables of a MATLAB file; what is in a cell array one by one."""
-    found: dict[str, np.ndarray] = {}
+def _of_variables(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays among the variables of a MATLAB file; each cell of a cell array is an array of its own."""
+    arrays: dict[str, np.ndarray] = {}
     for name, value in variables.items():
         if isinstance(value, np.ndarray) and value.dtype == object:
-            found |= {f":{name}{{{number}}}": np.asarray(cell) for number, cell in enumerate(value.ravel(order="F"), 1)}
+            cells = enumerate(value.ravel(order="F"), 1)
+            arrays |= {f":{name}{{{number}}}": np.asarray(cell) for number, cell in cells}
         elif not name.startswith("__"):
-            found[f":{name}"] = np.asarray(value)
-    return found
+            arrays[f":{name}"] = np.asarray(value)
+    return arrays
 
 
 def _may_be_kernels(value: object) -> bool:
-    """Numbers, as a kernel or a stack of them; empty ones are refused later, by name."""
+    """Tell whether a value has the type and shape of a kernel or of a stack of kernels.
+
+    Empty arrays count as such: they are refused later, with their name.
+    """
     array = np.asarray(value)
     sides = sorted(array.shape)[-2:]
     return array.dtype.kind in "fiub" and array.ndim in (2, 3) and (array.size == 0 or sides[0] >= LEAST)
 
 
 def _checked(array: np.ndarray, name: str) -> Tensor:
+    """Return an array as a kernel of sum 1; DataError where that cannot be."""
     if array.size == 0:
         raise DataError(f"kernel {name} is empty")
     if max(array.shape) > LARGEST:
@@ -177,19 +191,19 @@ def _checked(array: np.ndarray, name: str) -> Tensor:
         raise DataError(f"kernel {name} has values that are not finite; leave it out")
     total = float(kernel.sum())
     if total <= 1e-9 * float(kernel.abs().sum()):
-        raise DataError(f"kernel {name} sums to {total:g}, so that it cannot be brought to 1; leave it out")
+        raise DataError(f"kernel {name} sums to {total:g}, so it cannot be scaled to the sum 1; leave it out")
     return kernel / total
 
 
-def _normalised(kernel: Tensor, done: Counter[str]) -> Tensor:
-    """Square, of odd size, centred."""
+def _normalised(kernel: Tensor, changes: Counter[str]) -> Tensor:
+    """Return a kernel made square, of odd size, and centred; ``changes`` counts what was done to how many kernels."""
     if bool((kernel < 0).any()):
-        done["have negative taps, which are kept"] += 1
+        changes["have negative taps, which are kept"] += 1
     height, width = kernel.shape
     if height != width:
-        done["were not square: zeros are put about them"] += 1
+        changes["were not square: they are padded with zeros"] += 1
     side = max(height, width)
-    if (height - width) % 2 != 0:  # one even, one odd: no middle in common
+    if (height - width) % 2 != 0:  # one side is even, the other odd: they have no middle in common
         padded = torch.zeros(side + 1, side + 1, dtype=torch.float64)
         padded[:height, :width] = kernel
         kernel = padded
@@ -197,22 +211,22 @@ def _normalised(kernel: Tensor, done: Counter[str]) -> Tensor:
         down, right = (side - height) // 2, (side - width) // 2
         kernel = torch.nn.functional.pad(kernel, (right, right, down, down))
     if kernel.shape[0] % 2 == 0:
-        done["had an even size: moved by half a pixel either way, by interpolation"] += 1
-        proper = bool((kernel >= 0).all())
+        changes["had an even size: they are moved by half a pixel in both directions, by interpolation"] += 1
+        nonnegative = bool((kernel >= 0).all())
         kernel = suited(kernel[None], 1)[0]
-        kernel = kernel.clamp(min=0.0) if proper else kernel
+        kernel = kernel.clamp(min=0.0) if nonnegative else kernel
     y, x = centroid(kernel)
     if max(abs(y), abs(x)) > MOVED:
-        done["were centred"] += 1
+        changes["were centred"] += 1
     return centred(kernel)
 
 
-def _fitted(kernel: Tensor, size: int, done: Counter[str]) -> Tensor:
-    """In a window of ``size``; what is cut off is told of."""
+def _fitted(kernel: Tensor, size: int, changes: Counter[str]) -> Tensor:
+    """Return a kernel in a window of ``size``; where more than 0.1 % of it is cut off, ``changes`` counts it."""
     if kernel.shape[0] <= size:
         return widened(kernel[None], size)[0]
     cut = (kernel.shape[0] - size) // 2
     inner = kernel[cut:-cut, cut:-cut]
     if abs(float(inner.sum()) - 1) > 1e-3:
-        done[f"were cut to {size} taps a side, which took more than 0.1 % of them"] += 1
+        changes[f"were cut to {size} taps a side, which removed more than 0.1 % of them"] += 1
     return centred(inner / inner.sum())

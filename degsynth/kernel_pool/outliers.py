@@ -1,4 +1,4 @@
-"""Estimated kernels that are no blur of a camera: flagged, so that nobody draws them by mistake."""
+"""Estimated kernels that are not the blur of a camera. They are flagged, so that no image is blurred by them."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ from degsynth.ops.kernel_from_edges import pieces
 from degsynth.ops.kernels import second_moment
 
 FAINT = 0.05
-"""Taps below that share of the largest do not join pieces."""
-OWN_PIECE = 0.15
-"""Pieces of such a mass, apart from one another, are blobs of their own: a repetition in the photograph, not blur."""
-FARTHEST, LEAST_SPREAD = 4.0, 0.15
-"""Widths are odd that many times their usual deviation (robust, in logs) from the median; as usual counts at least so
-much."""
+"""Taps below this share of the largest tap do not connect pieces of a kernel."""
+BLOB_MASS = 0.15
+"""Pieces with more than this share of the kernel count as blobs. Several blobs come from a repeated pattern in the
+photograph, not from blur."""
+FARTHEST = 4.0
+"""A width is odd where it is farther from the median than this many times the usual deviation.
+
+The usual deviation is robust (1.4826 × the median deviation) and, like the widths, measured in logarithms.
+"""
+LEAST_DEVIATION = 0.15
+"""Smallest value that is taken for the usual deviation of the logarithm of widths."""
 ENOUGH = 5
-"""Of fewer kernels none is odd among the others."""
+"""Number of kernels without a defect from which on widths are compared with one another."""
 
 
 def width(kernel: Tensor) -> float:
-    """σ (HR px), root mean square of both axes."""
+    """Return σ (HR px) of a kernel, the root mean square of both axes."""
     return math.sqrt(max(0.0, sum(second_moment(kernel)) / 2))
 
 
-def fault(kernel: Tensor) -> str:
-    """What is wrong with a kernel (K, K) by itself; empty: nothing."""
+def defect(kernel: Tensor) -> str:
+    """Say what is wrong with a kernel (K, K), seen by itself; an empty text if nothing is."""
     if rim_mass(kernel) > RIM_MASS:
         return "mass at the border"
     kernel = torch.where(kernel < FAINT * kernel.max(), 0.0, kernel)
     labels, count = pieces(kernel)
     masses = [float(kernel[torch.from_numpy(labels == number)].sum()) for number in range(1, count + 1)]
-    if sum(mass > OWN_PIECE for mass in masses) > 1:
+    if sum(mass > BLOB_MASS for mass in masses) > 1:
         return "several blobs"
     return ""
 
 
 def flags(kernels: Tensor) -> list[str]:
-    """Of each of kernels (N, K, K): what is wrong with it by itself, or among the others."""
-    found = [fault(kernel) for kernel in kernels]
+    """Say what is wrong with each of kernels (N, K, K), by itself or among the others; an empty text if nothing is."""
+    defects = [defect(kernel) for kernel in kernels]
     logs = torch.tensor([math.log(max(width(kernel), 0.05)) for kernel in kernels], dtype=torch.float64)
-    sound = logs[[not flag for flag in found]]
+    sound = logs[[not text for text in defects]]
     if len(sound) < ENOUGH:
-        return found
-    middle = sound.median()
-    usual = max(LEAST_SPREAD, 1.4826 * float((sound - middle).abs().median()))
-    odd = (logs - middle).abs() > FARTHEST * usual
-    return [flag or ("odd width" if odd[number] else "") for number, flag in enumerate(found)]
+        return defects
+    median = sound.median()
+    deviation = max(LEAST_DEVIATION, 1.4826 * float((sound - median).abs().median()))
+    odd = (logs - median).abs() > FARTHEST * deviation
+    return [text or ("odd width" if odd[number] else "") for number, text in enumerate(defects)]

@@ -29,7 +29,6 @@ decoder of one linear filter and a branch blind to the level, which fits in minu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -37,16 +36,20 @@ from pydantic import Field
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from degsynth.config import Training
+from degsynth.config import Interval
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import Data, linear
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data, Training
 from degsynth.methods.shared import losses
+from degsynth.methods.shared.pairs import KernelOptions, Paired, level_change, usual_kernel_size
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import HardwareFactor, MethodSpec
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import ResidualEncoder, StridedDecoder, SumDecoder
 from degsynth.ops.gaussian_cells import HIGHEST, LOWEST, cells
 from degsynth.ops.kernels import variance_at
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.resample import crop_border, luma
 
 AUTO_LOWEST, AUTO_HIGHEST = 0.25, 3.0
 """Between these factor=auto chooses: those of the paper."""
@@ -90,9 +93,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flips": True,
     },
 }
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4}
 
 
-class AdaptiveOptics(nn.Module):
+class AdaptiveOptics(Optics):
     """Encoder, blurring layer, decoder; the code of an image is its hardware factor. No dice, no noise."""
 
     def __init__(self, encoder: ResidualEncoder, blur: AdaptiveBlur, decoder: nn.Module, scale: int, halo: int) -> None:
@@ -109,10 +113,6 @@ class AdaptiveOptics(nn.Module):
     def draw(self, seed: int) -> Tensor:
         """The factor, as the one entry of the code."""
         return self.factor.float().cpu().clone()  # whoever writes another factor into it does not write into the model
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return 0
 
     @torch.jit.export
     def answer(self, gray: Tensor, factor: Tensor) -> Tensor:
@@ -149,22 +149,20 @@ class AdaptiveOptics(nn.Module):
         return torch.cat(planes, 1)
 
     @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.zeros_like(lr)
-
-    @torch.jit.export
     def set_hardware_factor(self, f: float) -> None:  # noqa: D102
         if not (self.lowest <= f <= self.highest):
             raise ValueError(f"the hardware factor must be from {self.lowest} to {self.highest}, not {f}")
         self.factor.fill_(f)
 
 
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` for abl."""
 
     data: Data = "paired"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the network and its optimiser; ConfigError where options do not go together."""
         self.config, self.scale, self.channels = config, scale, channels
         if config.factor != "auto" and not LOWEST <= config.factor <= HIGHEST:
             raise ConfigError(f"method abl: factor (={config.factor:g}) must be from {LOWEST} to {HIGHEST}, or auto")
@@ -187,27 +185,27 @@ class Method:
         self.least_patch = 3 * self.border * scale
         if self.patch < self.least_patch:
             raise ConfigError(f"method abl: patch (={self.patch}) must be at least {self.least_patch} HR px")
-        self.level_changed = ""
+        self.level_change = ""
         self.modules: dict[str, nn.Module] = {"optics": self.optics}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "adam": torch.optim.Adam(self.optics.parameters(), lr=config.learning_rate)
         }
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, images: Paired) -> None:
         """Choose the factor, where it is left to us, by the one kernel that explains the pairs."""
         factor = self.config.factor
-        first = linear.Method(linear.Config(), self.scale, self.channels)
         try:
-            first.prepare(images)
+            fit = images.fit_kernel(KernelOptions(usual_kernel_size(self.scale)))
         except FitError:
             if factor == "auto":
                 raise FitError(
-                    "abl: factor=auto looks at the one kernel that explains the pairs, and these do not determine one; "
-                    "give larger or more images, or --set factor=1"
+                    "abl: factor=auto looks at the one kernel that explains the pairs, and these do not determine one",
+                    "give larger or more images, or `factor=1`",
                 ) from None
         else:
-            self.level_changed = linear.level_changed(first.free[0])
-        self.optics.set_hardware_factor(self._as_blurred_as(first.solutions[0].kernel) if factor == "auto" else factor)
+            self.level_change = level_change(fit.free[0])
+            factor = self._as_blurred_as(fit.solutions[0].kernel) if factor == "auto" else factor
+        self.optics.set_hardware_factor(factor)
 
     def _as_blurred_as(self, kernel: Tensor) -> float:
         """The factor at which the layer, its Gaussians mixed equally, dims a wave of 8 HR px as a kernel does."""
@@ -220,28 +218,23 @@ class Method:
             return AUTO_LOWEST if surplus(AUTO_LOWEST) >= 0 else AUTO_HIGHEST
         return round(float(brentq(surplus, AUTO_LOWEST, AUTO_HIGHEST, xtol=1e-3)), 2)
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """L1 of one batch of luma patches at the fit's factor, borders that see padding left out."""
         hr, lr = luma(batch["hr"]), luma(batch["lr"])
         features = self.optics.blur.learning(self.optics.encoder(hr), self.optics.factor[0])
         made = self.optics.decoder(features) / self.optics.gain()
-        loss = inside(made - lr, self.border).abs().mean()
+        loss = crop_border(made - lr, self.border).abs().mean()
         return {"l1": losses.update(self.optimizers["adam"], loss)}
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """The network as a checkpoint module."""
         return Degrader(optics or self.optics, self.scale)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Exact tiles, no dice; the phase is learnt, and measured."""
         factor = self.optics.factor.item()
-        return {
-            "clean_halo": self.halo,
-            "noise_halo": 0,
-            "multiple_of": self.scale,
-            "phase": None,
-            "hardware_factor": {"default": factor, "trained": factor, "range": (LOWEST, HIGHEST)},
-        }
+        known = HardwareFactor(default=factor, trained=factor, range=Interval(LOWEST, HIGHEST))
+        return MethodSpec(clean_halo=self.halo, multiple_of=self.scale, hardware_factor=known)
 
     def report(self) -> dict[str, Any]:
         """Size of the model, its factor, and how much of each Gaussian its channels have on average."""
@@ -254,6 +247,6 @@ class Method:
 
     def warnings(self) -> list[str]:
         """A change of level, which a model that keeps it cannot follow."""
-        if not self.level_changed:
+        if not self.level_change:
             return []
-        return [f"{self.level_changed}; abl holds the level: adapt LR first, or see what linear makes of it"]
+        return [f"{self.level_change}; abl holds the level: adapt LR first, or see what linear makes of it"]

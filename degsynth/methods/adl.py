@@ -20,16 +20,17 @@ from pydantic import Field
 from torch import Tensor
 
 from degsynth.errors import ConfigError
-from degsynth.methods import Data
+from degsynth.methods.protocol import Data
 from degsynth.methods.shared import adversarial
 from degsynth.methods.shared.adversarial import PAPER, Adversary
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.resample import inside
+from degsynth.ops.resample import crop_border
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {**PAPER, "alpha": 100.0, "alpha_lfl": 200.0, "lfl_steps": 17_410, "update_every": 17_410},
 }
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0}
 
 
 class Config(adversarial.Config):
@@ -49,7 +50,7 @@ class Method(Adversary):
     data: Data = "unpaired"
     config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
         super().__init__("adl", config, scale, channels)
         if config.lfl_steps >= config.steps:
             raise ConfigError(
@@ -68,5 +69,5 @@ class Method(Adversary):
         first = max(self.config.lfl_steps, self.config.discriminator_first)
         if step == first or step % self.config.update_every == 0:
             self.memory.kernel.copy_(self.retrieve())
-        guide = inside(blur_decimate(hr, self.memory.kernel[None], self.scale), self.cut)
+        guide = crop_border(blur_decimate(hr, self.memory.kernel[None], self.scale), self.cut)
         return F.l1_loss(made, guide)

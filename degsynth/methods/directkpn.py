@@ -18,7 +18,6 @@ pixels (16×16 at even scales) and holds the level.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -26,10 +25,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degsynth.errors import ConfigError
-from degsynth.methods import Data
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data
 from degsynth.methods.shared import losses, paired_backbone
 from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base, movers
+from degsynth.methods.shared.pairs import Paired
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
 from degsynth.ops.convolution import convolution
@@ -57,9 +60,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {**paired_backbone.PAPER, "level": "learned", "centred": False},
 }
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4}
 
 
-class PixelKernelOptics(nn.Module):
+class PixelKernelOptics(Optics):
     """A network that predicts the kernel of every pixel. No dice, no noise."""
 
     def __init__(
@@ -83,14 +87,6 @@ class PixelKernelOptics(nn.Module):
         self.scale, self.stride, self.reduction, self.centred = scale, stride, reduction, centred
         self.unit = unit
         self.taps_at_once = TAPS_AT_ONCE
-
-    @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return 0
 
     @torch.jit.export
     def held(self, taps: Tensor) -> Tensor:
@@ -143,21 +139,15 @@ class PixelKernelOptics(nn.Module):
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         return blurred(hr, self.base, self.scale, self.stride) + self.change(hr, True)
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("directkpn has no hardware factor")
-
-
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` for directkpn."""
 
     data: Data = "paired"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the network and its optimiser; ConfigError where options do not go together."""
         self.config, self.channels = config, channels
         if config.level == "learned" and (config.start == "linear" or config.centred):
             raise ConfigError("method directkpn: level=learned goes with start=random and centred=false")
@@ -174,14 +164,14 @@ class Method:
             "adam": torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         }
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, images: Paired) -> None:
         """Solve for the one kernel that training starts from, if it does."""
-        self.backbone.prepare(images, self.channels, self.optics.base, may_mirror=True)
+        self.backbone.prepare(images, self.optics.base, may_mirror=True)
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """Eq. 4 of dml on one batch of luma patches, with a kernel for every pixel."""
         held = self.config.level == "held"
-        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, step)
+        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, rng)
         made = self.optics.change(hr, held)
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(made, wanted))}
 
@@ -189,7 +179,7 @@ class Method:
         """The network as a checkpoint module."""
         return Degrader(optics or self.optics, self.optics.scale, self.multiple_of)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Phase measured, as with `dml`."""
         return self.backbone.spec()
 

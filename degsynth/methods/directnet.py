@@ -17,17 +17,20 @@ takes k̄ from `linear` and works at the LR pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degsynth.methods import Data
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data
 from degsynth.methods.shared import losses, paired_backbone
 from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base
+from degsynth.methods.shared.pairs import Paired
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.resample import decimate, luma, without_surroundings
 
@@ -40,9 +43,10 @@ class Config(paired_backbone.Config):
 
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": dict(paired_backbone.PAPER)}
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4}
 
 
-class ResidualOptics(nn.Module):
+class ResidualOptics(Optics):
     """A fixed kernel, and a network that adds to what it makes. No dice, no noise."""
 
     def __init__(self, network: EncoderDecoder, kernel_size: int, scale: int, stride: int, reduction: int) -> None:
@@ -53,14 +57,6 @@ class ResidualOptics(nn.Module):
         self.scale, self.stride, self.reduction = scale, stride, reduction
         self.least = network.multiple_of
         self.surroundings = SURROUNDINGS
-
-    @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return 0
 
     @torch.jit.export
     def change(self, hr: Tensor) -> Tensor:
@@ -75,21 +71,15 @@ class ResidualOptics(nn.Module):
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         return blurred(hr, self.base, self.scale, self.stride) + self.change(hr)
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("directnet has no hardware factor")
-
-
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` for directnet."""
 
     data: Data = "paired"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the network and its optimiser; ConfigError where options do not go together."""
         self.config, self.channels = config, channels
         self.backbone = Backbone("directnet", config, scale, (20, 21), outputs=1)
         self.patch, self.least_patch = self.backbone.patch, self.backbone.least_patch
@@ -101,13 +91,13 @@ class Method:
             "adam": torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         }
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, images: Paired) -> None:
         """Solve for the one kernel that training starts from, if it does."""
-        self.backbone.prepare(images, self.channels, self.optics.base, may_mirror=True)
+        self.backbone.prepare(images, self.optics.base, may_mirror=True)
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """Regression of one batch of luma patches."""
-        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base, step)
+        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base, rng)
         made = self.optics.change(hr)
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(made, wanted))}
 
@@ -115,10 +105,10 @@ class Method:
         """Kernel and network as a checkpoint module."""
         return Degrader(optics or self.optics, self.optics.scale, self.multiple_of)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Phase measured; the network reads its own reach, and the surroundings of what it reads."""
-        spec = self.backbone.spec()
-        return {**spec, "clean_halo": max(self.backbone.half_width, self.backbone.reach + SURROUNDINGS)}
+        halo = max(self.backbone.half_width, self.backbone.reach + SURROUNDINGS)
+        return self.backbone.spec().model_copy(update={"clean_halo": halo})
 
     def report(self) -> dict[str, Any]:
         """Size of the model, and width and centre of its base."""

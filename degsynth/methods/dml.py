@@ -36,7 +36,6 @@ file, with a single pixel as k̄.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -44,10 +43,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from degsynth.errors import ConfigError
-from degsynth.methods import Data
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data
 from degsynth.methods.shared import losses, paired_backbone
 from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base, movers
+from degsynth.methods.shared.pairs import Paired
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import MethodSpec
 from degsynth.ops.blur import responses
 from degsynth.ops.position import pixel_centres, relative_position
 from degsynth.ops.resample import area, decimate, luma
@@ -80,9 +83,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {**paired_backbone.PAPER, "level": "learned", "centred": False, "kernel_rate": 1.0},
 }
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4}
 
 
-class BasisOptics(nn.Module):
+class BasisOptics(Optics):
     """Basis kernels mixed by a network for every pixel. No dice, no noise."""
 
     def __init__(
@@ -96,14 +100,6 @@ class BasisOptics(nn.Module):
         self.movers = nn.Buffer(movers(basis.shape[1]))
         self.scale, self.stride, self.reduction = scale, stride, reduction
         self.softmax, self.placed, self.centred = config.weights == "softmax", config.coordinates, config.centred
-
-    @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return 0
 
     @torch.jit.export
     def kernels(self) -> Tensor:
@@ -140,21 +136,15 @@ class BasisOptics(nn.Module):
         change = self.weighted(hr, self.weight_maps(hr, code, field), self.kernels()[1:])
         return blurred(hr, self.base, self.scale, self.stride) + change
 
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.zeros_like(lr)
 
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("dml has no hardware factor")
-
-
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` for dml."""
 
     data: Data = "paired"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the network and its optimiser; ConfigError where options do not go together."""
         self.config, self.channels = config, channels
         if config.level == "learned" and (config.start == "linear" or config.centred):
             raise ConfigError("method dml: level=learned goes with start=random and centred=false")
@@ -195,14 +185,14 @@ class Method:
         basis = FIRST_TAPS * torch.randn(count, size, size)
         return basis - basis.mean(0)  # so that with equal weights nothing is added to the base
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def prepare(self, images: Paired) -> None:
         """Solve for the one kernel that training starts from, if it does."""
-        self.backbone.prepare(images, self.channels, self.optics.base, may_mirror=not self.config.coordinates)
+        self.backbone.prepare(images, self.optics.base, may_mirror=not self.config.coordinates)
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """Eq. 4 on one batch of luma patches, borders that see padding left out."""
         held = self.config.level == "held"
-        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, step)
+        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, rng)
         code, field = self._place(batch) if self.config.coordinates else (hr.new_zeros(len(hr), 0), hr)
         with torch.autocast(hr.device.type, torch.bfloat16, enabled=hr.is_cuda):
             weights = self.optics.weight_maps(hr, code, field)
@@ -220,7 +210,7 @@ class Method:
         """Basis and network as a checkpoint module."""
         return Degrader(optics or self.optics, self.optics.scale, self.multiple_of, placed=self.config.coordinates)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Phase measured: every kernel is centred, but weights that follow the picture colour what is measured."""
         return self.backbone.spec()
 

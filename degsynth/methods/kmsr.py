@@ -34,12 +34,14 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from degsynth.config import Training
 from degsynth.errors import FitError
-from degsynth.methods import Data, Distribution
-from degsynth.methods.spectral import kernel_facts
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data, Distribution, Training
+from degsynth.methods.shared import losses
+from degsynth.methods.shared.unpaired_sets import kernel_facts
 from degsynth.model.degrader import Degrader
 from degsynth.model.pool_optics import PoolOptics
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.kernel_gan import KernelCritic, KernelGAN
 from degsynth.ops.blur import half_width
 from degsynth.ops.dark_channel import Settings
@@ -68,6 +70,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "instance_norm": True, "start": "flat", "critic_steps": 5,
     },
 }  # fmt: skip
+QUICK: dict[str, Any] = {
+    "steps": 25,
+    "batch": 2,
+    "width": 4,
+    "prior": "gradient",
+    "least_texture": 0.0,
+    "patches": 1,
+    "kernel_size": 17,
+    "generated": 50,
+    "critic_steps": 2,
+}
 
 
 class Config(Training):
@@ -138,12 +151,14 @@ class Config(Training):
         return Settings(self.kernel_size, WEIGHT if self.prior == "dark" else 0.0, fitted=self.fitted)
 
 
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` for kmsr."""
 
     data: Data = "lr"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the generator and the critic."""
         self.config, self.scale = config, scale
         self.patch = self.least_patch = config.patch or 256
         self.multiple_of = scale
@@ -170,23 +185,23 @@ class Method:
         self.generator.learn_from(images, self.config.start == "mean")
         self.critic.gain.fill_(BRIGHT / float(images.amax((1, 2)).mean()))
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """The critic learns from batches (N, B, K, K) of kernels, one after another; then the generator from it."""
-        dice, sets = generator(step), batch["kernels"]
+        sets = batch["kernels"]
         gain, count, device = self.critic.gain, sets.shape[1], sets.device
         distances, penalties = [], []
         for real in sets:
             with torch.no_grad():
-                fake = gain * self.generator(torch.randn(count, self.config.numbers, generator=dice).to(device))
+                fake = gain * self.generator(torch.randn(count, self.config.numbers, generator=rng).to(device))
             real = gain * real
-            share = torch.rand(count, 1, 1, generator=dice).to(device)
+            share = torch.rand(count, 1, 1, generator=rng).to(device)
             distance = self.critic(real).mean() - self.critic(fake).mean()
             penalty = self._penalty(share * real + (1 - share) * fake)
-            self._learn("critic", self.config.penalty * penalty - distance)
+            losses.update(self.optimizers["critic"], self.config.penalty * penalty - distance)
             distances.append(distance.detach())
             penalties.append(penalty.detach())
-        made = gain * self.generator(torch.randn(count, self.config.numbers, generator=dice).to(device))
-        self._learn("optics", -self.critic(made).mean())
+        made = gain * self.generator(torch.randn(count, self.config.numbers, generator=rng).to(device))
+        losses.update(self.optimizers["optics"], -self.critic(made).mean())
         return {"wasserstein": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()}
 
     def _penalty(self, mixed: Tensor) -> Tensor:
@@ -196,29 +211,23 @@ class Method:
         found: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
         return found
 
-    def _learn(self, who: str, loss: Tensor) -> None:
-        self.optimizers[who].zero_grad()
-        torch.autograd.backward(loss)
-        self.optimizers[who].step()
-
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """The pool: estimated kernels, then generated ones."""
         network: Any = self.generator if optics is None else optics
         pool = torch.cat([network.estimated.cpu(), made(network, self.config.generated, GENERATED_SEED)])
         return Degrader(PoolOptics(pool, self.scale), self.scale)
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Exact tiles, any colours, centred, no noise; another kernel for every image."""
         count = len(self.generator.estimated) + self.config.generated
         size = suited_size(self.config.kernel_size, self.scale)
-        return {
-            "clean_halo": half_width(size, self.scale),
-            "noise_halo": 0,
-            "multiple_of": self.scale,
-            "stochastic": count > 1,
-            "pool": count,
-            "phase": [(0.0, 0.0)],
-        }
+        return MethodSpec(
+            clean_halo=half_width(size, self.scale),
+            multiple_of=self.scale,
+            stochastic=count > 1,
+            pool=count,
+            phase=((0.0, 0.0),),
+        )
 
     def report(self) -> dict[str, Any]:
         """How many kernels, and their mean."""
@@ -244,13 +253,13 @@ class Method:
 
 def made(network: KernelGAN, count: int, seed: int) -> Tensor:
     """``count`` kernels (N, K, K) float64 of a generator, of sum 1; number i is the same however many are drawn."""
-    dice, device = generator(seed), network.first_logits.device
+    rng, device = generator(seed), network.first_logits.device
     learning = network.training
     network.eval()
     parts = []
     with torch.no_grad():
         for _ in range(0, count, AT_ONCE):
-            z = torch.stack([torch.randn(network.numbers, generator=dice) for _ in range(AT_ONCE)])
+            z = torch.stack([torch.randn(network.numbers, generator=rng) for _ in range(AT_ONCE)])
             parts.append(network(z.to(device)).double().cpu())
     network.train(learning)
     kernels = torch.cat(parts)[:count]

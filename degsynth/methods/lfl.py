@@ -16,12 +16,13 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth.methods import Data
+from degsynth.methods.protocol import Data
 from degsynth.methods.shared import adversarial
 from degsynth.methods.shared.adversarial import PAPER, Adversary
-from degsynth.ops.resample import area, bicubic, inside
+from degsynth.ops.resample import area, bicubic, crop_border
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {**PAPER, "alpha": 200.0}}
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0}
 
 
 class Config(adversarial.Config):
@@ -37,7 +38,7 @@ class Method(Adversary):
     data: Data = "unpaired"
     config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
         super().__init__("lfl", config, scale, channels)
 
     def data_loss(self, hr: Tensor, made: Tensor, step: int) -> Tensor:
@@ -45,4 +46,4 @@ class Method(Adversary):
         if self.config.data == "low_frequency":
             return self.low_frequency_loss(hr, made)
         usual = bicubic(hr, self.scale) if self.config.data == "bicubic" else area(hr, self.scale)
-        return F.l1_loss(made, inside(usual, self.cut))
+        return F.l1_loss(made, crop_border(usual, self.cut))

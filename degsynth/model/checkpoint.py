@@ -1,129 +1,91 @@
-"""Checkpoints: one TorchScript file that loads without degsynth. The only room that calls `torch.jit`.
+"""Checkpoints: one TorchScript file that loads without degsynth. The only module that calls `torch.jit`.
 
-``torch.jit`` is deprecated upstream; a move to another format is a change of this file. What a checkpoint needs to be
-used (scale, halo, levels, phase, …) travels in it as ``degsynth.json``, read and checked as a `Spec`.
+``torch.jit`` is deprecated upstream; a move to another format changes this file alone. What a user of the checkpoint
+needs to know (scale, halo, levels, phase, …) travels in it as ``degsynth.json``, see `degsynth.model.spec`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy as copying
 import hashlib
 import io
-import json
 import os
 import warnings
 import zipfile
 from collections.abc import Iterator
-from copy import deepcopy as copy_module
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Protocol
 
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from degsynth.config import Strict
-from degsynth.errors import CheckpointError, FitError
+from degsynth.errors import CheckpointError, FitError, os_reason
 from degsynth.files import write_atomic
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
+from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
 
-FORMAT_VERSION = 1
-SPEC_NAME = "degsynth.json"
-POOL_SUFFIXES = (".h5", ".hdf5")
-"""How files of kernel pools end, of which checkpoints can be made (`kernel_pool`)."""
 VERIFY_TOLERANCE = 1e-6
-"""How far a reloaded checkpoint may be from the eager module on the CPU; bit-equal is what is seen."""
+"""Largest difference that is allowed between a reloaded checkpoint and the eager module on the CPU; in practice they
+are equal bit by bit."""
 
 
-class HardwareFactor(Strict):
-    """The run-time knob of abl."""
+class LoadedDegrader(Protocol):
+    """What a loaded checkpoint offers: the contract of `Degrader`, as TorchScript or as the eager module."""
 
-    default: float
-    """What `draw` writes into the code unless told otherwise."""
-    trained: float
-    """The factor at which the model was fitted."""
-    entry: int = 0
-    """Which column of the code it is."""
-    range: tuple[float, float]
-    """Factors that the model takes."""
+    optics: nn.Module
+    scale: int
+    multiple_of: int
 
+    def draw(self, seed: int, height: int = 0, width: int = 0) -> Tensor:
+        """Return the code (1, G) of an image whose LR plane has this size."""
 
-class Spec(Strict):
-    """What a checkpoint says of itself: ``degsynth.json`` in its extra files."""
+    def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
+        """Return the random numbers (1, F, height, width) of a window of the LR plane."""
 
-    format_version: int = FORMAT_VERSION
-    """Version of this record and of the module's contract."""
-    degsynth_version: str
-    """The degsynth that wrote it."""
-    method: str
-    """Name in the table of methods."""
-    scale: int = Field(ge=1)
-    """HR size / LR size."""
-    channels: Literal["any"] | list[int] = "any"
-    """Channel counts that it takes."""
-    clean_halo: int = Field(ge=0)
-    """HR px that `clean` reads beyond an LR pixel's own block, on each side."""
-    noise_halo: int = Field(ge=0)
-    """LR px that `noise` reads beyond an LR pixel, on each side."""
-    halo: int = Field(ge=0)
-    """clean_halo + scale × noise_halo, HR px."""
-    multiple_of: int = Field(ge=1)
-    """Tile origins are multiples of it in absolute HR coordinates."""
-    tiling: Literal["exact", "whole_only"] = "exact"
-    """Whether tiles with that halo equal the whole image."""
-    bytes_per_pixel: int = Field(default=0, ge=0)
-    """Memory that it needs for an HR pixel of a window (`footprint`); by it tiles are chosen. 0: unknown."""
-    stochastic: bool = False
-    """Whether different seeds give different images."""
-    pool: int = Field(default=0, ge=0)
-    """Kernels that an image's is drawn from, the number of which is the first of its code; 0: it has no such pool."""
-    has_noise: bool = False
-    """Whether `noise` is anything but zeros."""
-    gain: tuple[float, ...] = (1.0,)
-    """Contrast change that the model applies on purpose, one for all channels or one each."""
-    offset: tuple[float, ...] = (0.0,)
-    """Level change that it applies on purpose, in [0, 1] levels, likewise."""
-    phase: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
-    """Where the effective kernel's centroid sits, (y, x) in HR px from the centred phase, one for all channels or one
-    each; not 0 where the pairs were shifted."""
-    hardware_factor: HardwareFactor | None = None
-    """The knob, where the model has one."""
-    data_range: tuple[float, float] | None = None
-    """Black and white of the images that it was fitted to, in their own units; None: the range of their type."""
-    config: dict[str, Any] = Field(default_factory=dict)
-    """The resolved configuration of the fit."""
-    held_out: dict[str, Any] | None = None
-    """Metrics on pairs that the fit never saw, at the factor of the fit where the model has one."""
-    data_fingerprint: str | None = None
-    """SHA-256 over the names and bytes of all pairs, the held-out ones among them."""
-    licence: str = "unknown: that of the training images applies"
-    """Under what terms it may be used."""
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        """Blur and decimate."""
 
-    def level(self, value: float, channel: int) -> float:
-        """What a flat ``value`` becomes in ``channel``."""
-        return value * self.gain[channel % len(self.gain)] + self.offset[channel % len(self.offset)]
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        """Return the learned noise for an LR image in [0, 1]."""
 
-    def channel_counts(self) -> list[int]:
-        """Channel counts to try it with."""
-        return [1, 3, 4] if self.channels == "any" else self.channels
+    def degrade(self, hr: Tensor, seed: int) -> Tensor:
+        """Return the clamped LR image, with everything drawn from the seed."""
 
-    def usual_channels(self) -> int:
-        """RGB where it takes that, else the most channels that it takes."""
-        return 3 if 3 in self.channel_counts() else max(self.channel_counts())
+    def set_hardware_factor(self, f: float) -> None:
+        """Set the hardware factor that `draw` writes into the code."""
+
+    def __call__(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        """Return `clean` + `noise`, not clamped."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint."""
+    """A model that is ready to run, and what it says of itself."""
 
-    degrader: Any
-    """The ScriptModule: draw, field, clean, noise, forward, degrade, set_hardware_factor."""
+    degrader: LoadedDegrader
     spec: Spec
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file; empty where the model was never written."""
     path: Path
+
+    def on(self, device: str) -> Checkpoint:
+        """Return the same model on a device; a copy, where it is not there already."""
+        if device == "cpu" or not isinstance(self.degrader, nn.Module):
+            return self
+        return replace(self, degrader=copying.deepcopy(self.degrader).to(device))
+
+
+def in_memory(degrader: Degrader, spec: Spec) -> Checkpoint:
+    """Take a copy of a degrader as the checkpoint that it will be, so that it can be measured before it is written."""
+    return Checkpoint(_detached(degrader), spec, "", Path(spec.method))
+
+
+def _detached(degrader: Degrader) -> Degrader:
+    """Copy a degrader, on the CPU and without gradients; the caller may go on training the original."""
+    return copying.deepcopy(degrader).eval().cpu().requires_grad_(False)
 
 
 @contextlib.contextmanager
@@ -134,44 +96,74 @@ def _quiet_jit() -> Iterator[None]:
 
 
 def probe_image(spec: Spec, batch: int = 2) -> Tensor:
-    """A seeded noise image that the checkpoint takes: not square, and no multiple of anything but the scale."""
+    """Return a seeded noise image that the model takes; its sides are no multiples of anything but the scale."""
     channels = spec.usual_channels()
     generator = torch.Generator().manual_seed(20)
     return torch.rand(batch, channels, 37 * spec.scale, 29 * spec.scale, generator=generator)
 
 
-def save(degrader: Degrader, spec: Spec, path: Path) -> Spec:
-    """Script, save, load again, compare with eager, and only then move into place. Returns the spec as written.
+def check_scriptable(degrader: Degrader) -> None:
+    """Compile a degrader without writing it, so that a module that cannot be exported is noticed before training."""
+    with _quiet_jit():
+        torch.jit.script(degrader)
 
-    How much memory the degrader needs is measured, unless the spec knows.
 
-    Raises CheckpointError, with nothing left behind, where the reloaded module differs from ``degrader``.
+def save(degrader: Degrader, spec: Spec, path: Path) -> Checkpoint:
+    """Script, save, load again, compare with the eager module, and only then move into place; return it as loaded.
+
+    The memory that the degrader needs is measured, unless the spec has it. Raises CheckpointError, with nothing left
+    behind, where the reloaded module differs from ``degrader``.
     """
-    degrader = copy_module(degrader).eval().cpu().requires_grad_(False)  # whoever trains it goes on with the original
+    degrader = _detached(degrader)
     if spec.halo != spec.clean_halo + spec.scale * spec.noise_halo:
         raise CheckpointError(f"halo (={spec.halo}) must be clean_halo + scale × noise_halo of the same spec")
     if spec.bytes_per_pixel == 0:
         needed = bytes_per_pixel(degrader, spec.scale, spec.usual_channels())
         spec = spec.model_copy(update={"bytes_per_pixel": needed})
+    with _written(degrader, spec, path) as reloaded:
+        _verify(degrader, reloaded, path)
+    return replace(reloaded, path=path)
+
+
+def _verify(degrader: Degrader, reloaded: Checkpoint, path: Path) -> None:
+    image = probe_image(reloaded.spec)
+    with torch.inference_mode():
+        for seed in (0, 1):
+            expected, actual = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
+            if not bool(torch.isfinite(expected).all()):
+                raise FitError(f"{path}: the fitted module gives values that are not finite")
+            error = float((expected - actual).abs().max())
+            if not error <= VERIFY_TOLERANCE:  # NaN must fail, too
+                raise CheckpointError(f"{path}: the exported file differs from the fitted module by {error:.2g}")
+
+
+@contextlib.contextmanager
+def _written(degrader: LoadedDegrader, spec: Spec, path: Path) -> Iterator[Checkpoint]:
+    """Write beside ``path`` and yield the file as loaded; move it into place if the body of the context succeeds."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(degrader, spec, partial)
-        reloaded = load(partial)
-        image = probe_image(spec)
-        with torch.inference_mode():
-            for seed in (0, 1):
-                expected, found = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
-                if not bool(torch.isfinite(expected).all()):
-                    raise FitError(f"{path}: the fitted module gives values that are not finite")
-                error = float((expected - found).abs().max())
-                if not error <= VERIFY_TOLERANCE:  # NaN must fail, too
-                    raise CheckpointError(f"{path}: the exported file differs from the fitted module by {error:.2g}")
+        yield load(partial)
         partial.replace(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
+        raise CheckpointError(f"{path}: cannot write the checkpoint: {os_reason(error)}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return reloaded.spec
+
+
+def rewrite(degrader: LoadedDegrader, spec: Spec, path: Path) -> Checkpoint:
+    """Write a loaded degrader with another spec, in one move; return it as loaded again."""
+    with _written(degrader, spec, path) as reloaded:
+        pass
+    return replace(reloaded, path=path)
+
+
+def write(degrader: LoadedDegrader, spec: Spec, path: Path) -> None:
+    """Script a module (a loaded one is scripted already) and write it with its spec, unverified."""
+    buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
+    with _quiet_jit():
+        torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
+    path.write_bytes(buffer.getvalue())
 
 
 def load(path: Path, device: str = "cpu") -> Checkpoint:
@@ -179,9 +171,9 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from None
+        raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
     if device != "cpu":
-        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would eat the lower bits of 16-bit images
+        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would lose the lower bits of 16-bit images
     extra = {SPEC_NAME: ""}
     try:
         with _quiet_jit():
@@ -203,93 +195,22 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     return Checkpoint(module.eval(), spec, hashlib.sha256(content).hexdigest(), path)
 
 
-def parse_spec(text: str | bytes, path: Path) -> Spec:
-    """Read ``degsynth.json``; a newer format is refused before anything else is looked at."""
-    try:
-        record = json.loads(text)
-        version = int(record.get("format_version", 0))
-        if version > FORMAT_VERSION:
-            raise CheckpointError(
-                f"{path} has format {version}, this degsynth reads up to {FORMAT_VERSION}; upgrade degsynth "
-                f"(it was written by {record.get('degsynth_version', 'a newer one')})"
-            )
-        return Spec.model_validate(record)
-    except (ValueError, AttributeError, TypeError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            error = ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-        raise CheckpointError(f"{path}: its {SPEC_NAME} cannot be read ({error})") from None
-
-
 def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
     """Copy a checkpoint's file, in one move; CheckpointError where ``path`` exists or cannot be written."""
     check_target(path, overwrite)
     try:
         write_atomic(path, checkpoint.path.read_bytes())
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise CheckpointError(f"{path}: cannot be written: {os_reason(error)}") from None
 
 
 def check_target(path: Path, overwrite: bool = False) -> None:
-    """CheckpointError where a checkpoint should not be written to ``path``."""
+    """Raise CheckpointError where a checkpoint must not be written to ``path``."""
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / 'model.pt'}")
     if path.suffix != ".pt":
         raise CheckpointError(f"{path}: give a name that ends in .pt")
     if path.exists() and not overwrite:
-        raise CheckpointError(f"{path} exists; give another name, or --overwrite")
+        raise CheckpointError(f"{path} exists", "give another name, or `overwrite`")
     if not path.parent.is_dir():
         raise CheckpointError(f"{path}: there is no folder {path.parent}; make it, or give another name")
-
-
-def rewrite(degrader: Any, spec: Spec, path: Path) -> Checkpoint:
-    """Write a loaded degrader with another spec, in one move; returns it as loaded again."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(degrader, spec, partial)
-        written = load(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot write the checkpoint: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return replace(written, path=path)
-
-
-def write(degrader: nn.Module, spec: Spec, path: Path) -> None:
-    """Script a module (a loaded one is scripted already) and write it with its spec, unverified."""
-    buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
-    with _quiet_jit():
-        torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
-    path.write_bytes(buffer.getvalue())
-
-
-def shipped() -> dict[str, Path]:
-    """The checkpoints that come with degsynth, by name."""
-    here = Path(__file__).parent
-    folder = here / "models" if (here / "models").is_dir() else here.parent / "models"  # a wheel, or a checkout
-    return {file.stem: file for file in sorted(folder.glob("*.pt"))}
-
-
-def resolve(model: str) -> Path:
-    """A model as the command line names it: a checkpoint file, a run directory, or the name of a shipped one."""
-    path = Path(model)
-    if path.is_dir():
-        if not (path / "config.toml").is_file():
-            raise CheckpointError(f"{path} is a folder without config.toml: neither a run nor a checkpoint")
-        if not (path / "fit.json").is_file():
-            raise CheckpointError(
-                f"the run {path} has no fit.json: its fit did not end; go on with it "
-                f"(degsynth fit --resume --out {path}), or export a snapshot"
-            )
-        return path / "checkpoint.pt"
-    if path.is_file():
-        if path.suffix.lower() in POOL_SUFFIXES:
-            raise CheckpointError(
-                f"{path} is no checkpoint; of a kernel pool 'degsynth export {path} -o model.pt --scale 2' makes one"
-            )
-        return path
-    if model in shipped():
-        return shipped()[model]
-    names = ", ".join(shipped()) or "none"
-    raise CheckpointError(f"model {model}: no such file or run, and no shipped model of that name (shipped: {names})")

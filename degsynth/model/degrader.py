@@ -1,22 +1,8 @@
 """The contract of a checkpoint: `Degrader`, the one module that `checkpoint.save` scripts.
 
-A method supplies its *optics*, a module with five verbs; `Degrader` adds, once for all methods, what the contract asks
-around them. The dice are split from the optics: `draw` and `field` make every random number (on the CPU, by image and
-by place), `clean`, `noise` and `forward` are deterministic. That is what makes tiles, batches, workers and devices
-agree.
-
-The verbs of an optics module, all TorchScript::
-
-    draw(seed) -> code (1, G)                     what one image has one of; G may be 0
-    dice(channels) -> F                           standard normal numbers per LR pixel; may be 0
-    clean(hr, code, field) -> lr                  blur + decimate
-    noise(lr, code, field) -> residual            zeros where there is none
-    set_hardware_factor(f)                        the default that draw() writes into the code; raises where there is
-    none
-
-Optics that blur by place (`placed`) find two columns more at the end of the code, the height and width of the LR
-plane, and two planes more at the end of the field, the y and x of every LR pixel's centre. `ops.position` turns them
-into positions relative to the middle of the image.
+A method supplies its `Optics`; `Degrader` adds, once for all methods, what the contract asks for around them. Random
+numbers are split from the optics: `draw` and `field` make every random number (on the CPU, by image and by place),
+`clean`, `noise` and `forward` are deterministic. That is what makes tiles, batches, workers and devices agree.
 """
 
 from __future__ import annotations
@@ -42,11 +28,11 @@ class Degrader(nn.Module):
         channels: list[int] | None = None,
         placed: bool = False,
     ) -> None:
-        """Wrap ``optics``.
+        """Wrap ``optics``, an instance of `Optics`.
 
         ``multiple_of`` (HR px, default the scale) is what the optics need sizes and tile origins to be multiples of,
-        e.g. scale × pooling stride; ``channels`` the channel counts they take (default: any); ``placed``: they want
-        to know where in the image a pixel lies.
+        e.g. scale × pooling stride. ``channels`` are the numbers of channels that they take (default: any).
+        ``placed``: the optics need to know where in the image a pixel lies.
         """
         super().__init__()
         self.optics: Any = optics
@@ -60,23 +46,26 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def draw(self, seed: int, height: int = 0, width: int = 0) -> Tensor:
-        """What one image has one of (kernel, pool index, hardware factor, size): (1, G).
+        """Return the code (1, G) of an image: what it has one of (kernel, pool index, hardware factor, size).
 
-        ``height`` and ``width`` are those of the LR plane; only placed optics use them. 0: unknown, and the whole
-        image is then taken for its middle.
+        ``height`` and ``width`` are those of the LR plane; only placed optics use them. 0: the size is unknown, and
+        every pixel is then taken for the middle of the image.
         """
         code: Tensor = self.optics.draw(seed)
         return torch.cat([code, torch.tensor([[float(height), float(width)]])], 1) if self.placed else code
 
     @torch.jit.export
     def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
-        """Dice (and places) of the window (y, x, height, width) of the LR plane: (1, F, height, width)."""
-        dice = block_field(seed, y, x, height, width, self.optics.dice(channels))
-        return torch.cat([dice, pixel_centres(y, x, height, width)], 1) if self.placed else dice
+        """Return the random numbers of a window of the LR plane: (1, F, height, width), from pixel (y, x) on.
+
+        The field of placed optics has the coordinates of the pixels in its last two planes.
+        """
+        planes = block_field(seed, y, x, height, width, self.optics.field_planes(channels))
+        return torch.cat([planes, pixel_centres(y, x, height, width)], 1) if self.placed else planes
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        """Blur + decimate, without noise or clamp. H and W must be multiples of the scale."""
+        """Blur and decimate, without noise and without clamping. H and W must be multiples of the scale."""
         if not self.takes_any and hr.shape[1] not in self.channels:
             raise ValueError(f"this degrader takes images of {self.channels} channels, not {hr.shape[1]}")
         if hr.shape[2] % self.scale != 0 or hr.shape[3] % self.scale != 0:
@@ -93,18 +82,21 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        """What the learned noise adds to an lr in [0, 1]; zeros where the method has none."""
+        """Return the learned noise for an lr in [0, 1]; zeros where the method has none."""
         residual: Tensor = self.optics.noise(lr, code, field)
         return residual
 
     def forward(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        """`clean` + `noise`; deterministic, not clamped. Items of a batch have their own code (B, G) and field."""
+        """Return `clean` + `noise`, not clamped. Each item of a batch has its own code (B, G) and field."""
         lr = self.clean(hr, code, field)
         return lr + self.noise(lr.clamp(0.0, 1.0), code, field)
 
     @torch.jit.export
     def degrade(self, hr: Tensor, seed: int) -> Tensor:
-        """All of it, clamped to [0, 1]; item b uses seed + b. What is no whole LR pixel is cropped."""
+        """Return the finished LR images, clamped to [0, 1]; item b of the batch uses seed + b.
+
+        HR is cropped at the bottom and right to whole LR pixels.
+        """
         height, width = hr.shape[2] // self.scale, hr.shape[3] // self.scale
         hr = hr[:, :, : height * self.scale, : width * self.scale]
         codes: list[Tensor] = []
@@ -116,5 +108,5 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def set_hardware_factor(self, f: float) -> None:
-        """Choose the hardware factor that `draw` writes into the code; an error where the model has none."""
+        """Set the hardware factor that `draw` writes into the code; an error where the model has none."""
         self.optics.set_hardware_factor(f)

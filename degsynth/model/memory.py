@@ -1,4 +1,4 @@
-"""How much memory a degrader needs for an HR pixel, measured when it is exported: what tiles are chosen by."""
+"""The memory that a degrader needs for an HR pixel: measured at export, used to choose the size of tiles."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves
 from degsynth.model.degrader import Degrader
 
 SIDE = 512
-"""Of the window that is measured, about, HR px."""
+"""Side of the image with which the memory is measured, HR px, rounded up to what the model takes."""
 
 
-class Live(TorchDispatchMode):
-    """Within it, counts the bytes of all tensors that operations make, as long as somebody holds them."""
+class LiveBytes(TorchDispatchMode):
+    """A context that counts the bytes of all tensors made by operations, for as long as somebody holds them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -41,9 +41,9 @@ class Live(TorchDispatchMode):
 
 
 def bytes_per_pixel(degrader: Degrader, scale: int, channels: int) -> int:
-    """Peak of what `clean` and `noise` hold at a time, the HR image included, divided by its pixels."""
+    """Return the peak memory of `clean` and `noise`, the HR image included, divided by the number of HR pixels."""
     side = math.ceil(SIDE / degrader.multiple_of) * degrader.multiple_of
-    live = Live()
+    live = LiveBytes()
     with torch.inference_mode(), live:
         hr = torch.zeros(1, channels, side, side)
         code = degrader.draw(0, side // scale, side // scale)

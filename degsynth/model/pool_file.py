@@ -4,10 +4,10 @@
 
     kernels (N, K, K) float64   sum 1, centroid in the middle, K odd
     source  (N,)                estimated | generated | analytic | imported
-    image   (N,)                whose photograph, or which file, it was estimated or read from
+    image   (N,)                the photograph that it was estimated from, or the file that it was read from
     patch   (N, 4)              y, x, height, width of the window in that photograph, px; −1: there is none
-    flag    (N,)                why it is no kernel to be trusted, empty where it is
-    attributes                  grid = "hr", scale (0: any), degsynth, and the options that made it, as JSON
+    flag    (N,)                why the kernel should not be used; empty where it may be
+    attributes                  grid = "hr", scale (0: any), degsynth, and the options that made the pool, as JSON
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ import torch
 from torch import Tensor
 
 import degsynth
-from degsynth.errors import DataError
-from degsynth.files import write_atomic
-from degsynth.model.checkpoint import POOL_SUFFIXES
+from degsynth.errors import DataError, os_reason
+from degsynth.files import is_pool_name, write_atomic
 
 SOURCES = ("estimated", "generated", "analytic", "imported")
-NOWHERE = (-1, -1, -1, -1)
-OFF = 1e-6
-"""So far from 1 may the sum of a kernel be that is read."""
+Rectangle = tuple[int, int, int, int]
+"""A part of an image: y, x, height, width, px."""
+NO_RECTANGLE = (-1, -1, -1, -1)
+"""Stands for the window of a kernel that was not estimated from a window."""
+SUM_TOLERANCE = 1e-6
+"""The sum of a kernel in a file may differ from 1 by this much."""
 
 
 @dataclass(frozen=True)
@@ -42,45 +44,51 @@ class Origin:
     """Where a kernel comes from."""
 
     source: str
+    """One of `SOURCES`."""
     image: str = ""
-    patch: tuple[int, int, int, int] = NOWHERE
-    """y, x, height, width, px of that image."""
+    """The photograph or file; empty for kernels that come from none."""
+    patch: Rectangle = NO_RECTANGLE
+    """The window of that photograph."""
     flag: str = ""
-    """Why it should not be used; empty: it may be."""
+    """Why the kernel should not be used; empty where it may be."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Kernels (N, K, K) float64, and their origins."""
+    """Kernels (N, K, K) float64 and their origins."""
 
     kernels: Tensor
     origins: Sequence[Origin]
     scale: int | None = None
-    """Of the photographs that they were estimated from: the HR grid is so much finer. None: they suit any scale."""
+    """Scale of the photographs that they were estimated from: the HR grid is finer by this factor. None: any scale."""
     made_by: dict[str, Any] = field(default_factory=dict)
-    """Options that made it."""
+    """The options that the pool was made with."""
 
     def __len__(self) -> int:
         return len(self.origins)
 
     def usable(self) -> list[int]:
-        """Numbers of the kernels without a flag."""
+        """List the numbers of the kernels without a flag."""
         return [number for number, origin in enumerate(self.origins) if not origin.flag]
 
     def subset(self, numbers: Sequence[int]) -> Pool:
-        """Some of them."""
+        """Return a pool of the kernels with these numbers."""
         return Pool(self.kernels[list(numbers)], [self.origins[n] for n in numbers], self.scale, self.made_by)
 
     def counts(self) -> dict[str, int]:
-        """How many kernels there are of every source, and with every flag."""
+        """Count the usable kernels of every source, and the flagged kernels with every flag."""
         return dict(Counter(f"flagged: {origin.flag}" if origin.flag else origin.source for origin in self.origins))
 
 
 def joined(first: Pool, second: Pool) -> Pool:
-    """Both, one after another, in windows of the larger size; DataError where they are of different scales."""
+    """Return the kernels of both pools, one after the other, in windows of the larger size.
+
+    DataError where the pools are of different scales.
+    """
     if first.scale and second.scale and first.scale != second.scale:
         raise DataError(
-            f"kernels of scale {first.scale} and of scale {second.scale} lie on different grids; make them at one scale"
+            f"kernels of scale {first.scale} and of scale {second.scale} lie on different grids",
+            "estimate both at the same scale",
         )
     size = max(first.kernels.shape[-1], second.kernels.shape[-1])
     kernels = torch.cat([widened(pool.kernels, size) for pool in (first, second)])
@@ -89,20 +97,20 @@ def joined(first: Pool, second: Pool) -> Pool:
 
 
 def widened(kernels: Tensor, size: int) -> Tensor:
-    """Kernels (N, K, K) in windows of an odd size, K odd and no larger."""
+    """Pad kernels (N, K, K) with zeros to an odd ``size``; K is odd and no larger."""
     gap = (size - kernels.shape[-1]) // 2
     return torch.nn.functional.pad(kernels, (gap, gap, gap, gap))
 
 
 def write(pool: Pool, path: Path) -> None:
-    """Write the file in one move; OSError where that fails."""
+    """Write a pool file in one move; OSError where that fails."""
     buffer, text = io.BytesIO(), h5py.string_dtype()
     with h5py.File(buffer, "w") as file:
         file.create_dataset("kernels", data=pool.kernels.numpy(), compression="gzip", shuffle=True)
         for name in ("source", "image", "flag"):
             file.create_dataset(name, data=[getattr(origin, name) for origin in pool.origins], dtype=text)
-        places = np.array([origin.patch for origin in pool.origins], np.int64).reshape(-1, 4)
-        file.create_dataset("patch", data=places)
+        patches = np.array([origin.patch for origin in pool.origins], np.int64).reshape(-1, 4)
+        file.create_dataset("patch", data=patches)
         file.attrs["grid"] = "hr"
         file.attrs["scale"] = pool.scale or 0
         file.attrs["degsynth"] = degsynth.__version__
@@ -111,8 +119,8 @@ def write(pool: Pool, path: Path) -> None:
 
 
 def is_pool(path: Path) -> bool:
-    """Whether a file is one of ours, sound or not."""
-    if path.suffix.lower() not in POOL_SUFFIXES:
+    """Tell whether a file was written by `write`; it may be damaged."""
+    if not is_pool_name(path):
         return False
     try:
         with h5py.File(path, "r") as file:
@@ -122,55 +130,59 @@ def is_pool(path: Path) -> bool:
 
 
 def read(path: Path) -> Pool:
-    """Read a pool; DataError names the file, what is wrong with it and the way out."""
+    """Read a pool file; DataError names the file, what is wrong with it and the way out."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"kernel pool {path}: {error.strerror or error}") from None
-    if path.suffix.lower() not in POOL_SUFFIXES:
-        raise DataError(f"{path} is no kernel pool: their names end in .h5")
+        raise DataError(f"kernel pool {path}: {os_reason(error)}") from None
+    if not is_pool_name(path):
+        raise DataError(f"{path} is no kernel pool: the names of pools end in .h5")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
             if "kernels" not in file or "grid" not in file.attrs:
                 raise DataError(
                     f"{path} is HDF5, but no kernel pool of degsynth; 'degsynth kernel-pool import {path} -o pool.h5' "
-                    "makes one of kernels in other files"
+                    "makes a pool of the kernels in other programs' files"
                 )
-            kernels = torch.from_numpy(np.asarray(file["kernels"], np.float64))
-            texts = {name: file[name].asstr()[:] for name in ("source", "image", "flag")}
-            places = np.asarray(file["patch"], np.int64)
-            scale = int(file.attrs["scale"]) or None
-            if scale is not None and scale < 1:
-                raise ValueError(f"scale {scale}")
-            made_by = json.loads(file.attrs["made_by"])
+            pool, counts = _parsed(file)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise DataError(
-            f"kernel pool {path} cannot be read ({str(error).splitlines()[0][:100]}); make it anew"
-        ) from None
-    _check(kernels, path)
-    if not len(kernels) == len(places) == len(texts["source"]) == len(texts["image"]) == len(texts["flag"]):
-        raise DataError(f"kernel pool {path} has {len(kernels)} kernels, but not as many origins; make it anew")
+        reason = str(error).splitlines()[0][:100]
+        raise DataError(f"kernel pool {path} cannot be read ({reason}); make it anew") from None
+    _check(pool.kernels, path)
+    if counts != {len(pool.kernels)}:
+        raise DataError(f"kernel pool {path} has {len(pool.kernels)} kernels, but not as many origins; make it anew")
+    return pool
+
+
+def _parsed(file: h5py.File) -> tuple[Pool, set[int]]:
+    """Read the contents of an open file, unchecked, and the lengths of its four lists of origins."""
+    kernels = torch.from_numpy(np.asarray(file["kernels"], np.float64))
+    sources, images, flags = (file[name].asstr()[:] for name in ("source", "image", "flag"))
+    patches = np.asarray(file["patch"], np.int64)
+    scale = int(file.attrs["scale"]) or None
+    if scale is not None and scale < 1:
+        raise ValueError(f"scale {scale}")
     origins = [
-        Origin(source, image, (int(place[0]), int(place[1]), int(place[2]), int(place[3])), flag)
-        for source, image, place, flag in zip(
-            texts["source"], texts["image"], places, texts["flag"], strict=True
-        )
-    ]  # fmt: skip
-    return Pool(kernels, origins, scale, made_by)
+        Origin(source, image, (int(patch[0]), int(patch[1]), int(patch[2]), int(patch[3])), flag)
+        for source, image, patch, flag in zip(sources, images, patches, flags, strict=False)
+    ]
+    pool = Pool(kernels, origins, scale, json.loads(file.attrs["made_by"]))
+    return pool, {len(sources), len(images), len(patches), len(flags)}
 
 
 def _check(kernels: Tensor, path: Path) -> None:
+    """Raise DataError where kernels are not (N, K, K) with odd K, where there are none, or where a sum is not 1."""
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or kernels.shape[1] % 2 == 0:
         raise DataError(f"kernel pool {path}: kernels of shape {list(kernels.shape)}; (N, K, K) with odd K are needed")
     if len(kernels) == 0:
         raise DataError(f"kernel pool {path} is empty; make it anew")
     sums = kernels.sum((1, 2))
-    bad = ~((sums - 1).abs() <= OFF)  # NaN is bad, too
+    bad = ~((sums - 1).abs() <= SUM_TOLERANCE)  # a sum of NaN is bad, too
     if bool(bad.any()):
         number = int(bad.double().argmax())
         raise DataError(f"kernel pool {path}: kernel {number} has the sum {float(sums[number]):g}, not 1; make it anew")
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of the file."""
+    """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""A pool as a model: one of its kernels for every image, exported like what a method has learnt."""
+"""A kernel pool as a model: every image is blurred by one of its kernels. It is exported as fitted models are."""
 
 from __future__ import annotations
 
@@ -11,55 +11,59 @@ import torch
 import degsynth
 from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint, pool_file
-from degsynth.model.checkpoint import Checkpoint, Spec
+from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.model.pool_file import Pool
 from degsynth.model.pool_optics import PoolOptics
+from degsynth.model.spec import Spec
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid
 
 METHOD = "kernel-pool"
+"""The method's name in the spec of a pool's checkpoint."""
 LARGEST_SCALE = 16
 BYTES_PER_PIXEL = 64
-"""What one blur of an RGB image needs (`footprint.bytes_per_pixel`), said here since measuring takes a second."""
-CENTRED = 1e-3
-"""A centroid farther from the middle than this is told of, HR px."""
+"""Memory per HR pixel that the blur of an RGB image needs (`degsynth.model.memory.bytes_per_pixel`).
+
+The number is stated here because measuring it takes a second.
+"""
+LARGEST_OFFSET = 1e-3
+"""Kernels whose centroid is farther from the middle than this (HR px) are refused."""
 
 
 def scale_of(pool: Pool, asked: int | None, name: str) -> int:
-    """At which scale a pool is applied: its own, 1, or what is asked for where it has none of its own.
+    """Return the scale at which a pool is applied: the one asked for, or the pool's own where that is None.
 
-    ConfigError where that cannot be: kernels lie on the grid of photographs that were enlarged by a scale.
+    Kernels that were estimated at a scale lie on the grid of photographs enlarged by that scale, so they suit that
+    scale and, for images at HR size, 1. Raises ConfigError for another scale, and where neither is known.
     """
     if asked is not None and not 1 <= asked <= LARGEST_SCALE:
-        raise ConfigError(f"--scale {asked}: give 1 to {LARGEST_SCALE}")
+        raise ConfigError(f"`scale={asked}`: give 1 to {LARGEST_SCALE}")
     if asked is None:
         if pool.scale is None:
-            raise ConfigError(f"{name}: the kernels suit any scale; give --scale")
+            raise ConfigError(f"{name}: the kernels suit any scale", "give `scale`")
         return pool.scale
     if pool.scale is not None and asked not in (1, pool.scale):
         raise ConfigError(
-            f"--scale {asked}: the kernels of {name} were estimated at scale {pool.scale}; give {pool.scale}, or 1 for "
-            "images at HR size"
+            f"`scale={asked}`: the kernels of {name} were estimated at scale {pool.scale}",
+            f"give {pool.scale}, or 1 for images at HR size",
         )
     return asked
 
 
 def as_degrader(pool: Pool, scale: int, name: str) -> tuple[Degrader, Spec]:
-    """The pool at a scale; flagged kernels keep their numbers, but are not drawn. DataError where all are flagged."""
+    """Return a pool as a degrader at a scale, with its spec; ``name`` is the pool's in errors.
+
+    Flagged kernels keep their numbers but are not drawn. Raises DataError where all are flagged, or one is not centred.
+    """
     usable = pool.usable()
     if not usable:
         raise DataError(f"{name}: all {len(pool)} kernels are flagged; look at them: degsynth kernel-pool show {name}")
     if pool.kernels.shape[-1] < scale:
-        raise ConfigError(f"--scale {scale}: the kernels of {name} have only {pool.kernels.shape[-1]} taps a side")
+        raise ConfigError(f"`scale={scale}`: the kernels of {name} have only {pool.kernels.shape[-1]} taps a side")
     optics = PoolOptics(pool.kernels, scale, torch.tensor(usable))
     halo = half_width(optics.kernels.shape[-1], scale)
-    places = torch.tensor([centroid(pool.kernels[number]) for number in usable], dtype=torch.float64)
-    if float(places.abs().max()) > CENTRED:
-        number = usable[int(places.abs().amax(1).argmax())]
-        raise DataError(
-            f"{name}: kernel {number} is not centred; 'degsynth kernel-pool import {name} -o centred.h5' does that"
-        )
+    _check_centres(pool, usable, name)
     spec = Spec(
         degsynth_version=degsynth.__version__,
         method=METHOD,
@@ -76,22 +80,32 @@ def as_degrader(pool: Pool, scale: int, name: str) -> tuple[Degrader, Spec]:
     return Degrader(optics, scale), spec
 
 
-def _opened(path: Path, scale: int | None) -> tuple[Degrader, Spec]:
+def _check_centres(pool: Pool, usable: list[int], name: str) -> None:
+    """Raise DataError, which names the worst, where a usable kernel is not centred."""
+    centroids = torch.tensor([centroid(pool.kernels[number]) for number in usable], dtype=torch.float64)
+    if float(centroids.abs().max()) > LARGEST_OFFSET:
+        number = usable[int(centroids.abs().amax(1).argmax())]
+        raise DataError(
+            f"{name}: kernel {number} is not centred; 'degsynth kernel-pool import {name} -o centred.h5' does that"
+        )
+
+
+def _read(path: Path, scale: int | None) -> tuple[Degrader, Spec]:
+    """Read a pool file as a degrader at a scale (None: the pool's own), with its spec."""
     pool = pool_file.read(path)
     return as_degrader(pool, scale_of(pool, scale, str(path)), str(path))
 
 
 def as_checkpoint(path: Path, scale: int | None, device: str = "cpu") -> Checkpoint:
-    """A pool file as a loaded checkpoint, whose hash is the file's."""
-    degrader, spec = _opened(path, scale)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        made = Path(elsewhere) / "pool.pt"
-        checkpoint.save(degrader, spec, made)
-        return replace(checkpoint.load(made, device), sha256=pool_file.digest(path), path=path)
+    """Read a pool file as a loaded checkpoint, whose hash is that of the pool file."""
+    degrader, spec = _read(path, scale)
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "pool.pt"
+        checkpoint.save(degrader, spec, exported)
+        return replace(checkpoint.load(exported, device), sha256=pool_file.digest(path), path=path)
 
 
 def export(path: Path, scale: int | None, output: Path) -> Checkpoint:
-    """Write a pool file as a checkpoint."""
-    degrader, spec = _opened(path, scale)
-    checkpoint.save(degrader, spec.model_copy(update={"data_fingerprint": pool_file.digest(path)}), output)
-    return checkpoint.load(output)
+    """Write a pool file as a checkpoint, and load it."""
+    degrader, spec = _read(path, scale)
+    return checkpoint.save(degrader, spec.model_copy(update={"data_fingerprint": pool_file.digest(path)}), output)

@@ -1,82 +1,75 @@
-"""A pool of kernels as optics: every image is blurred by one of them, drawn from its seed (`degsynth.degrader`)."""
+"""A pool of kernels as optics: every image is blurred by one of them, which is drawn from the image's seed."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from degsynth.model.optics import Optics
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise import generator
 from degsynth.ops.subpixel import suited
 
-EMPTY = 2e-5
-"""Outermost rings of taps with no more of a kernel in them are passed over: 1/200 of an 8-bit level at most."""
+NEGLIGIBLE = 2e-5
+"""Share of a kernel that its outermost rings of taps may hold to be left out: at most 1/200 of an 8-bit level."""
 
 
-def empty_rims(kernels: Tensor, scale: int) -> Tensor:
-    """How many outermost rings of each of kernels (N, K, K) have next to nothing in them: (N,) int64.
+def empty_borders(kernels: Tensor, scale: int) -> Tensor:
+    """Count the outermost rings of taps that are `NEGLIGIBLE` together, for each of kernels (N, K, K): (N,) int64.
 
-    A kernel of some px in a window of 32 costs a fraction of one that fills it.
+    Leaving them out saves time: blurring with a kernel of a few px costs a fraction of blurring with one that fills its
+    window of 32.
     """
     size = kernels.shape[-1]
-    found = torch.zeros(len(kernels), dtype=torch.int64)
-    for rim in range(1, (size - scale) // 2 + 1):
-        inner = kernels[:, rim : size - rim, rim : size - rim].abs().sum((1, 2))
-        found[kernels.abs().sum((1, 2)) - inner <= EMPTY] = rim
-    return found
+    borders = torch.zeros(len(kernels), dtype=torch.int64)
+    for border in range(1, (size - scale) // 2 + 1):
+        inner = kernels[:, border : size - border, border : size - border].abs().sum((1, 2))
+        borders[kernels.abs().sum((1, 2)) - inner <= NEGLIGIBLE] = border
+    return borders
 
 
-def without_rim(kernel: Tensor, rim: int) -> Tensor:
-    """Kernel (K, K) with zeros in its outermost rings, sum 1."""
+def without_border(kernel: Tensor, border: int) -> Tensor:
+    """Set the outermost ``border`` rings of a kernel (K, K) to zero, and scale the rest to the sum 1."""
     kept = torch.zeros_like(kernel)
-    inside = slice(rim, kernel.shape[0] - rim)
+    inside = slice(border, kernel.shape[0] - border)
     kept[inside, inside] = kernel[inside, inside]
     return kept / kept.sum()
 
 
-class PoolOptics(nn.Module):
-    """Kernels in a buffer; the code is the number of one.
+class PoolOptics(Optics):
+    """Kernels in a buffer; the code (1, 1) of an image is the number of its kernel. There is no noise.
 
-    The kernels lie on the HR grid and are the whole blur. At scale 1 the LR image is the HR image correlated with one;
-    at others every s-th pixel of that, at the centred phase, without another filter: at even scales that is between
-    pixels (`ops.subpixel.suited`).
+    The kernels lie on the HR grid and are the whole blur. At scale 1 the LR image is the HR image correlated with one
+    of them; at scale s it is every s-th pixel of that, at the centred phase and without another filter. At even scales
+    the centred phase lies between two pixels, see `degsynth.ops.subpixel.suited`.
     """
 
     def __init__(self, kernels: Tensor, scale: int, drawn: Tensor | None = None) -> None:
-        """Take kernels (N, K, K) of sum 1, K odd; ``drawn`` (M,): the numbers of those to draw from, else all."""
+        """Take kernels (N, K, K) of sum 1, K odd; ``drawn`` (M,): the numbers of those to draw from (None: all)."""
         super().__init__()
         self.scale = scale
         taps = suited(kernels.double(), scale).clone()
-        rims = empty_rims(taps, scale)
-        for kernel, rim in zip(taps, rims.tolist(), strict=True):
-            kernel.copy_(without_rim(kernel, rim))
-        self.kernels, self.rims = nn.Buffer(taps.float()), nn.Buffer(rims)
+        borders = empty_borders(taps, scale)
+        for kernel, border in zip(taps, borders.tolist(), strict=True):
+            kernel.copy_(without_border(kernel, border))
+        self.kernels = nn.Buffer(taps.float())
+        self.rims = nn.Buffer(borders)  # files on users' disks have this name
         self.drawn = nn.Buffer(torch.arange(len(kernels)) if drawn is None else drawn)
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        which = int(torch.randint(self.drawn.shape[0], (1,), generator=generator(seed)))
-        return self.drawn[which].float().cpu().reshape(1, 1)
+    def draw(self, seed: int) -> Tensor:
+        """Return the code (1, 1) of the image with this seed: the number of its kernel."""
+        number = int(torch.randint(self.drawn.shape[0], (1,), generator=generator(seed)))
+        return self.drawn[number].float().cpu().reshape(1, 1)
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
-        return 0
-
-    @torch.jit.export
-    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        made: list[Tensor] = []
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        """Blur and decimate each item of hr (B, C, s·h, s·w) by the kernel of its code."""
+        lr: list[Tensor] = []
         for item in range(hr.shape[0]):
             number = int(code[item, 0])
-            rim = int(self.rims[number])
-            side = self.kernels.shape[-1] - rim
-            kernel = self.kernels[number : number + 1, rim:side, rim:side]
-            made.append(blur_decimate(hr[item : item + 1], kernel, self.scale))
-        return torch.cat(made)
-
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.zeros_like(lr)
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("a kernel pool has no hardware factor")
+            border = int(self.rims[number])
+            end = self.kernels.shape[-1] - border
+            kernel = self.kernels[number : number + 1, border:end, border:end]
+            lr.append(blur_decimate(hr[item : item + 1], kernel, self.scale))
+        return torch.cat(lr)

@@ -12,15 +12,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-THRIFT = 16
-"""A tile is so many times as long as its halo, if memory allows: the halo is then an eighth of what is computed."""
-AMPLE = 2**19
-"""And as large, in HR px: calls of smaller ones cost more than what is computed in them."""
+LENGTH_IN_HALOS = 16
+"""Length of a tile in halos, if memory allows: the halo is then an eighth of what is computed."""
+WORTHWHILE_PIXELS = 2**19
+"""HR pixels that a tile has at least, if memory allows: in smaller ones the calls cost more than the computing."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a tile, LR px: the core [start, stop) is written, the window [window_start, window_stop) read."""
+    """One axis of a tile, LR px: the core [start, stop) is written, the window [window_start, window_stop) is read."""
 
     start: int
     stop: int
@@ -29,33 +29,33 @@ class Span:
 
     @property
     def core(self) -> slice:
-        """Where the core lies inside the window."""
+        """The place of the core inside the window."""
         return slice(self.start - self.window_start, self.stop - self.window_start)
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an LR plane is cut up. Lengths are LR px."""
+    """How an LR plane is cut into tiles. All lengths are in LR px."""
 
     rows: int
-    """Of a tile's core."""
+    """Height of a tile's core."""
     columns: int
-    """Likewise."""
+    """Width of a tile's core."""
     halo: int
-    """What a window reads beyond its core, on each side."""
+    """Pixels that a window reads beyond its core, on each side."""
     step: int
-    """Windows begin at multiples of it."""
+    """Windows begin at multiples of this number."""
 
     def bands(self, height: int, first: int = 0) -> Iterator[Span]:
-        """The rows of tiles from top to bottom, or from row ``first``, a multiple of the step."""
+        """Yield the rows of tiles from top to bottom, or from row ``first`` on, which is a multiple of the step."""
         return spans(height, self.rows, self.halo, self.step, first)
 
     def tiles(self, width: int) -> Iterator[Span]:
-        """The tiles of a band from left to right."""
+        """Yield the tiles of a band from left to right."""
         return spans(width, self.columns, self.halo, self.step)
 
     def smaller(self, height: int, width: int) -> Tiling:
-        """Half as long and half as wide, as far as a plane of that size knows of it."""
+        """Return tiles of half the height and width; a tile larger than the plane counts as large as the plane."""
         return replace(self, rows=-(-min(self.rows, height) // 2), columns=-(-min(self.columns, width) // 2))
 
 
@@ -72,26 +72,27 @@ def spans(length: int, tile: int, halo: int, step: int, first: int = 0) -> Itera
 
 
 def square(tile: int, scale: int, halo: int, multiple_of: int) -> Tiling:
-    """Tiles of ``tile`` LR px a side; ``halo`` and ``multiple_of`` (a multiple of the scale) are in HR px."""
+    """Return tiles of ``tile`` LR px a side; ``halo`` and ``multiple_of`` (a multiple of the scale) are in HR px."""
     return Tiling(tile, tile, -(-halo // scale), multiple_of // scale)
 
 
 def fitting(height: int, width: int, pixels: float, scale: int, halo: int, multiple_of: int) -> Tiling:
-    """Tiles for an LR plane of which no window, if possible, has more than ``pixels`` HR px.
+    """Return tiles for an LR plane whose windows have, if possible, no more than ``pixels`` HR px.
 
-    Strips over the whole width, just long enough that the halo costs little: they read a file from top to bottom.
-    Narrower ones where memory does not allow that, and squares, as large as may be, where it does not even allow those.
+    Tiles are strips over the whole width, just long enough that the halo costs little: strips read a file from top to
+    bottom. Where memory does not allow that they are narrower; where it does not allow that either they are squares, as
+    large as possible.
     """
     reach, step = -(-halo // scale), multiple_of // scale
-    most, beyond = int(pixels / scale**2), 2 * (reach + step - 1)
+    largest, beyond = int(pixels / scale**2), 2 * (reach + step - 1)
 
     def whole_steps(length: int) -> int:
         return max(step, length // step * step)
 
-    ample = min(AMPLE // (scale**2 * width), most // width - beyond)
-    rows, columns = whole_steps(max(THRIFT * reach, ample)), width
-    if (min(rows, height) + beyond) * width > most:
-        columns = whole_steps(most // (rows + beyond) - beyond)
+    worthwhile = min(WORTHWHILE_PIXELS // (scale**2 * width), largest // width - beyond)
+    rows, columns = whole_steps(max(LENGTH_IN_HALOS * reach, worthwhile)), width
+    if (min(rows, height) + beyond) * width > largest:
+        columns = whole_steps(largest // (rows + beyond) - beyond)
         if columns < rows:
-            rows = columns = whole_steps(math.isqrt(most) - beyond)
+            rows = columns = whole_steps(math.isqrt(largest) - beyond)
     return Tiling(rows, columns, reach, step)

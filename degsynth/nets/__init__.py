@@ -1,1 +1,1 @@
-"""Plain networks, without a word on what they are for. All scriptable."""
+"""Networks that are independent of the methods that use them. All of them are scriptable (TorchScript)."""

@@ -1,4 +1,4 @@
-"""Networks that tell real LR patches from made ones, a logit per place."""
+"""Discriminators: networks that tell real LR patches from synthetic ones, with a logit for each position."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 from degsynth.ops.resample import luma, without_surroundings
 
 DITHER = 1 / 255
-"""Half-width of the uniform noise that patches get: 8-bit levels on one side only would give them away."""
-LEAST_CONTRAST = 1e-2
-"""Added to the standard deviation by which a patch is divided: flat ones stay flat."""
-FINE = 2
-"""What differs from its mean over (2·FINE + 1)² px is what blur takes away first."""
+"""Half-width of the uniform noise that is added to patches; otherwise 8-bit levels would give the real patches away."""
+CONTRAST_FLOOR = 1e-2
+"""This is added to the standard deviation by which a patch is divided, so that flat patches stay flat."""
+FINE_REACH = 2
+"""Fine detail is the difference of a pixel from the mean over (2·FINE_REACH + 1)² px; it is what blur removes first."""
 
 
 class FinePatches(nn.Module):
-    """Looks at the fine detail of luma only, in units of the patch's own contrast (ours; adl has `PatchGAN`).
+    """A discriminator that sees only the fine detail of luma, relative to the contrast of the patch.
 
-    Blur and sharpening are in the fine detail; colours and brightness, which would let it learn what was photographed,
-    are not. Spectral norm keeps its slope bounded. Each logit sees 9×9 LR px (13×13 with what is subtracted).
+    It is not from a paper (adl has `PatchGAN`). Blur and sharpening change the fine detail. Colours and brightness,
+    from which it could learn what was photographed, are not part of it. Spectral norm bounds the slope. Each logit
+    depends on 9×9 LR px (13×13 with the means that are subtracted).
     """
 
     def __init__(self, width: int) -> None:
@@ -29,27 +30,28 @@ class FinePatches(nn.Module):
         def layer(inputs: int, outputs: int, size: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, size))
 
-        def bend() -> nn.Module:
+        def relu() -> nn.Module:
             return nn.LeakyReLU(0.1)
 
         self.layers = nn.Sequential(
-            layer(1, width, 5), bend(), layer(width, width, 3), bend(), layer(width, width, 3), bend(),
-            layer(width, width, 1), bend(), layer(width, 1, 1),
+            layer(1, width, 5), relu(), layer(width, width, 3), relu(), layer(width, width, 3), relu(),
+            layer(width, width, 1), relu(), layer(width, 1, 1),
         )  # fmt: skip
 
     def forward(self, patches: Tensor, dither: Tensor) -> Tensor:
-        """Logits (B, 1, h', w') of patches (B, C, h, w); ``dither`` (B, 1, h, w) is uniform in [−1, 1]."""
-        seen = luma(patches) + DITHER * dither
-        seen = seen - seen.mean((2, 3), keepdim=True)
-        seen = seen / (seen.square().mean((2, 3), keepdim=True).sqrt() + LEAST_CONTRAST)
-        found: Tensor = self.layers(without_surroundings(seen, FINE))
-        return found
+        """Return logits (B, 1, h', w') of patches (B, C, h, w); ``dither`` (B, 1, h, w) is uniform in [−1, 1]."""
+        x = luma(patches) + DITHER * dither
+        x = x - x.mean((2, 3), keepdim=True)
+        x = x / (x.square().mean((2, 3), keepdim=True).sqrt() + CONTRAST_FLOOR)
+        logits: Tensor = self.layers(without_surroundings(x, FINE_REACH))
+        return logits
 
 
 class PatchGAN(nn.Module):
-    """The discriminator of adl as its authors have it: 7×7, four strided 5×5, 2×2; 17.4 M weights, 3×3 logits of 64 px.
+    """The discriminator of adl as in its authors' code: a 7×7 layer, four strided 5×5 layers, and a 2×2 layer.
 
-    Instance norm on all layers but the last, slope 0.01, reflected borders, levels in [−1, 1].
+    It has 17.4 M weights at width 64, and 3×3 logits for a patch of 64×64 px. All layers but the last have instance
+    norm; the leaky ReLUs have slope 0.01, borders are reflected, and levels are scaled to [−1, 1].
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -68,16 +70,17 @@ class PatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 2))
 
     def forward(self, patches: Tensor, dither: Tensor) -> Tensor:
-        """Logits of patches (B, C, h, w) in [0, 1]; it is not dithered."""
-        found: Tensor = self.layers(2 * patches - 1)
-        return found
+        """Return the logits of patches (B, C, h, w) in [0, 1]; ``dither`` is not used."""
+        logits: Tensor = self.layers(2 * patches - 1)
+        return logits
 
 
 class LocalPatchGAN(nn.Module):
-    """The discriminator of pdm as in its authors' joint training: five 3×3 layers, each logit sees 11×11 px.
+    """The discriminator of pdm as in its authors' joint training: five 3×3 layers, 11×11 px for each logit.
 
-    Instance norm between, slope 0.2, padded with zeros; the last layer has one map (theirs 64). The paper says
-    PatchGAN, which usually has strides and sees 70 px; the authors' separate training strides, and sees 25.
+    The layers in between have instance norm; the leaky ReLUs have slope 0.2, and borders are padded with zeros. The
+    last layer has one output channel (the authors' has 64). The paper says PatchGAN, which usually has strides and
+    depends on 70 px; the authors' separate training has strides, and depends on 25 px.
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -89,13 +92,19 @@ class LocalPatchGAN(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, padding=1))
 
     def forward(self, patches: Tensor, dither: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of patches (B, C, h, w) in [0, 1]; ``dither`` of their shape is uniform in [−1, 1]."""
-        found: Tensor = self.layers(2 * (patches + DITHER * dither) - 1)
-        return found
+        """Return logits (B, 1, h, w) of patches (B, C, h, w) in [0, 1].
+
+        ``dither`` has the same shape, and is uniform in [−1, 1].
+        """
+        logits: Tensor = self.layers(2 * (patches + DITHER * dither) - 1)
+        return logits
 
 
 def drawn(module: nn.Module, deviation: float) -> nn.Module:
-    """The module, its weights drawn anew from N(0, deviation²), biases 0 (adl, Algorithm 1)."""
+    """Draw the weights of a module anew from N(0, deviation²), set its biases to 0, and return it.
+
+    adl does so (Algorithm 1).
+    """
     for parameter in module.parameters():
         with torch.no_grad():
             if parameter.ndim > 1:

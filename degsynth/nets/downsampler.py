@@ -1,4 +1,4 @@
-"""The downsampling network of adl (its Table 4: 0.9 M weights), and how it keeps levels."""
+"""The downsampling network of adl (its Table 4: 0.9 M weights), changed so that it keeps the level of the image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from degsynth.ops.convolution import convolution
 from degsynth.ops.resample import without_surroundings
 
 SURROUNDINGS = 10
-"""Without instance norm the network sees what differs from the mean over so many HR px to each side."""
+"""Without instance norm the network sees the difference from the mean over this many HR px to each side."""
 EPSILON = 1e-5
+"""This is added to the variance by which instance norm divides."""
 
 
 class Layer(nn.Module):
-    """A convolution with or without bias, borders repeated; written out as `nets.encoder_decoder.Convolution` is."""
+    """A convolution with or without bias. With stride 1 and an odd size its borders are replicated.
+
+    It is written out for the reason given at `nets.encoder_decoder.Convolution`.
+    """
 
     def __init__(self, inputs: int, outputs: int, size: int, bias: bool, stride: int = 1) -> None:
         super().__init__()
-        like = nn.Conv2d(inputs, outputs, size)
-        assert like.bias is not None
-        self.weight = like.weight
-        self.bias = like.bias if bias else None
+        template = nn.Conv2d(inputs, outputs, size)
+        assert template.bias is not None
+        self.weight = template.weight
+        self.bias = template.bias if bias else None
         self.stride, self.pad = stride, size // 2 if stride == 1 and size % 2 == 1 else 0
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -32,7 +36,7 @@ class Layer(nn.Module):
 
 
 class Step(nn.Module):
-    """ReLU(norm(conv(x)))."""
+    """A convolution, then instance norm if ``norm``, then a ReLU."""
 
     def __init__(self, inputs: int, outputs: int, size: int, norm: bool, stride: int = 1) -> None:
         super().__init__()
@@ -47,12 +51,13 @@ class Step(nn.Module):
 
 
 class Downsampler(nn.Module):
-    """hr (B, C, s·h, s·w) → lr (B, C, h, w): mean over s×s px, plus what the network makes of the picture.
+    """A network that maps hr (B, C, s·h, s·w) to lr (B, C, h, w): the mean over s×s px, plus a learnt change.
 
-    3×3, four 5×5, s×s with stride s to twice the width, three 3×3, 1×1, each group bridged. As the authors' code has
-    it, but that borders are repeated instead of reflected (an image may be one pixel high), and that a level is kept:
-    with instance norm, whose statistics are the whole image's, the network's part has its mean taken off; without, it
-    sees differences only and has no biases. So flat stays flat, and without norm tiles equal the whole.
+    Its layers are: one 3×3; four 5×5; one s×s with stride s, which doubles the width; three 3×3; one 1×1. The groups of
+    four and of three are bridged by skip connections. It follows the authors' code, with two differences. Borders are
+    replicated instead of reflected, since an image may be one pixel high. And the level of the image is kept: with
+    instance norm, whose statistics are those of the whole image, the mean of the change is subtracted; without, the
+    network sees only differences and has no biases. So a flat image stays flat, and without norm tiles equal the whole.
     """
 
     def __init__(self, channels: int, scale: int, width: int, norm: bool) -> None:
@@ -65,13 +70,13 @@ class Downsampler(nn.Module):
         self.last = Layer(2 * width, channels, 1, bias=norm)
 
     def reach(self) -> int:
-        """HR px beyond an LR pixel's own block that it reads, but for statistics."""
+        """Return how many HR px beyond an LR pixel's own block the network reads, apart from statistics."""
         return 9 + 3 * self.scale + (0 if self.norm else SURROUNDINGS)
 
     def forward(self, hr: Tensor) -> Tensor:
-        """The LR image."""
-        seen = 2 * hr - 1 if self.norm else 2 * without_surroundings(hr, self.surroundings)
-        x = self.first(seen)
+        """Return the LR image."""
+        inputs = 2 * hr - 1 if self.norm else 2 * without_surroundings(hr, self.surroundings)
+        x = self.first(inputs)
         y = x
         for step in self.fine:
             y = y + step(y)

@@ -1,4 +1,4 @@
-"""A U-Net of 3×3 convolutions: max-pooled down, bilinear up, replicate borders."""
+"""A U-Net of 3×3 convolutions, with max pooling on the way down, bilinear upsampling, and replicated borders."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from degsynth.ops.convolution import convolution
 
 
 class Convolution(nn.Module):
-    """A size×size convolution that keeps height and width; its border repeats the outermost values.
+    """A size×size convolution (odd size) that keeps height and width; borders are replicated.
 
-    nn.Conv2d written out: TorchScript would list that one's constants in the order of a hash that changes with every
-    process, and two fits alike would not give the same file.
+    It is nn.Conv2d written out. TorchScript lists the constants of nn.Conv2d in the order of a hash that changes with
+    every process, so two equal fits would not give the same file.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int = 3) -> None:
         super().__init__()
-        like = nn.Conv2d(inputs, outputs, size)
-        assert like.bias is not None
-        self.weight, self.bias = like.weight, like.bias
+        template = nn.Conv2d(inputs, outputs, size)
+        assert template.bias is not None
+        self.weight, self.bias = template.weight, template.bias
         self.padding = size // 2
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -30,7 +30,7 @@ class Convolution(nn.Module):
 
 
 def block(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    """``count`` 3×3 convolutions, a ReLU after each."""
+    """Return ``count`` 3×3 convolutions with a ReLU after each."""
     layers: list[nn.Module] = []
     for number in range(count):
         layers += [Convolution(inputs if number == 0 else outputs, outputs), nn.ReLU()]
@@ -38,7 +38,10 @@ def block(inputs: int, outputs: int, count: int) -> nn.Sequential:
 
 
 class EncoderDecoder(nn.Module):
-    """(B, inputs, h, w) → (B, outputs, h, w); h and w must be multiples of `multiple_of`."""
+    """A network (B, inputs, h, w) → (B, outputs, h, w), where h and w must be multiples of its `multiple_of`.
+
+    An output pixel depends on no input pixel more than `reach` px away.
+    """
 
     def __init__(
         self,
@@ -50,11 +53,12 @@ class EncoderDecoder(nn.Module):
         concatenate: bool = False,
         last: int = 3,
     ) -> None:
-        """One level per entry of ``widths`` (channels) and ``encoder`` (convolutions), each at half the size before.
+        """Build one level for each entry of ``widths`` (channels) and ``encoder`` (convolutions on the way down).
 
-        On the way up every level has ``decoder`` convolutions. What comes up joins the level's own features by
-        ``concatenate``, or by a 1×1 convolution at the small size and a sum, which is cheaper. ``last`` is the size of
-        the convolution that makes the outputs.
+        Each level has half the size of the one before. On the way up every level has ``decoder`` convolutions. The
+        features from the level below are concatenated with the level's own features if ``concatenate``; else they pass
+        a 1×1 convolution at the small size and are added, which is cheaper. ``last`` is the size of the convolution
+        that computes the outputs.
         """
         super().__init__()
         levels = range(len(widths))
@@ -62,7 +66,7 @@ class EncoderDecoder(nn.Module):
         self.encoders = nn.ModuleList(
             block(inputs if level == 0 else widths[level - 1], widths[level], encoder[level]) for level in levels
         )
-        # From the bottom up: `joins[i]` brings level n − i to the width of the one above, `decoders[i]` works there.
+        # From the bottom up: `joins[i]` brings a level to the width of the one above, at which `decoders[i]` works.
         above = list(reversed(levels[:-1]))
         self.joins = nn.ModuleList(
             nn.Identity() if concatenate else Convolution(widths[level + 1], widths[level], 1) for level in above
@@ -73,7 +77,7 @@ class EncoderDecoder(nn.Module):
         self.last = Convolution(widths[0], outputs, last)
         self.multiple_of = int(2 ** (len(widths) - 1))
         self.reach = _reach(encoder, decoder) + last // 2
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4 times as fast on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.4× as fast on a CPU
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         out: Tensor = self.last(self.trunk(x))
@@ -81,28 +85,28 @@ class EncoderDecoder(nn.Module):
 
     @torch.jit.export
     def trunk(self, x: Tensor) -> Tensor:
-        """All but the last convolution: (B, inputs, h, w) → (B, widths[0], h, w)."""
+        """Apply all but the last convolution: (B, inputs, h, w) → (B, widths[0], h, w)."""
         x = x.contiguous(memory_format=torch.channels_last)
-        passed: list[Tensor] = []
+        skipped: list[Tensor] = []
         for number, encoder in enumerate(self.encoders):
             if number > 0:
                 x = F.max_pool2d(x, 2)
             x = encoder(x)
-            passed.append(x)
-        x = passed.pop()
+            skipped.append(x)
+        x = skipped.pop()
         for join, decoder in zip(self.joins, self.decoders):  # noqa: B905  (TorchScript's zip has no strict)
             x = F.interpolate(join(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            beside = passed.pop()
-            x = decoder(torch.cat([x, beside], 1) if self.concatenate else x + beside)
+            own = skipped.pop()
+            x = decoder(torch.cat([x, own], 1) if self.concatenate else x + own)
         return x
 
 
 def _reach(encoder: tuple[int, ...], decoder: int) -> int:
-    """How far the first level reads, in its own pixels, for a decoder's output at that level.
+    """Return how far an output of the first level's decoder reads on each side, in pixels of that level.
 
-    A 3×3 convolution reads 1 px further on each side. Coming up from the level below, pixel i of this one needs the
-    coarse pixels i//2 − 1 … i//2 + 1; these and their own reach f, unfolded to blocks of two, lie within
-    1 + 2·(1 + f) px of i.
+    A 3×3 convolution reads 1 px further on each side. When the level below is upsampled, pixel i of this level needs
+    the coarse pixels i//2 − 1 … i//2 + 1. Each of them is a block of two fine pixels and itself reads f coarse pixels
+    further, so everything that is read lies within 1 + 2·(1 + f) px of i.
     """
     if len(encoder) == 1:
         return encoder[0]

@@ -1,8 +1,8 @@
 """The generator and the critic of kmsr: convolutional networks after DCGAN, for kernels of 25×25 (kmsr, 3.2.2).
 
-Kernels sum to 1, so that a tap is .1 or .001: the critic sees them times a fixed gain, and the generator ends in a
-softmax over taps that leaves the centroid in the middle (`CentredSoftmax`), in place of the authors' tanh, clipping and
-division. What comes out is never negative, and always a kernel.
+Kernels sum to 1, so taps are as small as .1 or .001. Therefore the critic sees kernels times a fixed gain. The
+generator ends in a softmax over the taps that puts the centroid in the middle (`CentredSoftmax`), instead of the
+authors' tanh, clipping and division. So its output is never negative, and always a kernel.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from degsynth.nets.centred_softmax import STEEPEST, CentredSoftmax
+from degsynth.nets.centred_softmax import LOGIT_BOUND, CentredSoftmax
 
-WIDE = 32
-"""What the transposed convolutions end at, px; the last convolution, without a border, cuts it to the kernel's size."""
-FAINTEST = 1e-6
-"""Taps of the mean kernel are taken for at least so much where logarithms are."""
+WIDE_SIDE = 32
+"""Side of the transposed convolutions' output, px. The last convolution, without padding, reduces it to K."""
+MIN_TAP = 1e-6
+"""This is added to the taps of the mean kernel before their logarithm is taken."""
 
 
 class KernelGAN(nn.Module):
-    """z (B, Z) → kernels (B, K, K) of sum 1 and centroid 0: four transposed convolutions 4×4, 1 → 4 → 8 → 16 → 32 px.
+    """The generator: random numbers z (B, Z) → kernels (B, K, K) with sum 1 and centroid 0.
 
-    Their channels are 4w, 2w, w, 1; the last convolution has (33 − K)² taps: 8×8 for the paper's 25. It also keeps the
-    kernels that it learns from, which go into the pool besides.
+    Four transposed convolutions 4×4 take 1 px to 4, 8, 16 and 32 px; at width w they have 4w, 2w, w and 1 channels. The
+    last convolution has (33 − K)² taps: 8×8 for the paper's K = 25. The network also stores the kernels that it learns
+    from, since the pool contains them as well.
     """
 
     def __init__(self, numbers: int, width: int, size: int, batch_norm: bool) -> None:
@@ -38,18 +39,21 @@ class KernelGAN(nn.Module):
                 layers.append(nn.BatchNorm2d(outputs))
             if outputs > 1 or batch_norm:
                 layers.append(nn.ReLU())
-        self.layers = nn.Sequential(*layers, nn.Conv2d(1, 1, WIDE + 1 - size))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(1, 1, WIDE_SIDE + 1 - size))
         self.softmax = CentredSoftmax(size)
         self.first_logits = nn.Buffer(torch.zeros(size * size))
         self.estimated = nn.Buffer(torch.zeros(0, size, size, dtype=torch.float64))
 
     def learn_from(self, kernels: Tensor, begin_there: bool) -> None:
-        """Keep these kernels (N, K, K); ``begin_there``: logits are counted from those of their mean, not from 0."""
+        """Store the kernels (N, K, K) to learn from.
+
+        If ``begin_there``, the logits of their mean are added to the network's, so that it begins near that mean.
+        """
         self.estimated = nn.Buffer(kernels.double().to(self.first_logits.device))
         if begin_there:
-            logits = (kernels.mean(0).clamp(min=0.0) + FAINTEST).log().flatten()
+            logits = (kernels.mean(0).clamp(min=0.0) + MIN_TAP).log().flatten()
             logits = logits - (logits.max() + logits.min()) / 2
-            self.first_logits.copy_(STEEPEST * torch.atanh(logits / STEEPEST))  # the softmax bounds them again
+            self.first_logits.copy_(LOGIT_BOUND * torch.atanh(logits / LOGIT_BOUND))  # CentredSoftmax applies the tanh
 
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
         logits = self.layers(z[:, :, None, None]).flatten(1) + self.first_logits
@@ -57,12 +61,15 @@ class KernelGAN(nn.Module):
         return kernels.view(-1, self.size, self.size)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        self.estimated = nn.Buffer(torch.empty_like(state[f"{prefix}estimated"]))  # as many as there are
+        self.estimated = nn.Buffer(torch.empty_like(state[f"{prefix}estimated"]))  # the number of kernels varies
         super()._load_from_state_dict(state, prefix, *rest)
 
 
 class KernelCritic(nn.Module):
-    """Kernels (B, K, K) → how real they look (B,): three strided convolutions of w, 2w, 4w channels, and a sum."""
+    """The critic: kernels (B, K, K) → how real they look (B,).
+
+    Three strided convolutions have w, 2w and 4w channels, a last one has 1, and its output is summed.
+    """
 
     def __init__(self, width: int, size: int, instance_norm: bool) -> None:
         super().__init__()
@@ -76,6 +83,6 @@ class KernelCritic(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, size // 8))
 
     def forward(self, scaled: Tensor) -> Tensor:
-        """Of kernels times the gain."""
-        found: Tensor = self.layers(scaled[:, None])
-        return found.flatten(1).sum(1)
+        """Return how real kernels look; ``scaled`` (B, K, K) are the kernels times `gain`."""
+        scores: Tensor = self.layers(scaled[:, None])
+        return scores.flatten(1).sum(1)

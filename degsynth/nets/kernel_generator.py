@@ -1,4 +1,4 @@
-"""A network that draws blur kernels: standard normal numbers in, kernels of sum 1 and centroid 0 out (pdm, 3.2)."""
+"""A network that turns standard normal numbers into blur kernels with sum 1 and centroid 0 (pdm, 3.2)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from degsynth.nets.encoder_decoder import Convolution
 
 
 class KernelGenerator(nn.Module):
-    """Numbers (B, Z, h, w) → a kernel for every place, (B, h, w, K²): a layer, residual blocks, a softmax over taps.
+    """A network: random numbers (B, Z, h, w) → a kernel for every position, (B, h, w, K²).
 
-    For one kernel an image h = w = 1. ``neighbours``: the first layer sees 3×3 places, so that kernels side by side are
-    alike (all layers of the authors' do); else places have nothing in common.
+    It consists of a first layer, residual blocks, and a softmax over the taps. For one kernel per image, h = w = 1.
 
-    ``signed``: the difference of two such, ``(1 + m) k₊ − m k₋`` with m ≥ 0, since a softmax has no negative lobes. m
-    is a number of the network's own.
+    If ``neighbours``, the first layer sees 3×3 positions, so that neighbouring kernels are similar (in the authors'
+    code all layers do so); else the kernels of different positions are independent.
 
-    Without batch norm, unlike the authors' code: of 1×1 inputs it knows nothing but the batch.
+    If ``signed``, a kernel is the difference ``(1 + m) k₊ − m k₋`` of two such kernels, because a softmax has no
+    negative lobes. m ≥ 0 is another output of the network.
+
+    There is no batch norm, unlike in the authors' code: for inputs of 1×1 its statistics would be those of the batch
+    alone.
     """
 
     def __init__(self, numbers: int, width: int, blocks: int, size: int, signed: bool, neighbours: bool) -> None:
         super().__init__()
         self.size, self.signed = size, signed
+        # `rim` holds the squared weights, which give the variance at the border. Its name is in files on users' disks.
         self.neighbours, self.rim = neighbours, nn.Buffer(binomial().square()[None, None])
         self.first = Convolution(numbers, width, 3 if neighbours else 1)
         self.inner = nn.ModuleList(Convolution(width, width, 1) for _ in range(blocks))
@@ -32,9 +36,10 @@ class KernelGenerator(nn.Module):
         self.softmax = CentredSoftmax(size)
 
     def begin_smooth(self) -> None:
-        """Let the first layer of 3×3 places do what one of 1×1 would, to their sum with weights 1 2 1 / √6 either way.
+        """Make the first layer of 3×3 positions do what one of 1×1 would do to their weighted sum.
 
-        The weights have norm 1: the sum is standard normal again, and kernels are drawn as from a single place.
+        The weights are 1 2 1 / √6 in both directions. They have norm 1, so the sum is standard normal again, and the
+        kernels are distributed as those of a single position.
         """
         weights = binomial()
         with torch.no_grad():
@@ -42,16 +47,17 @@ class KernelGenerator(nn.Module):
             self.first.weight.copy_(middle * weights)
 
     def features(self, z: Tensor) -> Tensor:
-        """Of every place, (B, width, h, w)."""
+        """Return the features (B, width, h, w) of every position."""
         x: Tensor = self.from_neighbours(z) if self.neighbours else self.first(z)
         for inner, outer in zip(self.inner, self.outer):  # noqa: B905 - TorchScript knows no strict
             x = x + outer(torch.relu(inner(torch.relu(x))))
         return torch.relu(x)
 
     def from_neighbours(self, z: Tensor) -> Tensor:
-        """The first layer where it sees 3×3 places: beyond the rim there are none, and the rest counts for more.
+        """Return the output (B, width, h, w) of the first layer where it sees 3×3 positions.
 
-        By as much as makes the sum that `begin_smooth` begins with standard normal there as well.
+        There are no positions beyond the border. Next to it the output is multiplied by the factor with which the
+        weighted sum of `begin_smooth` is standard normal there as well.
         """
         x = nn.functional.conv2d(z, self.first.weight, padding=1)
         variance = nn.functional.conv2d(torch.ones_like(z[:1, :1]), self.rim, padding=1)
@@ -59,25 +65,25 @@ class KernelGenerator(nn.Module):
         return x * torch.rsqrt(variance) + self.first.bias[:, None, None]
 
     def taps(self, features: Tensor) -> Tensor:
-        """Kernels (B, h, w, K²) of features (B, width, h, w)."""
+        """Return the kernels (B, h, w, K²) of features (B, width, h, w)."""
         x = self.last(features).permute(0, 2, 3, 1)
         count = self.size * self.size
         taps: Tensor = self.softmax(x[..., :count])
         if self.signed:
-            share = torch.nn.functional.softplus(x[..., -1:])
-            taps = (1.0 + share) * taps - share * self.softmax(x[..., count : 2 * count])
+            m = torch.nn.functional.softplus(x[..., -1:])
+            taps = (1.0 + m) * taps - m * self.softmax(x[..., count : 2 * count])
         return taps
 
     def middle(self, z: Tensor) -> Tensor:
-        """Kernels (B, K²) of the middle of numbers (B, Z, p, p), p odd."""
-        at = z.shape[2] // 2
-        return self.taps(self.features(z)[:, :, at : at + 1, at : at + 1])[:, 0, 0]
+        """Return the kernels (B, K²) of the middle position of random numbers (B, Z, p, p), where p is odd."""
+        centre = z.shape[2] // 2
+        return self.taps(self.features(z)[:, :, centre : centre + 1, centre : centre + 1])[:, 0, 0]
 
     def forward(self, z: Tensor) -> Tensor:  # noqa: D102
         return self.taps(self.features(z))
 
 
 def binomial() -> Tensor:
-    """1 2 1 either way, of norm 1: (3, 3)."""
+    """Return the weights 1 2 1 in both directions, with norm 1: (3, 3)."""
     row = torch.tensor([1.0, 2.0, 1.0])
     return row[:, None] * row / 6

@@ -1,4 +1,4 @@
-"""A network that draws noise for a picture, of zero mean, from the picture and standard normal numbers (pdm, 3.3)."""
+"""A network that computes zero-mean noise for an image from the image and standard normal numbers (pdm, 3.3)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from degsynth.nets.encoder_decoder import Convolution
 from degsynth.ops.resample import without_surroundings
 
 SURROUNDINGS = 8
-"""Over so many px to each side noise that follows from the content alone has no mean."""
+"""Noise that depends on the content alone has the mean over this many px to each side subtracted."""
 
 
 class NoiseGenerator(nn.Module):
-    """lr (B, C, h, w) and numbers z (B, Z, h, w) → noise (B, C, h, w): 3×3 layers, residual blocks, no batch norm.
+    """A network: lr (B, C, h, w) and random numbers z (B, Z, h, w) → noise (B, C, h, w).
 
-    The mean of noise is part of the picture, and a network that is asked for noise soon paints. So what is drawn is
-    ``½ N(lr, z) − ½ N(lr, −z)``: z and −z are equally likely, and whatever the weights the mean over z is 0 at every
-    pixel (ours). Without z all is decided by the content: what is drawn is then N(lr) less its mean round about, so
-    that it changes no level.
+    It has 3×3 layers and residual blocks, and no batch norm. A mean of the noise would be part of the image, and a
+    network that is asked for noise soon learns to paint. So the noise is ``½ N(lr, z) − ½ N(lr, −z)``, where N is the
+    network: z and −z are equally likely, so the mean over z is 0 at every pixel, whatever the weights (this is not from
+    the paper). Without z the content decides everything: then the noise is N(lr) minus its mean over the surroundings,
+    so that it changes no level.
     """
 
     def __init__(self, channels: int, numbers: int, width: int, blocks: int, sees: bool, draws: bool) -> None:
-        """``sees``: the picture is looked at; ``draws``: there is something to draw."""
+        """``sees`` says whether the network gets the image, ``draws`` whether it gets random numbers."""
         super().__init__()
         self.sees, self.draws = sees, draws
         self.first = Convolution((channels if sees else 0) + (numbers if draws else 0), width)
@@ -36,7 +37,7 @@ class NoiseGenerator(nn.Module):
         self.reach = 2 + 2 * blocks + self.surroundings
 
     def once(self, lr: Tensor, z: Tensor) -> Tensor:
-        """N."""
+        """Return N(lr, z), without the steps that make its mean 0."""
         parts: list[Tensor] = []
         if self.sees:
             parts.append(lr - 0.5)
@@ -45,8 +46,8 @@ class NoiseGenerator(nn.Module):
         x = self.first(torch.cat(parts, 1))
         for inner, outer in zip(self.inner, self.outer):  # noqa: B905 - TorchScript knows no strict
             x = x + outer(torch.relu(inner(torch.relu(x))))
-        made: Tensor = self.last(torch.relu(x))
-        return made
+        noise: Tensor = self.last(torch.relu(x))
+        return noise
 
     def forward(self, lr: Tensor, z: Tensor) -> Tensor:  # noqa: D102
         if not self.draws:

@@ -1,10 +1,11 @@
-"""Filters without bias, and what is built of them: residual blocks, and decoders from features to an image.
+"""Filters without bias, and networks built from them: residual blocks, and decoders from features to an image.
 
-A flat picture must stay flat, and keep its level. Without biases a network of convolutions and ReLUs is homogeneous:
-what it makes of a flat c is c times what it makes of a flat 1, so dividing by that holds every level. A filter can
-besides be held at a *total*, the sum of its taps: at 1 it makes a flat c of channels that are all c; at 0 it is blind
-to the level of such channels, and what follows sees what a picture differs by, never how bright it is. Behind a blind
-filter a threshold does no harm, if it passes through the origin (`Hinge`).
+A flat image must stay flat and keep its level. Without biases a network of convolutions and ReLUs is homogeneous: its
+output for a flat image of level c is c times its output for level 1, so dividing by the latter keeps every level.
+Besides, a filter can be constrained to a *total*, the sum of its taps. At total 1 it maps a flat image with level c in
+all channels to level c. At total 0 it is blind to that level, and the layers after it see only differences within the
+image, never its brightness. After a blind filter a threshold does no harm, if the function passes through the origin
+(`Hinge`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from degsynth.ops.convolution import convolution
 
 
 class Filter(nn.Module):
-    """A convolution without bias that keeps every ``stride``-th sample, borders repeated.
+    """A convolution without bias that keeps every ``stride``-th sample; borders are replicated.
 
-    Of the size − stride px beyond a sample's own stride the larger half lies before it.
+    It reads size − stride px beyond a sample's own ``stride`` px; the larger half of them lies before it.
     """
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, total: float | None = None) -> None:
-        """``total``: what the taps of each output sum to, over all inputs; None: whatever they are learnt to."""
+        """``total`` is the sum of the taps of each output, over all inputs; None leaves it to be learnt."""
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         nn.init.normal_(self.weight, std=math.sqrt(2.0 / (inputs * size * size)))
@@ -42,25 +43,29 @@ class Filter(nn.Module):
         return convolution(x, weight, None, self.stride, self.stride)
 
     def copying(self, share: float, noise: float) -> Filter:
-        """Start as a copy: output c is input c (or a ``share`` of each, where there is one output), and some noise."""
+        """Set the weights to a copy plus ``noise`` times the random weights, and return the filter.
+
+        Output c is ``share`` times input c; where the numbers of outputs and inputs differ, it is ``share`` times the
+        sum of all inputs.
+        """
         outputs, inputs, size, _ = self.weight.shape
         middle = torch.zeros(size, size)
         first, last = (size - 1) // 2, size // 2
         middle[first : last + 1, first : last + 1] = 1.0
         with torch.no_grad():
             self.weight.mul_(noise)
-            which = torch.eye(outputs, inputs) if outputs == inputs else torch.ones(outputs, inputs)
-            self.weight.add_(share * which.view(outputs, inputs, 1, 1) * middle / middle.sum())
+            copied = torch.eye(outputs, inputs) if outputs == inputs else torch.ones(outputs, inputs)
+            self.weight.add_(share * copied.view(outputs, inputs, 1, 1) * middle / middle.sum())
         return self
 
     def silent(self) -> Filter:
-        """Start as nothing."""
+        """Set the weights to 0, and return the filter."""
         nn.init.zeros_(self.weight)
         return self
 
 
 class Hinge(nn.Module):
-    """``relu(x + b) − relu(b)``: a ReLU whose bend lies where it is learnt to lie, and which is 0 at 0."""
+    """The function ``relu(x + b) − relu(b)``: a ReLU with a learnt threshold −b, shifted so that it is 0 at 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,14 +76,17 @@ class Hinge(nn.Module):
 
 
 def branch(inputs: int, width: int, outputs: int, blind: bool) -> nn.Sequential:
-    """Filter, bend, filter; silent at the start."""
-    bend = Hinge(width) if blind else nn.ReLU()
+    """Return the layers filter, ReLU or `Hinge` (if ``blind``), filter; at the start their output is 0."""
+    relu = Hinge(width) if blind else nn.ReLU()
     first = Filter(inputs, width, 3, total=0.0 if blind else None)
-    return nn.Sequential(first, bend, Filter(width, outputs, 3).silent())
+    return nn.Sequential(first, relu, Filter(width, outputs, 3).silent())
 
 
 class ResidualEncoder(nn.Module):
-    """A gray image to ``width`` channels, all of them copies of it at the start: a filter, then residual blocks."""
+    """A network from a gray image to ``width`` channels: a filter, then residual blocks.
+
+    At the start all channels are copies of the image.
+    """
 
     def __init__(self, width: int, blocks: int, blind: bool) -> None:
         super().__init__()
@@ -94,7 +102,7 @@ class ResidualEncoder(nn.Module):
 
 
 class SumDecoder(nn.Module):
-    """Channels to an image: one filter over all of them, and a branch that adds what is not linear."""
+    """A network from channels to an image: one filter over all channels, plus a branch for what is not linear."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -108,15 +116,15 @@ class SumDecoder(nn.Module):
 
 
 class StridedDecoder(nn.Module):
-    """Channels to an image that is ``scale`` times smaller: filters with stride, a ReLU after each."""
+    """A network from channels to an image that is ``scale`` times smaller: filters, some with stride, and ReLUs."""
 
     def __init__(self, width: int, scale: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         self.reach, unit = 0, 1
         for number, stride in enumerate([2, 2] if scale == 4 else [scale]):
-            # The blur before has an even kernel at even scales, whose samples lie half a pixel further: there the first
-            # filter is odd, and a second, whose samples lie between the first's, even.
+            # At even scales the blur before has an even kernel, so its samples lie half a pixel further. Therefore the
+            # first filter is odd, and a second one, whose samples lie between those of the first, is even.
             size = 4 if number == 1 else 3
             layers += [Filter(width, width, size, stride).copying(1.0, 0.1), nn.ReLU()]
             self.reach += unit * ((size - stride + 1) // 2)

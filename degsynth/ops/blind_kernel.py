@@ -1,13 +1,14 @@
-"""The likeliest blur kernel between two sets of images without common scenes, from their spectra.
+"""The likeliest blur kernel between two sets of images without common scenes, estimated from their spectra.
 
-A *hypothesis* says what the kernel may be: it makes one of numbers z that are standard normal beforehand. With the
-misfit of `ops.spectra` for a likelihood, the likeliest z minimises ``misfit(kernel(z)) + ½ |z|²``, and how well the
-hypothesis as a whole explains what was seen, its evidence, is by Laplace's approximation about that minimum ::
+A *hypothesis* states what the kernel may be: a function of P numbers z that are standard normal a priori. The misfit
+of `ops.spectra` is the negative log likelihood, so the likeliest z minimises ``misfit(kernel(z)) + ½ |z|²``. How well
+the hypothesis as a whole explains the spectra is its evidence, by Laplace's approximation about that minimum ::
 
-    log evidence  ≈  − misfit − ½ |z|² − ½ log det (1 + Jᵀ C⁻¹ J)          J: how the log-spectrum moves with z
+    log evidence  ≈  − misfit − ½ |z|² − ½ log det (1 + Jᵀ C⁻¹ J)
 
-whose last term charges for every number that the spectra had to determine. Families with few numbers come first; the
-taps may leave them, smoothly and as far as is likeliest, where the evidence for that is beyond doubt.
+where J is the derivative of the log-spectrum by z and C the covariance of `ops.spectra`. The last term is a penalty for
+every number that the spectra had to determine. Families with few numbers are tried first. The taps may depart from
+them, smoothly and as far as is likeliest, where the evidence for that is beyond doubt.
 """
 
 from __future__ import annotations
@@ -22,54 +23,64 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from degsynth.ops import kernel_families as families
-from degsynth.ops.kernels import gaussian, gaussian_shape
+from degsynth.ops.kernels import gaussian, gaussian_shape, tap_offsets
 from degsynth.ops.spectra import Spectra
 
 Family = Literal["box", "gaussian", "bicubic", "disk", "radial", "auto"]
-PLAIN: tuple[Family, ...] = ("box", "gaussian", "bicubic", "disk")
-RARE = 0.01
-"""A family is called implausible where the right one would do as badly with this probability only."""
+PLAIN_FAMILIES: tuple[Family, ...] = ("box", "gaussian", "bicubic", "disk")
+IMPLAUSIBLE_PROBABILITY = 0.01
+"""A family is implausible where the right one would have so large a misfit with no more than this probability."""
 BEYOND_DOUBT = 7.0
-"""By so much the log evidence of another family, or of free taps, must exceed that of a simpler one."""
-LOG_FLOOR = 3.0
-"""Standard deviation of the log of the noise floor, about a third of the LR's weakest frequency."""
-LOG_WIDTH = 2.0
-"""Of the log of a Gaussian's width, about half an LR pixel."""
-LOG_RATIO = 1.5
-"""Of the log of its ratio of widths: content has directions, too, and is not to be copied."""
-RADIUS, LOG_RADIUS = 0.75, 0.7
-"""A disk's radius beforehand, LR px, and the deviation of its log."""
-BEND = 0.1
-"""Of the second differences between knots of a free radial function."""
-STRETCH = 0.5
-"""And of the log of its stretch."""
+"""Another family, or free taps, replace a simpler family where their log evidence is higher by more than this."""
+FLOOR_LOG_SIGMA = 3.0
+"""Prior standard deviation of the log of the noise floor, whose prior median is 0.3 of the LR's weakest frequency."""
+WIDTH_LOG_SIGMA = 2.0
+"""Prior standard deviation of the log of a Gaussian's width, whose prior median is half an LR pixel."""
+RATIO_LOG_SIGMA = 1.5
+"""Prior standard deviation of the log of the ratio of a Gaussian's widths.
+
+It is finite because the content of the images has directions, too, which the kernel must not copy.
+"""
+DISK_RADIUS, RADIUS_LOG_SIGMA = 0.75, 0.7
+"""Prior median of a disk's radius in LR px, and prior standard deviation of its log."""
+BEND_SIGMA = 0.1
+"""Prior standard deviation of the second differences between the knots of a free radial function."""
+STRETCH_LOG_SIGMA = 0.5
+"""Prior standard deviation of the log of a free radial function's stretch."""
 DEPARTURES = ((0.03, 1.5), (0.3, 1.5), (0.03, 2.5), (0.1, 2.5), (0.3, 2.5), (0.03, 4.0), (0.1, 4.0))
-"""How far taps may leave a family, as a share of the highest, and how far out, in standard deviations of the kernel in
-that direction: the likeliest of these is taken. Larger ones have several likeliest kernels, with other signs of the
-spectrum, and which is found is chance."""
-NEARLY = 1.5
-"""Up to this distance a family nearly explains the spectra."""
-SMOOTH = 0.5
-"""Over what distance neighbouring taps move together, LR px: finer change has hardly an effect on the LR."""
-NARROWEST = 0.3
-"""Half the least reach, so to say: the width that a kernel is taken to have at least there, LR px."""
-ROUNDS = 300
+"""Priors for taps that depart from a family, as arguments (departure, reach) of `leeway`; the likeliest is taken.
+
+With larger departures there are several likeliest kernels, whose transfer functions have different signs, and chance
+decides which one is found.
+"""
+NEAR_DISTANCE = 1.5
+"""A family whose distance (`Spectra.distance`) is at most this nearly explains the spectra."""
+CORRELATION_LENGTH = 0.5
+"""Distance over which neighbouring taps move together, LR px: finer changes have hardly any effect on the LR."""
+MIN_WIDTH = 0.3
+"""Smallest width of a kernel from which the reach of its free taps is computed, LR px."""
+MAX_ITERATIONS = 300
+"""Largest number of iterations of L-BFGS."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Kernels that are made of so many standard normal numbers."""
+    """A set of kernels, each of which is a function of numbers that are standard normal a priori."""
 
     name: str
     numbers: int
+    """Number P of these numbers."""
     kernel: Callable[[Tensor], Tensor]
-    """z (numbers) → kernel (K, K) float64, centred, sum 1; differentiable."""
+    """Function of z (P,) that returns the kernel (K, K) float64: centred, with sum 1, differentiable."""
     starts: tuple[Tensor, ...]
-    """Where the likeliest z is looked for from."""
+    """Values of z (P,) from which the minimisation starts."""
     charge: float = 0.0
-    """What the numbers of its first guess cost, in evidence; what both can say is charged twice, so it is a bound."""
+    """Log evidence that is subtracted for the numbers of the kernel from which free taps depart.
+
+    What both that kernel and the free taps can express is subtracted twice, so the evidence is a lower bound.
+    """
     free: bool = False
-    """Whether every tap has a number of its own."""
+    """Whether every tap has a number for itself."""
 
 
 @dataclass(frozen=True)
@@ -77,169 +88,202 @@ class Estimate:
     """The likeliest kernel under a hypothesis."""
 
     kernel: Tensor
-    """(K, K) float64, centred, sum 1."""
+    """(K, K) float64, centred, with sum 1."""
     floor: float
-    """Variance of white noise in the LR's luma, beyond what blurred HR has."""
+    """Variance of white noise in the LR's luma, in addition to the noise of the blurred HR."""
     misfit: float
     """½ χ²; see `ops.spectra`."""
     evidence: float
-    """Log, up to what all hypotheses share."""
+    """Log evidence, up to a constant that is the same for all hypotheses."""
     family: str
     plausible: bool
-    """Whether content alone makes a misfit of this size in more than one of a hundred cases."""
+    """Whether differences in content alone cause a misfit of this size in more than one of a hundred cases."""
     free: bool
-    """Whether every tap has a number of its own."""
+    """Whether every tap has a number for itself."""
 
 
-def descend(cost: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, float]:
-    """Where a smooth cost is least near a start (P), float64, by L-BFGS; and what it is there."""
-    at = start.clone().requires_grad_(True)
+def minimise(cost: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, float]:
+    """Minimise a smooth cost from a start (P,) float64 by L-BFGS; return the end (P,) and the cost there."""
+    z = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS(
-        [at], max_iter=ROUNDS, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-5,
+        [z], max_iter=MAX_ITERATIONS, history_size=20, line_search_fn="strong_wolfe", tolerance_grad=1e-5,
         tolerance_change=1e-8,
     )  # fmt: skip
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = cost(at)
+        value = cost(z)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        return at.detach(), float(cost(at))
+        return z.detach(), float(cost(z))
+
+
+class _Posterior:
+    """The posterior of a hypothesis given spectra, as a function of numbers z (1 + P,).
+
+    The first number determines the noise floor, the others are those of the hypothesis.
+    """
+
+    def __init__(self, spectra: Spectra, hypothesis: Hypothesis) -> None:
+        self.spectra, self.hypothesis = spectra, hypothesis
+        self.median_floor = 0.3 * float(spectra.lr.min())
+
+    def spectrum_and_floor(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the spectrum (n,) of the blurred HR, and the variance of the noise floor."""
+        floor = self.median_floor * torch.exp((FLOOR_LOG_SIGMA * z[0]).clamp(-20, 5))
+        return self.spectra.of_kernel(self.hypothesis.kernel(z[1:])), floor
+
+    def cost(self, z: Tensor) -> Tensor:
+        """Return the negative log of the posterior, up to a constant."""
+        return self.spectra.misfit(*self.spectrum_and_floor(z)) + 0.5 * z.square().sum()
+
+    def log_spectrum(self, z: Tensor) -> Tensor:
+        """Return the log (n,) of the spectrum with the floor."""
+        spectrum, floor = self.spectrum_and_floor(z)
+        return torch.log(spectrum + floor)
+
+    def occam_penalty(self, z: Tensor) -> float:
+        """Return ½ log det (1 + Jᵀ C⁻¹ J), computed as ½ log det (1 + A Aᵀ) with A = Lᵀ J and C⁻¹ = L Lᵀ."""
+        unit = torch.eye(self.spectra.count, dtype=torch.float64)
+        pull = torch.func.vjp(self.log_spectrum, z)[1]
+        jacobian = torch.func.vmap(pull)(unit)[0]
+        weighted = torch.linalg.cholesky(self.spectra.precision).T @ jacobian
+        return 0.5 * float(torch.logdet(unit + weighted @ weighted.T))
 
 
 def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
-    """The likeliest kernel and noise floor under a hypothesis; ValueError where there is no finite one."""
-    least = float(spectra.lr.min())
-
-    def seen(z: Tensor) -> tuple[Tensor, Tensor]:
-        """Spectrum of blurred HR in bins, and the floor, of which the first number is the logarithm."""
-        floor = 0.3 * least * torch.exp((LOG_FLOOR * z[0]).clamp(-20, 5))
-        return spectra.of_kernel(hypothesis.kernel(z[1:])), floor
-
-    def cost(z: Tensor) -> Tensor:
-        return spectra.misfit(*seen(z)) + 0.5 * z.square().sum()
-
-    none = torch.zeros(1, dtype=torch.float64)
-    tries = [descend(cost, torch.cat([none, start])) for start in hypothesis.starts]
-    finite = [found for found in tries if math.isfinite(found[1])]
+    """Return the likeliest kernel and noise floor under a hypothesis; ValueError where no fit is finite."""
+    posterior = _Posterior(spectra, hypothesis)
+    no_change = torch.zeros(1, dtype=torch.float64)
+    minima = [minimise(posterior.cost, torch.cat([no_change, start])) for start in hypothesis.starts]
+    finite = [minimum for minimum in minima if math.isfinite(minimum[1])]
     if not finite:
-        raise ValueError("the spectra have no finite fit; look for damaged or empty images")
-    best, least_cost = min(finite, key=lambda found: found[1])
+        raise ValueError("no blur fits the spectra with a finite misfit; look for damaged or empty images")
+    z, cost = min(finite, key=lambda minimum: minimum[1])
     with torch.no_grad():
-        made, floor = seen(best)
-        misfit = float(spectra.misfit(made, floor))
-
-    def log_spectrum(z: Tensor) -> Tensor:
-        return torch.log(sum(seen(z), start=none))
-
-    pull = torch.func.vjp(log_spectrum, best)[1]
-    jacobian = torch.func.vmap(pull)(torch.eye(spectra.count, dtype=torch.float64))[0]
-    moved = torch.linalg.cholesky(spectra.precision).T @ jacobian
-    determined = 0.5 * float(torch.logdet(torch.eye(spectra.count, dtype=torch.float64) + moved @ moved.T))
-    evidence = -least_cost - determined - hypothesis.charge
-    plausible = bool(2 * misfit <= 2 * gammaincinv(spectra.count / 2, 1 - RARE))  # the quantile of χ²
-    kernel = hypothesis.kernel(best[1:]).detach()
+        spectrum, floor = posterior.spectrum_and_floor(z)
+        misfit = float(spectra.misfit(spectrum, floor))
+    evidence = -cost - posterior.occam_penalty(z) - hypothesis.charge
+    plausible = bool(2 * misfit <= 2 * gammaincinv(spectra.count / 2, 1 - IMPLAUSIBLE_PROBABILITY))  # quantile of χ²
+    kernel = hypothesis.kernel(z[1:]).detach()
     return Estimate(kernel, float(floor), misfit, evidence, hypothesis.name, plausible, hypothesis.free)
 
 
-def family(name: Family, scale: int, size: int) -> Hypothesis:
-    """Box, nothing, bicubic or disk ∗ Gaussian, or any radial function, stretched."""
+def family_hypothesis(name: Family, scale: int, size: int) -> Hypothesis:
+    """Return the hypothesis of a family.
+
+    The plain families are an aperture (box, a point for ``gaussian``, bicubic or disk) convolved with a Gaussian;
+    ``radial`` is any radial function, stretched.
+    """
     if name == "radial":
         return _radial(scale, size)
     y, x = families.frequencies()
-    usual = torch.tensor([2 * math.log(0.5 * scale), 0.0, 0.0], dtype=torch.float64)
-    widths = torch.tensor([2 * LOG_WIDTH, LOG_RATIO, LOG_RATIO], dtype=torch.float64)
+    mean = torch.tensor([2 * math.log(0.5 * scale), 0.0, 0.0], dtype=torch.float64)
+    sigmas = torch.tensor([2 * WIDTH_LOG_SIGMA, RATIO_LOG_SIGMA, RATIO_LOG_SIGMA], dtype=torch.float64)
 
     def blurred(aperture: Tensor, z: Tensor) -> Tensor:
-        return families.taps(aperture * families.gaussian(y, x, usual + widths * z), size)
+        return families.taps(aperture * families.gaussian(y, x, mean + sigmas * z), size)
 
     starts = tuple(
-        torch.tensor([2 * math.log(width), 0.4 * math.cos(angle), 0.4 * math.sin(angle)], dtype=torch.float64) / widths
+        torch.tensor([2 * math.log(width), 0.4 * math.cos(angle), 0.4 * math.sin(angle)], dtype=torch.float64) / sigmas
         for width in (0.6, 1.5)
         for angle in (0.6, 2.2)
     )
     if name != "disk":
-        axis = {"box": families.box, "bicubic": families.bicubic}.get(name)
-        aperture = torch.ones_like(y) if axis is None else axis(y, scale) * axis(x, scale)
+        profile = {"box": families.box, "bicubic": families.bicubic}.get(name)
+        aperture = torch.ones_like(y) if profile is None else profile(y, scale) * profile(x, scale)
         return Hypothesis(name, 3, lambda z: blurred(aperture, z), starts)
-    lengths, which = torch.unique(torch.hypot(y, x), return_inverse=True)  # of eight frequencies one
+    lengths, index = torch.unique(torch.hypot(y, x), return_inverse=True)  # most lengths are those of eight frequencies
 
     def defocused(z: Tensor) -> Tensor:
-        radius = (RADIUS * scale * torch.exp(LOG_RADIUS * z[0])).clamp(max=min(families.WIDEST, size / 2))
-        return blurred(families.disk(lengths, radius)[which], z[1:])
+        radius = DISK_RADIUS * scale * torch.exp(RADIUS_LOG_SIGMA * z[0])
+        radius = radius.clamp(max=min(families.MAX_RADIUS, size / 2))
+        return blurred(families.disk(lengths, radius)[index], z[1:])
 
-    radii = [torch.tensor([math.log(radius / RADIUS) / LOG_RADIUS], dtype=torch.float64) for radius in (0.6, 1.2, 2.0)]
+    radii = [
+        torch.tensor([math.log(radius / DISK_RADIUS) / RADIUS_LOG_SIGMA], dtype=torch.float64)
+        for radius in (0.6, 1.2, 2.0)
+    ]
     return Hypothesis(name, 4, defocused, tuple(torch.cat([radius, starts[0]]) for radius in radii))
 
 
 def _radial(scale: int, size: int) -> Hypothesis:
+    """Return the hypothesis of any radial transfer function, stretched."""
     y, x = families.frequencies()
-    mean, spread = _radial_prior(scale)
+    mean, root = _radial_prior(scale)
 
-    def free(z: Tensor) -> Tensor:
-        return families.taps(families.radial(y, x, STRETCH * z[:2], mean + spread @ z[2:]), size)
+    def kernel(z: Tensor) -> Tensor:
+        return families.taps(families.radial(y, x, STRETCH_LOG_SIGMA * z[:2], mean + root @ z[2:]), size)
 
-    at = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[1:]
-    curves = [torch.exp(-2 * (math.pi * width * scale * at) ** 2) for width in (0.3, 0.7)]
-    none = torch.zeros(2, dtype=torch.float64)
-    starts = tuple(torch.cat([none, torch.linalg.solve(spread, curve - mean)]) for curve in curves)
-    return Hypothesis("radial", 2 + len(mean), free, starts)
+    frequency = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[1:]
+    curves = [torch.exp(-2 * (math.pi * width * scale * frequency) ** 2) for width in (0.3, 0.7)]
+    no_stretch = torch.zeros(2, dtype=torch.float64)
+    starts = tuple(torch.cat([no_stretch, torch.linalg.solve(root, curve - mean)]) for curve in curves)
+    return Hypothesis("radial", 2 + len(mean), kernel, starts)
 
 
 def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
-    """Mean (P) and square root of the covariance (P, P) of a radial transfer function's knots, from the second on.
+    """Return the prior mean (P,) and a square root of the covariance (P, P) of a radial transfer function's knots.
 
-    Its second differences are about 0, also at frequency 0, about which it is even; and no aperture lets much through
-    beyond the LR's Nyquist frequency, where aliasing hides what there is.
+    The first knot, at frequency 0, is always 1 and not among them. The prior has two factors. The second differences
+    are about 0, also at frequency 0, about which the function is even. And the values are small beyond the LR's Nyquist
+    frequency, since no aperture passes much there; the images do not show it, because aliasing hides it.
     """
     count = families.KNOTS - 1
-    bends = torch.zeros(count, count, dtype=torch.float64)  # of knots (v1, 1, v1, v2, …)
-    wanted = torch.zeros(count, dtype=torch.float64)
+    bends = torch.zeros(count, count, dtype=torch.float64)  # second differences of the knots (v1, 1, v1, v2, …)
+    target = torch.zeros(count, dtype=torch.float64)
     for row in range(count):
         for knot, weight in ((row - 1, 1.0), (row, -2.0), (row + 1, 1.0)):
             if knot == 0:
-                wanted[row] -= weight
+                target[row] -= weight
             else:
                 bends[row, abs(knot) - 1] += weight
     frequency = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[1:]
-    expected = 0.8 * torch.exp(-((frequency * scale / 0.6) ** 2)) + 0.02
-    precision = bends.T @ bends / BEND**2 + torch.diag(expected**-2)
+    magnitude = 0.8 * torch.exp(-((frequency * scale / 0.6) ** 2)) + 0.02
+    precision = bends.T @ bends / BEND_SIGMA**2 + torch.diag(magnitude**-2)
     covariance = torch.linalg.inv(precision)
-    return covariance @ (bends.T @ wanted) / BEND**2, torch.linalg.cholesky(covariance)
+    return covariance @ (bends.T @ target) / BEND_SIGMA**2, torch.linalg.cholesky(covariance)
 
 
 def level_and_place(size: int) -> Tensor:
-    """What a kernel's change must not have, as rows to multiply it by: a sum, and first moments (y, x); (3, K²)."""
-    at = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    """Return rows (3, K²) that, multiplied by a kernel's taps, give its sum and its first moments (y, x).
+
+    All three must be 0 for a change of a kernel that keeps its level and its place.
+    """
+    offsets = tap_offsets(size)
     ones = torch.ones(size, size, dtype=torch.float64)
-    return torch.stack([ones, at[:, None] * ones, at[None, :] * ones]).flatten(1)
+    return torch.stack([ones, offsets[:, None] * ones, offsets[None, :] * ones]).flatten(1)
 
 
 def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[Tensor, Tensor, Tensor]:
-    """How taps may move about a first guess (K, K).
+    """Return the prior for taps that depart from a first guess (K, K): ``spread``, ``tie`` and ``back``.
 
-    The change is ``c = spread · (tie @ z @ tieᵀ)`` for standard normal z (K, K): ``spread`` (K, K) is each tap's
-    standard deviation, ``tie`` (K, K) what ties neighbours. Of that, ``back @ rows @ c`` is taken off again, with the
-    ``rows`` of `level_and_place` and ``back = V rowsᵀ (rows V rowsᵀ)⁻¹``, V = spread²: what conditioning independent
-    taps of these deviations on neither sum nor first moments would take off. So taps that hardly move are hardly moved
-    by it either.
+    The change of the taps is ``c = spread · (tie @ z @ tieᵀ)`` for standard normal z (K, K). ``spread`` (K, K) is the
+    standard deviation of each tap; ``tie`` (K, K) correlates neighbours. ``departure`` is the largest standard
+    deviation, as a share of the guess's highest tap; ``reach`` says how far out taps may move, in standard deviations
+    of the guess in that direction.
+
+    Then ``back @ rows @ c`` is subtracted, with the ``rows`` of `level_and_place` and ``back = V rowsᵀ (rows V
+    rowsᵀ)⁻¹``, where V = spread²: it is what would be subtracted if independent taps of these deviations were
+    conditioned on having no sum and no first moments. So taps that hardly move are hardly moved by the subtraction
+    either.
     """
-    at = torch.arange(guess.shape[-1], dtype=torch.float64) - (guess.shape[-1] - 1) / 2
-    along, across, angle = gaussian_shape(guess)  # a second moment would be next to nothing where there are halos
-    along, across = (reach * max(NARROWEST * scale, width) for width in (along, across))
+    offsets = tap_offsets(guess.shape[-1])
+    along, across, angle = gaussian_shape(guess)  # halos would make a second moment nearly 0
+    along, across = (reach * max(MIN_WIDTH * scale, width) for width in (along, across))
     near = gaussian(guess.shape[-1], across, along, angle)
     spread = departure * float(guess.max()) * near / near.max()
-    tie = torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * (SMOOTH * scale) ** 2))
+    tie = torch.exp(-((offsets[:, None] - offsets[None, :]) ** 2) / (2 * (CORRELATION_LENGTH * scale) ** 2))
     rows = level_and_place(guess.shape[-1])
     weighted = spread.flatten().square()[:, None] * rows.T
     return spread, tie / tie.norm(dim=1, keepdim=True), weighted @ torch.linalg.inv(rows @ weighted)
 
 
-def freed(guess: Estimate, scale: int, departure: float, reach: float) -> Hypothesis:
-    """Kernels near a guess, each tap moving with its neighbours."""
+def freed_hypothesis(guess: Estimate, scale: int, departure: float, reach: float) -> Hypothesis:
+    """Return the hypothesis of kernels near a guess, in which each tap may move together with its neighbours."""
     size = guess.kernel.shape[-1]
     rows, (spread, tie, back) = level_and_place(size), leeway(guess.kernel, scale, departure, reach)
 
@@ -253,60 +297,62 @@ def freed(guess: Estimate, scale: int, departure: float, reach: float) -> Hypoth
 
 
 def estimate(spectra: Spectra, name: Family, size: int) -> Estimate:
-    """The kernel of a family; ``auto``: of the simplest that no other beats beyond doubt, or with taps of their own.
+    """Return the likeliest kernel (size, size) of a family; of all families and free taps for ``auto``.
 
-    Where a plain family does not explain the spectra its likeliest kernel says little: it makes good at one frequency
-    what it must miss at another. Taken is then the kernel of the family that makes LR nearest to that of ``auto``.
+    Where a plain family does not explain the spectra, its likeliest kernel means little: it compensates at one
+    frequency for what it cannot match at another. The result is then the kernel of the family whose LR is nearest to
+    that of the kernel of ``auto``.
     """
     if name == "auto":
         return _auto(spectra, size)
-    hypothesis = family(name, spectra.scale, size)
-    found = likeliest(spectra, hypothesis)
-    if found.plausible or name == "radial":
-        return found
-    return nearest(spectra, hypothesis, _auto(spectra, size), found)
+    hypothesis = family_hypothesis(name, spectra.scale, size)
+    of_family = likeliest(spectra, hypothesis)
+    if of_family.plausible or name == "radial":
+        return of_family
+    return nearest(spectra, hypothesis, _auto(spectra, size), of_family)
 
 
 def _auto(spectra: Spectra, size: int) -> Estimate:
-    """Taps are only freed where the families leave more than content does on average.
+    """Return the estimate of the simplest family that no other one beats beyond doubt, or one with free taps.
 
-    They are freed from the best plain family; from a function of frequency, too, where that nearly explains the
-    spectra. A spectrum has no signs: a function that must go up and down to follow camera shake has the wrong ones, and
-    is a bad guess.
+    Taps are freed only where the families leave a larger misfit than content does on average. They depart from the best
+    plain family, and also from the radial function where that nearly explains the spectra. A power spectrum has no
+    signs: a radial function that has to go up and down, as for camera shake, has the wrong signs and is a bad start.
     """
-    plain = [likeliest(spectra, family(name, spectra.scale, size)) for name in PLAIN]
-    best = simplest([*plain, likeliest(spectra, family("radial", spectra.scale, size))])
+    plain = [likeliest(spectra, family_hypothesis(name, spectra.scale, size)) for name in PLAIN_FAMILIES]
+    best = simplest([*plain, likeliest(spectra, family_hypothesis("radial", spectra.scale, size))])
     if 2 * best.misfit <= spectra.count:
         return best
     guesses = [simplest(plain)]
-    if best.family == "radial" and 2 * best.misfit <= NEARLY**2 * spectra.count:
+    if best.family == "radial" and 2 * best.misfit <= NEAR_DISTANCE**2 * spectra.count:
         guesses.append(best)
-    tries = [freed(guess, spectra.scale, *departure) for guess in guesses for departure in DEPARTURES]
-    free = max((likeliest(spectra, hypothesis) for hypothesis in tries), key=lambda found: found.evidence)
+    hypotheses = [freed_hypothesis(guess, spectra.scale, *departure) for guess in guesses for departure in DEPARTURES]
+    free = max((likeliest(spectra, hypothesis) for hypothesis in hypotheses), key=lambda estimate: estimate.evidence)
     return simplest([best, free])
 
 
 def simplest(ordered: Sequence[Estimate]) -> Estimate:
-    """The first that none of the others beats beyond doubt."""
-    most = max(found.evidence for found in ordered)
-    return next(found for found in ordered if found.evidence >= most - BEYOND_DOUBT)
+    """Return the first of the estimates, ordered from simple to complex, that no other one beats beyond doubt."""
+    highest = max(estimate.evidence for estimate in ordered)
+    return next(estimate for estimate in ordered if estimate.evidence >= highest - BEYOND_DOUBT)
 
 
-def nearest(spectra: Spectra, hypothesis: Hypothesis, wanted: Estimate, found: Estimate) -> Estimate:
-    """The kernel of a hypothesis that makes blurred HR nearest, in power, to what a kernel makes of it.
+def nearest(spectra: Spectra, hypothesis: Hypothesis, target: Estimate, of_family: Estimate) -> Estimate:
+    """Return ``of_family`` with the kernel of the hypothesis that blurs HR most nearly as the target's kernel does.
 
-    Evidence and plausibility stay those of the family's likeliest kernel.
+    Nearness is measured by the power of the difference of the two blurred images. Evidence and plausibility stay those
+    of the family's likeliest kernel.
     """
     power = spectra.hr_power.clone()
-    power[0, 0] = 0.0  # both have sum 1
-    goal = spectra.transfer(wanted.kernel)
+    power[0, 0] = 0.0  # both kernels have sum 1
+    target_transfer = spectra.transfer(target.kernel)
 
-    def apart(z: Tensor) -> Tensor:
-        difference = spectra.transfer(hypothesis.kernel(z)) - goal
+    def cost(z: Tensor) -> Tensor:
+        difference = spectra.transfer(hypothesis.kernel(z)) - target_transfer
         return 1e4 * (power * (difference.real.square() + difference.imag.square())).sum() / power.sum()
 
-    best, _ = min((descend(apart, start) for start in hypothesis.starts), key=lambda end: end[1])
+    z, _ = min((minimise(cost, start) for start in hypothesis.starts), key=lambda minimum: minimum[1])
     with torch.no_grad():
-        kernel = hypothesis.kernel(best)
-        misfit = float(spectra.misfit(spectra.of_kernel(kernel), wanted.floor))
-    return replace(found, kernel=kernel, floor=wanted.floor, misfit=misfit)
+        kernel = hypothesis.kernel(z)
+        misfit = float(spectra.misfit(spectra.of_kernel(kernel), target.floor))
+    return replace(of_family, kernel=kernel, floor=target.floor, misfit=misfit)

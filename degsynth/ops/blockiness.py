@@ -1,4 +1,4 @@
-"""Whether an image has been JPEG: steps between its 8×8 blocks."""
+"""A measure of whether an image has been JPEG: the height of the steps between its 8×8 blocks."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import torch
 from torch import Tensor
 
 PERIOD = 8
+"""Side of a JPEG block, px."""
 
 
 def blockiness(gray: Tensor) -> float:
-    """How much higher steps between pixels are at every eighth place than elsewhere: about 1 where nothing is special.
+    """Measure how much higher steps at every eighth pixel of an image (h, w) are than elsewhere: about 1 if no higher.
 
-    gray (h, w). A step is the difference of two neighbours less the mean of the two differences beside it, so that
-    slopes are none; of its sizes the mean is taken over all columns (rows) of a phase, and of the eight phases the
-    highest over the median, of columns and rows together. Large steps are edges of the scene and are cut off at twice
-    the median of those that are none.
+    A step is the difference of two neighbours minus the mean of the two differences beside it, so that slopes do not
+    count. Large steps are edges of the scene: their sizes are cut off at twice the median of all that are not 0. The
+    sizes are averaged over all columns of the same phase modulo 8, and the highest of the eight means is divided by
+    their median. The result is the geometric mean of this ratio for columns and for rows. It is 1 for images that are
+    flat or too small.
     """
     ratios = []
     for plane in (gray, gray.T):
-        first = plane.double().diff(dim=1)
-        step = (first[:, 1:-1] - 0.5 * (first[:, :-2] + first[:, 2:])).abs()
+        difference = plane.double().diff(dim=1)
+        step = (difference[:, 1:-1] - 0.5 * (difference[:, :-2] + difference[:, 2:])).abs()
         if step.shape[1] < 4 * PERIOD:
             return 1.0
-        some = step[step > 0]
-        if len(some) == 0:
+        positive = step[step > 0]
+        if len(positive) == 0:
             return 1.0
-        step = step.clamp(max=2 * float(some.median())).mean(0)
-        whole = step[: len(step) // PERIOD * PERIOD].view(-1, PERIOD).mean(0)
-        ratios.append(whole / whole.median().clamp(min=1e-12))
+        profile = step.clamp(max=2 * float(positive.median())).mean(0)
+        phases = profile[: len(profile) // PERIOD * PERIOD].view(-1, PERIOD).mean(0)
+        ratios.append(phases / phases.median().clamp(min=1e-12))
     return float(torch.stack([ratio.max() for ratio in ratios]).prod().sqrt())

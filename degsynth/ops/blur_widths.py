@@ -26,7 +26,7 @@ from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from degsynth.ops.spectra import SIDE, Bins, power
-from degsynth.ops.spread import evenly
+from degsynth.ops.spread import evenly_spaced
 
 KERNELS = 14
 """By which each HR image is degraded."""
@@ -62,7 +62,7 @@ def covariances(shapes: Tensor) -> Tensor:
     return torch.exp(a)[:, None, None] * torch.stack(entries, 1).view(-1, 2, 2)
 
 
-def square_roots(shapes: Tensor) -> Tensor:
+def matrix_sqrts(shapes: Tensor) -> Tensor:
     """The symmetric roots of `covariances`, (N, 2, 2) in HR px."""
     return covariances(shapes / 2)
 
@@ -132,7 +132,7 @@ def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
     With the number of the image, or of a single one the number of the part: what is left out together.
     """
     few, found, parts = len(hr) < PARTS, 0, 0
-    for index in evenly(len(hr), MOST_IMAGES):
+    for index in evenly_spaced(len(hr), MOST_IMAGES):
         image = hr[index]
         if min(image.shape[1:]) < scale * SIDE:
             continue
@@ -172,12 +172,12 @@ class Reader:
         """Degrade images (C, H, W); ``finish`` adds to lr (C, h, w) the LR's noise and rounds it."""
         self.features, self.scale = Features(), scale
         self.low, self.high = (2 * math.log(width) for width in widths(scale))
-        dice = generator(0)
+        rng = generator(0)
         alike, turning, shapes, which = [], [], [], []
         for number, image in crops(hr, scale):
-            for shape in self._shapes(dice):
+            for shape in self._shapes(rng):
                 lr = blur_decimate(image[None], gaussians(shape[None], size).float(), scale)[0].clamp(0, 1)
-                both = self.features(luma(finish(lr, dice))[0])
+                both = self.features(luma(finish(lr, rng))[0])
                 alike.append(both[0])
                 turning.append(both[1])
                 shapes.append(shape)
@@ -198,13 +198,13 @@ class Reader:
             left_out[out] = self._read(self.alike[out], self.turning[out], learnt)
         self._errors(left_out)
 
-    def _shapes(self, dice: torch.Generator) -> Tensor:
+    def _shapes(self, rng: torch.Generator) -> Tensor:
         """Of all widths, evenly, (KERNELS, 3)."""
         number = torch.arange(KERNELS, dtype=torch.float64)
-        a = self.low + (self.high - self.low) * (number + torch.rand(KERNELS, generator=dice)) / KERNELS
-        longer = (ELONGATED * torch.randn(KERNELS, generator=dice).double()).clamp(-MOST_ELONGATED, MOST_ELONGATED)
+        a = self.low + (self.high - self.low) * (number + torch.rand(KERNELS, generator=rng)) / KERNELS
+        longer = (ELONGATED * torch.randn(KERNELS, generator=rng).double()).clamp(-MOST_ELONGATED, MOST_ELONGATED)
         longer = torch.where(number % 2 == 0, longer, torch.zeros_like(longer))
-        angle = 2 * math.pi * torch.rand(KERNELS, generator=dice).double()
+        angle = 2 * math.pi * torch.rand(KERNELS, generator=rng).double()
         return torch.stack([a, longer * torch.cos(angle), longer * torch.sin(angle)], 1)
 
     def _standard(self, alike: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A convolution that the CPU computes alike in any window of an image, to the last bit."""
+"""A convolution for which a CPU computes the same bits in any window of an image."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, down: int = 1, right: int = 1) -> Tensor:
-    """`F.conv2d` with strides ``down`` and ``right``, as torch computes it for large images.
+    """Return `F.conv2d` of x (B, C, H, W) with strides ``down`` and ``right``, computed as torch does for large images.
 
-    A single small one (1, C, H, W) has another algorithm there, so it is computed as two.
+    For a single small image (1, C, H, W) torch on a CPU uses another algorithm, so such an image is computed as a
+    batch of two.
     """
     if x.shape[0] == 1 and not x.is_cuda and x.numel() < 65536:
         x = x.expand(2, -1, -1, -1)

@@ -1,14 +1,16 @@
-"""The blur kernel of one photograph, from the photograph alone (Pan et al. 2016, as kmsr's Eq. 5 has it).
+"""The blur kernel of one photograph, estimated from that photograph alone (Pan et al. 2016; Eq. 5 of kmsr).
 
-Coarse to fine: on each level the latent image (`ops.latent_image`) and the kernel (`ops.kernel_from_edges`) are found
-in turns, each with the other; the next level, finer by √2, begins with that kernel. With ``dark_weight`` 0 it is the L0
-gradient prior alone (Anger, Facciolo & Delbracio 2019), in a quarter of the time.
+The estimation goes from coarse to fine. On each level the latent image (`ops.latent_image`) and the kernel
+(`ops.kernel_from_edges`) are computed alternately, each from the other; the next level, finer by √2, begins with that
+kernel. With ``dark_weight`` 0 only the L0 prior on gradients is used (Anger, Facciolo & Delbracio 2019), in a quarter of
+the time.
 
-Settings are those of the authors' code; the kernel's equations are solved exactly here, and borders are made periodic
-in another way (`latent_image.periodic`). Two things are not the paper's. Kernels come in a window of 25 px, but most
-fill little of it, and the empty taps fit noise: with ``fitted`` a quick look (gradients only) finds how wide the window
-must be, and the look that counts has one that fits. And what comes out is turned by half a turn: there kernels are
-convolved with, here they are correlated with (`ops.blur`).
+The settings are those of the authors' code, but the equations of the kernel are solved exactly here, and images are
+made periodic in another way (`latent_image.periodic`). Two more things differ from the paper. First, the window of a
+kernel has 25 px, most kernels fill little of it, and the empty taps fit noise: with ``fitted`` a quick first estimate
+(gradients only) determines how wide the window must be, and the final estimate uses a window of that width. Second, the
+result is rotated by half a turn: in the paper images are convolved with kernels, here they are correlated with them
+(`ops.blur`).
 """
 
 from __future__ import annotations
@@ -21,134 +23,140 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.ops.kernel_from_edges import LOOSER, cleaned, differences, first_threshold, solve, strong
+from degsynth.ops.kernels import tap_offsets
 from degsynth.ops.latent_image import latent, periodic
 from degsynth.ops.subpixel import whole_pixels
 
 FINER = math.sqrt(0.5)
-"""Ratio of two levels' sizes."""
-COARSEST = 5
-"""About so many px wide is the kernel on the first level."""
-LOWEST_WEIGHT = 1e-4
-ROOM = 2
-"""Taps on each side that a window has more than a kernel needs."""
+"""Ratio of the image sizes of a level and the next finer one."""
+COARSEST_SIZE = 5
+"""Approximate side of the kernel on the coarsest level, px."""
+MIN_WEIGHT = 1e-4
+"""Smallest value to which the weights of the priors fall from round to round."""
+MARGIN = 2
+"""Number of taps on each side that a window has in addition to those that a kernel needs."""
 RIM_MASS = 0.02
-"""Share of a kernel that may lie in its window's outermost rows and columns."""
-NARROWEST = 9
-"""A window of fewer px would cut what it is to find."""
+"""Largest share of a kernel that may lie in the outermost rows and columns of its window."""
+MIN_SIZE = 9
+"""Smallest side of a window, px: a smaller one would cut off part of the kernel."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a kernel is looked for; the defaults are the authors'."""
+    """Settings of the estimation; the defaults are those of the authors."""
 
     size: int = 25
     """Taps per side of the kernel, odd."""
     dark_weight: float = 4e-3
-    """λ of the dark channel; 0: not used."""
+    """Weight λ of the dark channel; 0: it is not used."""
     gradient_weight: float = 4e-3
-    """μ of the gradients."""
+    """Weight μ of the gradients."""
     rounds: int = 5
-    """So often latent image and kernel are found in turns on every level."""
+    """Number of times that the latent image and the kernel are computed on every level."""
     faint: float = 0.05
-    """Taps below that share of the largest are none."""
+    """Taps below this share of the largest are set to 0."""
     fitted: bool = True
-    """Look again in a window that fits the kernel."""
+    """Estimate again in a window that fits the kernel."""
 
     def __post_init__(self) -> None:
-        if self.size < NARROWEST or self.size % 2 == 0:
-            raise ValueError(f"size (={self.size}) must be odd and at least {NARROWEST}")
+        if self.size < MIN_SIZE or self.size % 2 == 0:
+            raise ValueError(f"size (={self.size}) must be odd and at least {MIN_SIZE}")
 
 
 def estimate(image: Tensor, settings: Settings | None = None) -> Tensor:
-    """The kernel (K, K) float64 that blurred ``image`` (H, W), float32 in [0, 1].
+    """Return the kernel (K, K) float64 that blurred ``image`` (H, W), float32 in [0, 1].
 
     Its sum is 1, no tap is negative, and its centroid is in the middle to within half a pixel. Raises ValueError where
-    the image has no edges to tell it from, or is too small.
+    the edges of the image do not determine it, or where the image is too small.
     """
     settings = settings or Settings()
     least = 3 * settings.size
     if min(image.shape) < least:
         raise ValueError(
-            f"{image.shape[1]}×{image.shape[0]} px are too few for a kernel of {settings.size}: {least} a side"
+            f"an image of {image.shape[1]}×{image.shape[0]} px is too small for a kernel of {settings.size} px a side; "
+            f"it must be at least {least} px high and wide"
         )
-    if settings.fitted:
-        quick = replace(settings, dark_weight=0.0)
-        size = window_for(_coarse_to_fine(image, quick), settings.size)
-        if size == NARROWEST:  # nearly all within 3×3 px: dark pixels stay dark, and their channel tells nothing
-            settings = quick
-        kernel = _coarse_to_fine(image, replace(settings, size=size))
-        if rim_mass(kernel) > RIM_MASS and size < settings.size:  # the quick look was wrong
-            size = settings.size
-            kernel = _coarse_to_fine(image, settings)
-        gap = (settings.size - size) // 2
-        kernel = F.pad(kernel, (gap, gap, gap, gap))
-    else:
-        kernel = _coarse_to_fine(image, settings)
+    kernel = _in_fitted_window(image, settings) if settings.fitted else _coarse_to_fine(image, settings)
     return kernel.flip(0, 1)
 
 
+def _in_fitted_window(image: Tensor, settings: Settings) -> Tensor:
+    """Return the kernel (K, K) estimated in a window that fits it, padded to the size that the settings ask for."""
+    quick = replace(settings, dark_weight=0.0)
+    size = window_size(_coarse_to_fine(image, quick), settings.size)
+    if size == MIN_SIZE:
+        # Nearly all of the kernel lies within 3×3 px: dark pixels stay dark, and their channel gives no information.
+        settings = quick
+    kernel = _coarse_to_fine(image, replace(settings, size=size))
+    if rim_mass(kernel) > RIM_MASS and size < settings.size:  # the quick estimate was wrong
+        size = settings.size
+        kernel = _coarse_to_fine(image, settings)
+    gap = (settings.size - size) // 2
+    return F.pad(kernel, (gap, gap, gap, gap))
+
+
 def rim_mass(kernel: Tensor) -> float:
-    """What of a kernel (K, K) of sum 1 lies in the outermost rows and columns."""
+    """Return the share of a kernel (K, K) of sum 1 that lies in the outermost rows and columns."""
     return 1.0 - float(kernel[1:-1, 1:-1].sum())
 
 
-def levels(size: int) -> list[int]:
-    """Kernel sizes from coarse to fine, all odd."""
-    count = max(0, math.floor(math.log(COARSEST / size) / math.log(FINER))) + 1
+def level_sizes(size: int) -> list[int]:
+    """Return the kernel sizes of the levels from coarse to fine, all odd; the last is ``size``."""
+    count = max(0, math.floor(math.log(COARSEST_SIZE / size) / math.log(FINER))) + 1
     return [math.ceil(size * FINER**level) // 2 * 2 + 1 for level in reversed(range(count))]
 
 
-def window_for(kernel: Tensor, largest: int) -> int:
-    """Odd side of a window that holds a kernel (K, K) as far as it can be trusted: faint outer pieces do not count.
+def window_size(kernel: Tensor, largest: int) -> int:
+    """Return the odd side of a window that holds the trustworthy part of a kernel (K, K), without faint outer pieces.
 
-    80 % of a Gaussian lie within 1.6 σ of its middle either way, those of a straight stroke within .8 of its half:
-    1.7 times as much holds the whole of either.
+    The window is computed from the square about the centroid that holds 80 % of the kernel. Half its side is 1.6 σ for
+    a Gaussian, and 0.8 of half the length for a straight stroke; 1.7 times as much holds the whole of either.
     """
-    at = torch.arange(kernel.shape[0], dtype=kernel.dtype) - kernel.shape[0] // 2
-    y, x = (kernel.sum(1) * at).sum(), (kernel.sum(0) * at).sum()
-    distance = torch.maximum((at - y).abs()[:, None], (at - x).abs()[None, :]).flatten()
+    offsets = tap_offsets(kernel.shape[0])
+    y, x = (kernel.sum(1) * offsets).sum(), (kernel.sum(0) * offsets).sum()
+    distance = torch.maximum((offsets - y).abs()[:, None], (offsets - x).abs()[None, :]).flatten()
     order = distance.argsort()
-    most = float(distance[order][int((kernel.flatten()[order].cumsum(0) < 0.8).sum())])
-    return min(largest, max(NARROWEST, 2 * math.ceil(1.7 * most + ROOM) + 1))
+    half = float(distance[order][int((kernel.flatten()[order].cumsum(0) < 0.8).sum())])
+    return min(largest, max(MIN_SIZE, 2 * math.ceil(1.7 * half + MARGIN) + 1))
 
 
 def _coarse_to_fine(image: Tensor, settings: Settings) -> Tensor:
-    sizes = levels(settings.size)
+    """Return the kernel (K, K), for convolution, that is estimated from the coarsest level to the finest."""
+    sizes = level_sizes(settings.size)
     dark, gradient = settings.dark_weight, settings.gradient_weight
     kernel, threshold = torch.empty(0), 0.0
     for level, size in enumerate(sizes):
-        coarseness = FINER ** (len(sizes) - 1 - level)
-        seen = _smaller(image, coarseness)
-        wrapped, edges_seen = periodic(seen, size - 1), differences(seen)
-        kernel = _first(size) if level == 0 else _larger(kernel, size)
+        blurred = _reduced(image, FINER ** (len(sizes) - 1 - level))
+        wrapped, blurred_edges = periodic(blurred, size - 1), differences(blurred)
+        kernel = _first_kernel(size) if level == 0 else _enlarged(kernel, size)
         for _ in range(settings.rounds):
-            found = latent(wrapped, kernel, dark, gradient)[: seen.shape[0], : seen.shape[1]]
-            edges = differences(found)
+            edges = differences(latent(wrapped, kernel, dark, gradient)[: blurred.shape[0], : blurred.shape[1]])
             if threshold == 0.0:
                 threshold = first_threshold(edges, size)
-            kernel = cleaned(solve(strong(edges, threshold), edges_seen, size), settings.faint)
+            kernel = cleaned(solve(strong(edges, threshold), blurred_edges, size), settings.faint)
             threshold /= LOOSER
-            dark = max(dark / LOOSER, LOWEST_WEIGHT) if dark else 0.0
-            gradient = max(gradient / LOOSER, LOWEST_WEIGHT)
+            dark = max(dark / LOOSER, MIN_WEIGHT) if dark else 0.0
+            gradient = max(gradient / LOOSER, MIN_WEIGHT)
         kernel = whole_pixels(kernel)
     return cleaned(kernel, settings.faint)
 
 
-def _smaller(image: Tensor, by: float) -> Tensor:
-    size = [round(length * by) for length in image.shape]
-    return image if by == 1 else F.interpolate(image[None, None], size, mode="bicubic", antialias=True)[0, 0]
+def _reduced(image: Tensor, factor: float) -> Tensor:
+    """Return the image (H, W) reduced to ``factor`` times its size."""
+    size = [round(length * factor) for length in image.shape]
+    return image if factor == 1 else F.interpolate(image[None, None], size, mode="bicubic", antialias=True)[0, 0]
 
 
-def _first(size: int) -> Tensor:
-    """Two taps side by side: a point would be a solution to stay at."""
+def _first_kernel(size: int) -> Tensor:
+    """Return a kernel (size, size) of two equal taps side by side: from a single tap the estimation never departs."""
     kernel = torch.zeros(size, size, dtype=torch.float64)
     kernel[size // 2, size // 2 : size // 2 + 2] = 0.5
     return kernel
 
 
-def _larger(kernel: Tensor, size: int) -> Tensor:
-    """The kernel on the next finer level, in a window of ``size``: as wide in the scene, so in px 1/FINER times."""
-    at = (torch.arange(size, dtype=kernel.dtype) - size // 2) * FINER / (kernel.shape[0] // 2)
-    places = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1)  # x before y, −1 … 1
-    spread = F.grid_sample(kernel[None, None], places[None], mode="bicubic", align_corners=True)[0, 0]
-    return whole_pixels(spread.clamp(min=0.0))
+def _enlarged(kernel: Tensor, size: int) -> Tensor:
+    """Return the kernel (size, size) for the next finer level, where it is 1/FINER times as many px wide."""
+    places = tap_offsets(size) * FINER / (kernel.shape[0] // 2)  # from −1 to 1 across the kernel
+    grid = torch.stack(torch.meshgrid(places, places, indexing="xy"), -1)  # x before y
+    enlarged = F.grid_sample(kernel[None, None], grid[None], mode="bicubic", align_corners=True)[0, 0]
+    return whole_pixels(enlarged.clamp(min=0.0))

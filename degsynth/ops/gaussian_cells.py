@@ -4,13 +4,15 @@ With the *hardware factor* f, the four Gaussians of group one have the covarianc
 0, 45, −45 and 90°, in units of two pixels; group two has the same four and four more with 1.2 f. So f scales the
 variance: along its longer axis a Gaussian has σ = 2·√f px, across it 2·√(0.3 f) px.
 
-A tap is the density integrated over its pixel, a square of 0.5 × 0.5 units. Along x that is exact, given y: x is then
-normally distributed about ``(S_xy / S_yy)·y`` with variance ``S_xx − S_xy²/S_yy``, so the integral is a difference of
-two error functions. Along y a Gauss–Legendre rule of 16 nodes a pixel does the rest, to 1e-9 from f = 0.1 on. The taps
-are then divided by their sum, since a wide Gaussian reaches beyond the window (by 3.5 % at f = 3.6).
+A tap is the density integrated over its pixel, a square of 0.5 × 0.5 units. Along x the integral is exact: for a given
+y, x is normally distributed about ``(S_xy / S_yy)·y`` with variance ``S_xx − S_xy²/S_yy``, so the integral is a
+difference of two error functions. Along y it is computed by a Gauss–Legendre rule with 16 nodes per pixel, which is
+accurate to 1e-9 for f ≥ 0.1. The taps are then divided by their sum, since a wide Gaussian reaches beyond the window
+(by 3.5 % at f = 3.6).
 
-The window has 16×16 pixels, [−4, 4]² (the loop printed in Algorithm 1 has 17 cells of it, one too many). At odd scales
-an even kernel would sit half a pixel off, so there it has 17×17 pixels of the same size, [−4.25, 4.25]².
+The window has 16×16 pixels, [−4, 4]² (the loop printed in Algorithm 1 has 17 cells along it, one too many). At odd
+scales an even kernel would be off by half a pixel, so the window there has 17×17 pixels of the same size,
+[−4.25, 4.25]².
 """
 
 from __future__ import annotations
@@ -21,26 +23,29 @@ import torch
 from torch import Tensor
 
 ANGLES = (0.0, 45.0, -45.0, 90.0)
-"""Of the longer axis, degrees, counter-clockwise as seen on screen."""
+"""Angles of the Gaussians' longer axis, degrees, counter-clockwise as seen on screen."""
 ACROSS = 0.3
 """Variance across the longer axis, relative to that along it."""
 PIXEL = 0.5
 """Side of a pixel in the units of the covariance."""
 WIDER = 1.2
-"""What group two multiplies the factor by for its second four."""
+"""Factor by which the second four Gaussians of group two have a larger hardware factor."""
 LOWEST, HIGHEST = 0.01, 10.0
-"""Factors that make sense: a Gaussian much smaller than a pixel, and one of which a fifth lies outside the window."""
+"""Smallest and largest sensible hardware factor.
+
+At the smallest a Gaussian is much smaller than a pixel; at the largest a fifth of it lies outside the window.
+"""
 LAYER_VARIANCE = (1 + ACROSS) / 2 / PIXEL**2
-"""What a unit of factor adds to a blur's variance, mean of both axes: 2.6 px²."""
+"""Variance that one unit of the hardware factor adds to a blur, mean of both axes: 2.6 px²."""
 
 
 def cells(scale: int) -> int:
-    """Side of the window in pixels, for a blur whose samples are kept every ``scale`` px."""
+    """Return the side of the window in pixels, for a blur of which every ``scale``-th sample is kept."""
     return 16 if scale % 2 == 0 else 17
 
 
 def covariances() -> Tensor:
-    """S_xx, S_yy, S_xy of the four Gaussians at factor 1, y downwards: (4, 3) float64."""
+    """Return S_xx, S_yy, S_xy of the four Gaussians at factor 1, with y pointing down: (4, 3) float64."""
     rows = []
     for angle in ANGLES:
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -49,9 +54,10 @@ def covariances() -> Tensor:
 
 
 def integrated(factor: Tensor, covariance: Tensor, nodes: Tensor, weights: Tensor, size: int) -> Tensor:
-    """Kernels (N, G, size, size) of factors (N,) and covariances (G, 3) at factor 1; sum 1, float64.
+    """Return the kernels (N, G, size, size), of sum 1, float64, of G Gaussians at N hardware factors.
 
-    ``nodes`` and ``weights`` are a Gauss–Legendre rule on [−1, 1].
+    ``factor`` is (N,); ``covariance`` (G, 3) holds the covariances at factor 1 as in `covariances`; ``nodes`` and
+    ``weights`` are a Gauss–Legendre rule on [−1, 1].
     """
     spread = covariance * factor.to(covariance).view(-1, 1, 1)
     xx, yy, xy = (spread[..., part].view(spread.shape[0], spread.shape[1], 1, 1, 1) for part in range(3))

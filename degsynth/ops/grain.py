@@ -1,14 +1,17 @@
-"""Noise of photographs as a camera leaves it: as strong as the place is bright, and tied to its neighbours.
+"""Noise as cameras make it: its strength follows the brightness, and neighbouring pixels and channels are correlated.
 
-A model of it, found from nothing but noisy images (`measure`)::
+The model, which `measure` fits to nothing but noisy images::
 
-    noise(c, p)  =  σ_c(level(c, p)) · Σ_d mixing[c, d] · (taps ⋆ dice_d)(p)          dice: independent, standard normal
+    noise(c, p)  =  σ_c(level(c, p)) · Σ_d mixing[c, d] · (taps ⋆ white_d)(p)
 
-Demosaicking ties neighbours and channels; a sensor's variance grows with the light, and a tone curve bends that again
-(pdm, Eq. 9, has the variance linear in the level, and no ties). All of it is looked for in flat blocks. Which blocks
-are flat must not be judged by their variance, or the least noisy ones are chosen: it is judged by *what kind* of
-residual is in them. Noise is alike in all parts of a block, has no direction, and no more slow waves than other blocks
-of its brightness; texture has.
+where the white_d are independent planes of standard normal numbers.
+
+Demosaicking correlates neighbouring pixels and the channels. The variance of a sensor's noise grows with the light, and
+a tone curve bends that relation (pdm, Eq. 9, has a variance that is linear in the level, and no correlation). All parts
+of the model are measured in flat blocks. Whether a block is flat must not be judged by its variance, or the least noisy
+blocks would be chosen. It is judged by the *kind* of its residual: noise is equally strong in all parts of a block, has
+no direction, and has no more slow waves than there are in other blocks of the same brightness; texture is not like
+that.
 """
 
 from __future__ import annotations
@@ -17,275 +20,317 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from degsynth.ops.noise_level import square_root
-from degsynth.ops.spread import evenly
+from degsynth.ops.noise_level import matrix_sqrt
+from degsynth.ops.spread import evenly_spaced
 
 BLOCK = 12
 """Side of the blocks, px."""
 STEP = 6
-"""From block to block."""
+"""Distance from one block to the next, px."""
 REACH = 4
-"""How far noise ties pixels, px."""
-EDGES = (0, 16, 32, 48, 72, 96, 120, 144, 168, 192, 216, 232, 250)
-"""Levels (of 255) between which blocks are ranked among each other: what is flat depends on how noisy it is there."""
-FLATTEST = 0.05
-"""Share of a bin's blocks that is taken for flat."""
-FEWEST = 40
-"""Blocks, without which a bin says nothing."""
-SMOOTHER = 0.35
-"""Quantile of the variances of flat blocks that noise is told from."""
-LARGEST, MOST_IMAGES = 512, 32
-"""Side of the middle of an image that is looked at, and images."""
+"""Largest distance, in rows and in columns, at which pixels have correlated noise, px."""
+BRIGHTNESS_EDGES = (0, 16, 32, 48, 72, 96, 120, 144, 168, 192, 216, 232, 250)
+"""Edges of the brightness bins (of 255). Blocks are ranked within a bin, since the noise depends on the brightness."""
+FLAT_SHARE = 0.05
+"""Share of a bin's blocks that is taken to be flat."""
+MIN_BLOCKS = 40
+"""Smallest number of blocks from which a bin is used."""
+LOW_QUANTILE = 0.35
+"""Quantile of the variances of flat blocks from which the variance of the noise is computed."""
+MAX_SIDE, MAX_IMAGES = 512, 32
+"""Largest side of the central part of an image that is used (px), and largest number of images."""
 KNOTS = 33
-"""Levels at which a curve is written down, from black to white."""
-CLIPPED = 2 / 255
-"""Nearer to black or white than this a pixel has been cut off; a block may have so few of them:"""
-CLIPPED_SHARE = 0.02
-LEAST = 0.05 / 255**2
-"""Variance that a curve does not go below."""
+"""Number of levels, from black to white, at which a curve is stored."""
+CLIP_MARGIN = 2 / 255
+"""Pixels nearer to black or white than this have been cut off."""
+MAX_CLIPPED = 0.02
+"""Largest share of cut-off pixels in a usable block."""
+MIN_VARIANCE = 0.05 / 255**2
+"""Smallest variance that a curve may have."""
 
 
 @dataclass(frozen=True)
 class Grain:
-    """Noise that follows the level."""
+    """Noise whose strength follows the level, and which is correlated between neighbouring pixels and channels."""
 
     sigma: Tensor
-    """(C, KNOTS) float64: standard deviation of each channel at levels 0, 1/32, …, 1."""
+    """(C, KNOTS) float64: standard deviation in each channel at the levels 0, 1/32, …, 1."""
     taps: Tensor
-    """(2 · REACH + 1)² float64, Σ taps² = 1."""
+    """(2·REACH + 1)² float64: the filter that correlates neighbouring pixels, Σ taps² = 1."""
     mixing: Tensor
-    """(C, C) float64 with rows of norm 1."""
+    """(C, C) float64: the matrix that mixes the channels; its rows have norm 1."""
     correlation: Tensor
-    """(2 · REACH + 1)² float64: of neighbours so far apart, as measured."""
+    """(2·REACH + 1)² float64: the correlation of neighbouring pixels by their distance, as measured."""
     seen: Tensor
-    """(N, 3) float64: channel, level and σ of what the curves were fitted to."""
+    """(N, 3) float64: channel, level and σ of the points to which the curves were fitted."""
 
     def usual(self) -> float:
-        """Median σ of what was seen, over levels and channels."""
+        """Return the median σ of the measured points, over levels and channels."""
         return float(self.seen[:, 2].median())
 
     def none(self) -> Grain:
-        """The same without any strength."""
+        """Return this noise with strength 0."""
         silent = self.seen.clone()
         silent[:, 2] = 0
         return dataclasses.replace(self, sigma=torch.zeros_like(self.sigma), seen=silent)
 
     def level_blind(self) -> Grain:
-        """The same, as strong at all levels as it is at most of those that were seen."""
-        own = [self.seen[self.seen[:, 0] == channel, 2] for channel in range(len(self.sigma))]
-        usual = [float(values.median()) if len(values) else self.usual() for values in own]
-        return dataclasses.replace(self, sigma=torch.tensor(usual).double()[:, None].expand_as(self.sigma))
+        """Return this noise with the same strength at all levels: in each channel the median of its measured points."""
+        by_channel = [self.seen[self.seen[:, 0] == channel, 2] for channel in range(len(self.sigma))]
+        medians = [float(sigmas.median()) if len(sigmas) else self.usual() for sigmas in by_channel]
+        return dataclasses.replace(self, sigma=torch.tensor(medians).double()[:, None].expand_as(self.sigma))
 
-    def at_seen(self, seen: Tensor) -> Tensor:
-        """σ of the curves at the channels and levels of others' rows (N, 3), (N,)."""
-        levels = seen[None, None, :, 1:2].expand(1, len(self.sigma), -1, 1)
-        found: Tensor = at_levels(self.sigma, levels)[0, seen[:, 0].long(), torch.arange(len(seen)), 0]
-        return found
+    def sigma_at(self, points: Tensor) -> Tensor:
+        """Return σ (N,) of the curves at the channels and levels of points (N, 3), which are like `seen`."""
+        levels = points[None, None, :, 1:2].expand(1, len(self.sigma), -1, 1)
+        sigma: Tensor = at_levels(self.sigma, levels)[0, points[:, 0].long(), torch.arange(len(points)), 0]
+        return sigma
 
     def disagreement(self) -> float:
-        """Median, over what was seen, of how far it is from the curve: the log of the variances' ratio.
+        """Return how far the measured points lie from the curves.
 
-        Noise of one kind is within 0.3. Texture that was taken for noise, or several kinds at once, are beyond.
+        It is the median of the absolute logarithm of the ratio of their variances. For noise of one kind it is within
+        0.3. It is larger where texture was taken for noise, or where there are several kinds of noise.
         """
-        return float((2 * torch.log(self.seen[:, 2] / self.at_seen(self.seen))).abs().median())
+        return float((2 * torch.log(self.seen[:, 2] / self.sigma_at(self.seen))).abs().median())
 
     def without(self, other: Grain, share: float) -> Grain:
-        """What there is beyond a share of another's variance, at every level."""
+        """Return this noise with ``share`` times the variance of another noise subtracted at every level."""
         seen = self.seen.clone()
-        seen[:, 2] = (seen[:, 2].square() - share * other.at_seen(seen).square()).clamp(min=LEAST).sqrt()
-        sigma = (self.sigma.square() - share * other.sigma.square()).clamp(min=LEAST).sqrt()
+        seen[:, 2] = (seen[:, 2].square() - share * other.sigma_at(seen).square()).clamp(min=MIN_VARIANCE).sqrt()
+        sigma = (self.sigma.square() - share * other.sigma.square()).clamp(min=MIN_VARIANCE).sqrt()
         return dataclasses.replace(self, sigma=sigma, seen=seen)
 
 
-def measure(images: Sequence[Tensor], quantum: float = 1 / 255) -> Grain | None:
-    """The noise of images (C, H, W) in [0, 1], or None where there are too few blocks to tell.
+def measure(images: Sequence[Tensor], level_step: float = 1 / 255) -> Grain | None:
+    """Measure the noise of images (C, H, W) in [0, 1]; return None where there are too few flat blocks.
 
-    ``quantum``: between two levels of their files. Rounding, which is done again when LR is written, is taken off.
+    ``level_step`` is the difference between two levels of the images' files. Rounding to them adds level_step²/12 to
+    the variance. That is subtracted here, because LR images are rounded again when they are written.
     """
-    found = []
-    for index in evenly(len(images), MOST_IMAGES):
-        image = images[index]
-        top, left = (max(0, (length - LARGEST) // 2) for length in image.shape[1:])
-        if (blocks := Blocks.of(image[:, top : top + LARGEST, left : left + LARGEST])) is not None:
-            found.append(blocks)
-    if not found:
+    blocks = _blocks_of(images)
+    if blocks is None:
         return None
-    blocks = Blocks.joined(found)
-    found.clear()
-    flat = blocks.flattest(blocks.level.mean(1), blocks.strangeness.flatten(1))
-    if len(flat) == 0 or not blocks.tells():
+    flat = blocks.flattest(blocks.level.mean(1), blocks.texture.flatten(1))
+    if len(flat) == 0 or not blocks.any_channel_has_flat_blocks():
         return None
-    rounding = quantum**2 / 12
+    rounding = level_step**2 / 12
     chosen = torch.cat(flat)
-    shape, kept, freedom = unprojected(lags(blocks.residual[chosen]))
-    curve = blocks.curve(freedom)[0]
-    # Texture that is left in flat blocks ties neighbours and channels, and adds to the variance: what has no more
-    # variance than noise has, has little of it.
+    noise = unprojected(neighbour_correlation(blocks.residual[chosen]))
+    curve = blocks.curve(noise.freedom)[0]
+    # The texture that is left in flat blocks correlates neighbours and channels, and adds to the variance. So blocks
+    # whose variance is no larger than that of noise have little of it.
     level, variance = blocks.level[chosen].double(), blocks.variance[chosen].double()
     expected = at_levels(curve, level[:, :, None, None])[:, :, 0, 0]
     pure = chosen[(variance <= expected).all(1)]
-    chosen = pure if len(pure) >= FEWEST else chosen
-    shape, kept, freedom = unprojected(lags(blocks.residual[chosen]))
-    curve, seen = blocks.curve(freedom)
-    seen[:, 2] = (seen[:, 2] / kept - rounding).clamp(min=LEAST).sqrt()
-    sigma = (curve / kept - rounding).clamp(min=LEAST).sqrt()
-    return Grain(sigma, filter_of(shape), mixing(blocks.residual[chosen]), shape, seen)
+    chosen = pure if len(pure) >= MIN_BLOCKS else chosen
+    noise = unprojected(neighbour_correlation(blocks.residual[chosen]))
+    curve, seen = blocks.curve(noise.freedom)
+    seen[:, 2] = (seen[:, 2] / noise.kept - rounding).clamp(min=MIN_VARIANCE).sqrt()
+    sigma = (curve / noise.kept - rounding).clamp(min=MIN_VARIANCE).sqrt()
+    mixing = channel_mixing(blocks.residual[chosen])
+    return Grain(sigma, filter_taps(noise.correlation), mixing, noise.correlation, seen)
+
+
+def _blocks_of(images: Sequence[Tensor]) -> Blocks | None:
+    """Return the blocks of at most `MAX_IMAGES` images; None where no image is as large as a block."""
+    blocks = []
+    for index in evenly_spaced(len(images), MAX_IMAGES):
+        image = images[index]
+        top, left = (max(0, (length - MAX_SIDE) // 2) for length in image.shape[1:])
+        of_image = Blocks.of(image[:, top : top + MAX_SIDE, left : left + MAX_SIDE])
+        if of_image is not None:
+            blocks.append(of_image)
+    return Blocks.joined(blocks) if blocks else None
 
 
 def plane_free() -> Tensor:
-    """The projection (BLOCK², BLOCK²) that takes a block's mean and slopes away."""
-    at = torch.arange(BLOCK, dtype=torch.float64) - (BLOCK - 1) / 2
+    """Return the projection (BLOCK², BLOCK²) that removes the mean and the two slopes of a block."""
+    offsets = torch.arange(BLOCK, dtype=torch.float64) - (BLOCK - 1) / 2
     ones = torch.ones(BLOCK, BLOCK, dtype=torch.float64)
-    columns = torch.stack([ones, at[:, None] * ones, at[None, :] * ones]).flatten(1)
-    columns = columns / columns.norm(dim=1, keepdim=True)
-    projection: Tensor = torch.eye(BLOCK**2, dtype=torch.float64) - columns.T @ columns
+    planes = torch.stack([ones, offsets[:, None] * ones, offsets[None, :] * ones]).flatten(1)
+    planes = planes / planes.norm(dim=1, keepdim=True)
+    projection: Tensor = torch.eye(BLOCK**2, dtype=torch.float64) - planes.T @ planes
     return projection
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Blocks of one or more images and what is known of each channel of them: all (N, C) but the residuals."""
+    """N blocks of one or more images, and what is known of each of their channels."""
 
     residual: Tensor
-    """(N, C, BLOCK²) float32, without mean and slopes."""
+    """(N, C, BLOCK²) float32: the block without its mean and slopes."""
     level: Tensor
+    """(N, C): the mean."""
     variance: Tensor
-    strangeness: Tensor
-    """Of the residual's kinds, (N, C, 3): share of slow waves, unevenness, direction; each larger for texture."""
-    tied: Tensor
-    """Mean correlation of the channels, (N,): an edge is in all of them."""
+    """(N, C): the variance of the residual."""
+    texture: Tensor
+    """(N, C, 3): share of slow waves, unevenness and directedness of the residual; each is larger for texture."""
+    channel_correlation: Tensor
+    """(N,): mean correlation of the channels' residuals, which is high for edges, since they are in all channels."""
     usable: Tensor
-    """Whether nothing was cut off, (N,)."""
+    """(N,) bool: whether no more than `MAX_CLIPPED` of the pixels were cut off."""
 
     @staticmethod
     def of(image: Tensor) -> Blocks | None:
-        """The blocks of an image (C, H, W); None where it has none."""
+        """Return the blocks of an image (C, H, W); None where the image is smaller than a block."""
         if min(image.shape[1:]) < BLOCK:
             return None
-        cut = image.float().unfold(1, BLOCK, STEP).unfold(2, BLOCK, STEP).flatten(1, 2).transpose(0, 1).flatten(2)
-        residual = cut @ plane_free().float()
+        pixels = image.float().unfold(1, BLOCK, STEP).unfold(2, BLOCK, STEP).flatten(1, 2).transpose(0, 1).flatten(2)
+        residual = pixels @ plane_free().float()
         square = residual.view(*residual.shape[:2], BLOCK, BLOCK)
         energy = residual.square().sum(2)
         variance = energy / (BLOCK**2 - 3)
-        safe = energy.clamp(min=1e-12)
-        slow = 9 * parted(square, 4).mean((3, 5)).square().sum((2, 3)) / safe
-        part = parted(square.square(), 3).mean((3, 5)).flatten(2)
+        slow = 9 * split(square, 4).mean((3, 5)).square().sum((2, 3)) / energy.clamp(min=1e-12)
+        part = split(square.square(), 3).mean((3, 5)).flatten(2)
         uneven = part.amax(2) / part.mean(2).clamp(min=1e-12)
-        across, along = square.diff(dim=3), square.diff(dim=2)
-        xx, yy = across.square().mean((2, 3)), along.square().mean((2, 3))
-        xy = (across[:, :, 1:] * along[:, :, :, 1:]).mean((2, 3))
+        # Directedness: difference of the eigenvalues of the gradient tensor over their sum.
+        across, down = square.diff(dim=3), square.diff(dim=2)
+        xx, yy = across.square().mean((2, 3)), down.square().mean((2, 3))
+        xy = (across[:, :, 1:] * down[:, :, :, 1:]).mean((2, 3))
         directed = torch.sqrt((xx - yy).square() + 4 * xy.square()) / (xx + yy).clamp(min=1e-12)
-        off = ((cut < CLIPPED) | (cut > 1 - CLIPPED)).float().mean(2)
+        clipped = ((pixels < CLIP_MARGIN) | (pixels > 1 - CLIP_MARGIN)).float().mean(2)
         channels = image.shape[0]
-        tied = (correlations(residual).sum((1, 2)) - channels) / max(1, channels * (channels - 1))
-        strangeness = torch.stack([slow, uneven, directed], 2)
-        return Blocks(residual, cut.mean(2), variance, strangeness, tied, (off <= CLIPPED_SHARE).all(1))
+        correlation = (channel_correlations(residual).sum((1, 2)) - channels) / max(1, channels * (channels - 1))
+        texture = torch.stack([slow, uneven, directed], 2)
+        return Blocks(residual, pixels.mean(2), variance, texture, correlation, (clipped <= MAX_CLIPPED).all(1))
 
     @staticmethod
-    def joined(blocks: list[Blocks]) -> Blocks:
-        """Blocks of several images."""
-        return Blocks(*(torch.cat([getattr(part, name) for part in blocks]) for name in Blocks.__dataclass_fields__))
+    def joined(parts: list[Blocks]) -> Blocks:
+        """Return the blocks of several images as one."""
+        names = [field.name for field in dataclasses.fields(Blocks)]
+        return Blocks(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
-    def flattest(self, level: Tensor, strangeness: Tensor) -> list[Tensor]:
-        """Indices of the blocks that are noise and nothing else: of each brightness (N,) the least strange (N, P)."""
-        chosen = []
-        for low, high in pairwise(EDGES):
+    def flattest(self, level: Tensor, texture: Tensor) -> list[Tensor]:
+        """Return the indices of the blocks that look most like pure noise, one tensor for each brightness bin.
+
+        Blocks are sorted into bins by ``level`` (N,), and ranked within a bin by the sum of ``texture`` (N, P) and of
+        `channel_correlation`, all standardised. Bins with fewer than `MIN_BLOCKS` blocks are left out.
+        """
+        flat = []
+        for low, high in pairwise(BRIGHTNESS_EDGES):
             index = (self.usable & (level >= low / 255) & (level < high / 255)).nonzero()[:, 0]
-            if len(index) >= FEWEST:
-                strange = standard(torch.cat([strangeness[index], self.tied[index, None]], 1)).sum(1)
-                chosen.append(index[strange.argsort()[: max(int(FLATTEST * len(index)), FEWEST // 2)]])
-        return chosen
+            if len(index) >= MIN_BLOCKS:
+                criteria = torch.cat([texture[index], self.channel_correlation[index, None]], 1)
+                rank = standardised(criteria).sum(1).argsort()
+                flat.append(index[rank[: max(int(FLAT_SHARE * len(index)), MIN_BLOCKS // 2)]])
+        return flat
 
-    def tells(self) -> bool:
-        """Whether any channel has enough blocks of a brightness."""
+    def any_channel_has_flat_blocks(self) -> bool:
+        """Return whether any channel has enough blocks of some brightness."""
         channels = range(self.level.shape[1])
-        return any(self.flattest(self.level[:, c], self.strangeness[:, c]) for c in channels)
+        return any(self.flattest(self.level[:, c], self.texture[:, c]) for c in channels)
 
     def curve(self, freedom: float) -> tuple[Tensor, Tensor]:
-        """Projected variance of each channel at the knots, (C, KNOTS): one parabola, and a factor for each channel.
+        """Fit the variance of the residual against the level: one parabola, times a factor for each channel.
 
-        And what it was fitted to, (N, 3): channel, level, variance.
+        Returns the variances (C, KNOTS) at the knots, and the points (N, 3) to which they were fitted: channel, level,
+        variance.
 
-        Some texture is left in flat blocks, and adds to the variance: so a low quantile is looked at. Of noise alone
-        it is that of χ² with so many degrees of ``freedom``, over that number.
+        Some texture is left in flat blocks and adds to their variance, so a low quantile of the variances is used. For
+        noise alone, that quantile over the variance is that of χ² with ``freedom`` degrees of freedom, over
+        ``freedom``; it is divided by that.
         """
-        expected = 2 * float(gammaincinv(freedom / 2, SMOOTHER)) / freedom  # the quantile of χ²
+        expected = 2 * float(gammaincinv(freedom / 2, LOW_QUANTILE)) / freedom  # the quantile of χ², over freedom
         rows: list[tuple[float, float, float, int]] = []  # level, variance, weight, channel
         channels = self.level.shape[1]
         for channel in range(channels):
-            for flat in self.flattest(self.level[:, channel], self.strangeness[:, channel]):
-                found = torch.quantile(self.variance[flat, channel].double(), SMOOTHER) / expected
-                rows.append((float(self.level[flat, channel].mean()), float(found), float(len(flat)), channel))
-        at, value, weight, which = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-        # Least squares of relative errors. A channel's factor is what the parabola of all leaves of it, on average.
+            for flat in self.flattest(self.level[:, channel], self.texture[:, channel]):
+                measured = torch.quantile(self.variance[flat, channel].double(), LOW_QUANTILE) / expected
+                rows.append((float(self.level[flat, channel].mean()), float(measured), float(len(flat)), channel))
+        level, variance, weight, which = (
+            torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True)
+        )
+        # Least squares of the relative errors of the parabola.
         weight = (weight / weight.sum()).sqrt().clamp(min=0.08)
-        powers = torch.stack([at**power for power in range(min(3, len(at)))], 1)
-        scaled = (weight / value.clamp(min=LEAST))[:, None] * powers
+        powers = torch.stack([level**power for power in range(min(3, len(level)))], 1)
+        scaled = (weight / variance.clamp(min=MIN_VARIANCE))[:, None] * powers
         normal = scaled.T @ scaled
         solution = torch.linalg.solve(normal + 1e-9 * torch.diag(normal.diagonal()), scaled.T @ weight)
-        left = torch.log(value.clamp(min=LEAST) / (powers @ solution).clamp(min=LEAST))
-        of = [which == channel for channel in range(channels)]
+        # The factor of a channel is the weighted mean, in logarithms, of its variances over the parabola.
+        ratio = torch.log(variance.clamp(min=MIN_VARIANCE) / (powers @ solution).clamp(min=MIN_VARIANCE))
+        masks = [which == channel for channel in range(channels)]
         factors = torch.stack(
-            [torch.exp((weight * left)[own].sum() / weight[own].sum().clamp(min=1e-12)) for own in of]
+            [torch.exp((weight * ratio)[mask].sum() / weight[mask].sum().clamp(min=1e-12)) for mask in masks]
         )
-        levels = torch.linspace(0, 1, KNOTS, dtype=torch.float64).clamp(float(at.min()), float(at.max()))
-        shared = torch.stack([levels**power for power in range(powers.shape[1])], 1) @ solution
-        return factors[:, None] * shared.clamp(min=LEAST), torch.stack([which.double(), at, value], 1)
+        knots = torch.linspace(0, 1, KNOTS, dtype=torch.float64).clamp(float(level.min()), float(level.max()))
+        shared = torch.stack([knots**power for power in range(powers.shape[1])], 1) @ solution
+        return factors[:, None] * shared.clamp(min=MIN_VARIANCE), torch.stack([which.double(), level, variance], 1)
 
 
-def parted(square: Tensor, count: int) -> Tensor:
-    """Blocks (N, C, BLOCK, BLOCK) as count × count parts, (N, C, count, p, count, p)."""
+def split(square: Tensor, count: int) -> Tensor:
+    """Return blocks (N, C, BLOCK, BLOCK) as count × count parts of p × p px: (N, C, count, p, count, p)."""
     part = BLOCK // count
     return square.view(*square.shape[:2], count, part, count, part)
 
 
-def mixing(residual: Tensor) -> Tensor:
-    """How channels of blocks (N, C, P) mix, (C, C): a root of their correlation, the median of that of all blocks."""
-    root = square_root(correlations(residual).median(0).values.double())
-    mixed: Tensor = root / root.norm(dim=1, keepdim=True)
-    return mixed
+def channel_mixing(residual: Tensor) -> Tensor:
+    """Return the matrix (C, C) that mixes the channels, measured in the residuals (N, C, P) of blocks.
+
+    It is a root of the correlation of the channels, of which the median over the blocks is taken.
+    """
+    root = matrix_sqrt(channel_correlations(residual).median(0).values.double())
+    mixing: Tensor = root / root.norm(dim=1, keepdim=True)
+    return mixing
 
 
-def lags(residual: Tensor) -> Tensor:
-    """Correlation of pixels so far apart, (2 REACH + 1)², the median of that of all blocks and channels (N, C, P)."""
+def neighbour_correlation(residual: Tensor) -> Tensor:
+    """Return the correlation (2·REACH + 1)² of pixels by their distance (y, x), 0 in the middle.
+
+    It is the median over all blocks and channels of the residuals (N, C, P).
+    """
     blocks = residual.flatten(0, 1).double().view(-1, BLOCK, BLOCK)
     spectrum = torch.fft.rfft2(blocks, s=(2 * BLOCK, 2 * BLOCK)).abs().square()
     products = torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(2 * BLOCK, 2 * BLOCK)), dim=(1, 2))
     near = slice(BLOCK - REACH, BLOCK + REACH + 1)
     count = BLOCK - torch.arange(-REACH, REACH + 1, dtype=torch.float64).abs()
-    found = products[:, near, near] / (count[:, None] * count[None, :])
+    covariance = products[:, near, near] / (count[:, None] * count[None, :])
     middle = slice(REACH, REACH + 1)
-    typical: Tensor = (found / found[:, middle, middle].clamp(min=1e-15)).median(0).values
-    return typical
+    correlation: Tensor = (covariance / covariance[:, middle, middle].clamp(min=1e-15)).median(0).values
+    return correlation
 
 
-def correlations(residual: Tensor) -> Tensor:
-    """Of the channels of blocks (N, C, P): (N, C, C)."""
+def channel_correlations(residual: Tensor) -> Tensor:
+    """Return the correlations (N, C, C) of the channels in each block, from the residuals (N, C, P)."""
     unit = residual / residual.norm(dim=2, keepdim=True).clamp(min=1e-12)
-    found: Tensor = unit @ unit.transpose(1, 2)
-    return found
+    correlations: Tensor = unit @ unit.transpose(1, 2)
+    return correlations
 
 
-def standard(values: Tensor) -> Tensor:
-    """Columns of values (N, P) about their median, in robust standard deviations."""
+def standardised(values: Tensor) -> Tensor:
+    """Return the columns of values (N, P) minus their median, in robust standard deviations.
+
+    One such deviation is half the distance from the 16 % to the 84 % quantile.
+    """
     low, middle, high = torch.quantile(values.float(), torch.tensor([0.16, 0.5, 0.84]), dim=0)
-    found: Tensor = (values - middle) / ((high - low) / 2).clamp(min=1e-6)
-    return found
+    deviations: Tensor = (values - middle) / ((high - low) / 2).clamp(min=1e-6)
+    return deviations
 
 
-def unprojected(correlation: Tensor) -> tuple[Tensor, float, float]:
-    """Correlation of neighbours before mean and slopes were taken away, and what that left of noise in a block.
+class Unprojected(NamedTuple):
+    """Properties of noise, computed from what is left of it when `plane_free` has been applied to its blocks."""
 
-    That is: its variance, as a share of what it leaves of white noise; and the degrees of freedom of its energy.
+    correlation: Tensor
+    """(2·REACH + 1)² float64: correlation of neighbouring pixels before the projection."""
+    kept: float
+    """Variance of the projected noise, relative to that of projected white noise of the same variance."""
+    freedom: float
+    """Degrees of freedom of the energy of a projected block."""
 
-    The projection P turns a covariance Σ of a block into P Σ P. Σ is a sum of one matrix for each lag, so what `lags`
-    finds of P Σ P is linear in the correlation: that is solved.
+
+def unprojected(correlation: Tensor) -> Unprojected:
+    """Return the properties of noise from the correlation (2·REACH + 1)² of its residuals.
+
+    The projection P (`plane_free`) turns the covariance Σ of a block into P Σ P. Σ is a sum of one matrix (mask) for
+    each lag, times the correlation at that lag. So what `neighbour_correlation` measures of P Σ P is linear in these
+    correlations, and they follow from a linear system.
     """
     side = 2 * REACH + 1
     projection = plane_free()
@@ -295,59 +340,64 @@ def unprojected(correlation: Tensor) -> tuple[Tensor, float, float]:
     masks = torch.stack(
         [(((apart[0] == y) & (apart[1] == x)) | ((apart[0] == -y) & (apart[1] == -x))).double() for y, x in half]
     )
-    seen = projection @ masks @ projection
+    projected = projection @ masks @ projection
     counts = masks.sum((1, 2))
-    response = torch.einsum("aij,bij->ab", masks, seen) / counts[:, None]
-    wanted = torch.stack([correlation[REACH + y, REACH + x] for y, x in half])
-    # `lags` divides by the projected variance, which is unknown: response @ true = wanted · variance, with true(0) = 1.
-    true = torch.linalg.solve(response, wanted)
+    response = torch.einsum("aij,bij->ab", masks, projected) / counts[:, None]
+    measured = torch.stack([correlation[REACH + y, REACH + x] for y, x in half])
+    # `neighbour_correlation` divides by the projected variance, which is unknown: response @ true = measured ·
+    # variance. The scale of true follows from true(0) = 1.
+    true = torch.linalg.solve(response, measured)
     true = true / true[0]
     kept = float(response[0] @ true) * BLOCK**2 / (BLOCK**2 - 3)
-    found = torch.zeros(side, side, dtype=torch.float64)
+    table = torch.zeros(side, side, dtype=torch.float64)
     for value, (y, x) in zip(true, half, strict=True):
-        found[REACH + y, REACH + x] = found[REACH - y, REACH - x] = value
-    left = projection @ torch.einsum("a,aij->ij", true, masks) @ projection
-    return found, kept, float(left.trace().square() / left.square().sum())
+        table[REACH + y, REACH + x] = table[REACH - y, REACH - x] = value
+    covariance = projection @ torch.einsum("a,aij->ij", true, masks) @ projection
+    return Unprojected(table, kept, float(covariance.trace().square() / covariance.square().sum()))
 
 
-def filter_of(correlation: Tensor) -> Tensor:
-    """Symmetric taps of norm 1 that make noise of about that correlation (2 REACH + 1)² of white noise.
+def filter_taps(correlation: Tensor) -> Tensor:
+    """Return symmetric taps of norm 1 that give white noise about this correlation (2·REACH + 1)².
 
-    The root of its spectrum, of which the lags are tapered so that it is nowhere negative.
+    Their transfer function is the root of the spectrum of the correlation. The lags are tapered first, and small
+    values of the spectrum are raised, so that it is nowhere negative.
     """
-    at = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
-    taper = (1.2 - torch.hypot(at[:, None], at[None, :]) / (REACH + 1)).clamp(0, 1)
+    offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
+    taper = (1.2 - torch.hypot(offsets[:, None], offsets[None, :]) / (REACH + 1)).clamp(0, 1)
     wide = torch.zeros(32, 32, dtype=torch.float64)
     wide[: 2 * REACH + 1, : 2 * REACH + 1] = correlation * taper
     spectrum = torch.fft.fft2(wide.roll((-REACH, -REACH), (0, 1))).real.clamp(min=1e-3)
     taps = torch.fft.ifft2(spectrum.sqrt()).real.roll((REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
-    found: Tensor = taps / taps.norm()
-    return found
+    unit: Tensor = taps / taps.norm()
+    return unit
 
 
 def at_levels(curve: Tensor, levels: Tensor) -> Tensor:
-    """σ (B, C, h, w) at levels (B, C, h, w) in [0, 1]: a curve (C, KNOTS), straight from knot to knot."""
-    at = levels.clamp(0.0, 1.0) * (curve.shape[1] - 1)
-    first = at.floor().clamp(max=float(curve.shape[1] - 2))
+    """Return σ (B, C, h, w) at levels (B, C, h, w) in [0, 1], by linear interpolation of a curve (C, KNOTS)."""
+    position = levels.clamp(0.0, 1.0) * (curve.shape[1] - 1)
+    first = position.floor().clamp(max=float(curve.shape[1] - 2))
     index = first.long()
-    part = at - first
+    part = position - first
     channel = torch.arange(curve.shape[0], device=levels.device).view(1, -1, 1, 1).expand_as(index)
     return curve[channel, index] * (1.0 - part) + curve[channel, index + 1] * part
 
 
-def tied(dice: Tensor, taps: Tensor) -> Tensor:
-    """Dice (B, C, h, w) filtered by taps (K, K) of norm 1, unit variance up to the rim.
+def filtered_noise(white: Tensor, taps: Tensor) -> Tensor:
+    """Return white noise (B, C, h, w) filtered by taps (K, K) of norm 1, with unit variance up to the border.
 
-    Beyond the rim there are no dice: what is left of the filter there is brought back to norm 1.
+    Beyond the border there is no noise: the part of the filter that lies inside is brought back to norm 1.
     """
     reach = taps.shape[0] // 2
-    planes = dice.reshape(-1, 1, dice.shape[2], dice.shape[3])
+    planes = white.reshape(-1, 1, white.shape[2], white.shape[3])
     weights = taps[None, None]
-    made = F.conv2d(planes, weights, padding=reach)
+    filtered = F.conv2d(planes, weights, padding=reach)
     variance = F.conv2d(torch.ones_like(planes[:1]), weights.square(), padding=reach)
-    return (made * torch.rsqrt(variance)).reshape(dice.shape)
+    return (filtered * torch.rsqrt(variance)).reshape(white.shape)
 
 
-def grain(lr: Tensor, dice: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor) -> Tensor:
-    """Noise for lr (B, C, h, w) in [0, 1] from standard normal dice of its shape: the formula above. TorchScript."""
-    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, tied(dice, taps))
+def grain(lr: Tensor, white: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor) -> Tensor:
+    """Return noise for lr (B, C, h, w) in [0, 1] from standard normal numbers of the same shape, as the model above.
+
+    It is TorchScript.
+    """
+    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, filtered_noise(white, taps))

@@ -1,4 +1,4 @@
-"""Blur kernels as arrays: making, measuring and comparing them. All (K, K) float64, origin at the array's centre."""
+"""Make, measure and compare blur kernels. A kernel is an array (K, K) float64 with its origin at the array's centre."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 
 
-def _offsets(size: int) -> Tensor:
-    """Distance of each tap from the array's centre, in HR pixels: −(K−1)/2 … (K−1)/2."""
+def tap_offsets(size: int) -> Tensor:
+    """Return the distance of each tap from the array's centre in HR px, float64: −(K − 1)/2 … (K − 1)/2."""
     return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
 
 
 def gaussian(
     size: int, sigma_y: float, sigma_x: float, angle: float = 0.0, shift: tuple[float, float] = (0, 0)
 ) -> Tensor:
-    """Anisotropic Gaussian, sampled at the taps, sum 1.
+    """Return an anisotropic Gaussian, sampled at the taps, with sum 1.
 
-    ``sigma_y`` and ``sigma_x`` (HR px) are along the axes before a rotation by ``angle`` (radians, counter-clockwise as
-    seen on screen); ``shift`` is where its centre sits, (y, x) in HR px from the array's centre.
+    ``sigma_y`` and ``sigma_x`` (HR px) are those along the axes before the Gaussian is rotated by ``angle`` (radians,
+    counter-clockwise as seen on screen). ``shift`` is the position of its centre, (y, x) in HR px from the array's
+    centre.
     """
-    y, x = torch.meshgrid(_offsets(size) - shift[0], _offsets(size) - shift[1], indexing="ij")
+    y, x = torch.meshgrid(tap_offsets(size) - shift[0], tap_offsets(size) - shift[1], indexing="ij")
     along = math.cos(angle) * x - math.sin(angle) * y
     across = math.sin(angle) * x + math.cos(angle) * y
     kernel = torch.exp(-0.5 * ((along / sigma_x) ** 2 + (across / sigma_y) ** 2))
@@ -29,59 +30,62 @@ def gaussian(
 
 
 def centroid(kernel: Tensor) -> tuple[float, float]:
-    """First moment (y, x) in HR px from the array's centre: 0, 0 is the centred phase.
+    """Return the first moment (y, x) of a kernel in HR px from the array's centre; (0, 0) is the centred phase.
 
     For a kernel with negative taps it is still the shift of slow gradients (the group delay at frequency 0).
     """
     kernel = kernel.double()
     total = kernel.sum()
-    offsets = _offsets(kernel.shape[-1])
+    offsets = tap_offsets(kernel.shape[-1])
     return float((kernel.sum(1) * offsets).sum() / total), float((kernel.sum(0) * offsets).sum() / total)
 
 
 def variance_at(kernel: Tensor, period: float = 8.0) -> tuple[float, float]:
-    """σ² (y, x) in HR px² of the Gaussian that dims a wave of the given period (HR px) as much as the kernel does.
+    """Return σ² (y, x) in HR px² of the Gaussian that attenuates a wave of this period (HR px) as the kernel does.
 
-    A Gaussian passes ``exp(−2π²σ²/period²)``. Unlike the second moment it stays meaningful with negative lobes, and
-    does not hang on the kernel's outermost taps. Negative where the kernel strengthens that wave (it sharpens).
+    A Gaussian passes ``exp(−2π²σ²/period²)`` of it. Unlike the second moment this variance stays meaningful for kernels
+    with negative lobes, and does not depend on the outermost taps. It is negative where the kernel amplifies the wave
+    (it sharpens).
     """
     kernel = kernel.double() / kernel.double().sum()
-    wave = torch.exp(2j * math.pi / period * _offsets(kernel.shape[-1]))
-    found = []
+    wave = torch.exp(2j * math.pi / period * tap_offsets(kernel.shape[-1]))
+    variances = []
     for profile in (kernel.sum(1), kernel.sum(0)):
         passed = float((profile * wave).sum().abs())
-        found.append(-0.5 * math.log(max(passed, 1e-6)) * (period / math.pi) ** 2)
-    return found[0], found[1]
+        variances.append(-0.5 * math.log(max(passed, 1e-6)) * (period / math.pi) ** 2)
+    return variances[0], variances[1]
 
 
 def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
-    """The roots of `variance_at`, (y, x) in HR px; None where the kernel does not dim that wave at all."""
+    """Return the roots of `variance_at`, (y, x) in HR px; None where the kernel does not attenuate the wave."""
     y, x = (math.sqrt(value) if value > 0 else None for value in variance_at(kernel, period))
     return y, x
 
 
 def transfer(kernel: Tensor, frequency: Tensor) -> Tensor:
-    """Transfer function (F, F), complex128, of a kernel (K, K) at frequencies (F,) of either axis, cycles per px.
+    """Return the transfer function (F, F), complex128, of a kernel (K, K) at frequencies (F,) along both axes.
 
-    But for a phase that all kernels of that size share: taps are counted from the first, not from the middle.
+    The frequencies are in cycles per px. Taps are counted from the first one, not from the middle: this multiplies the
+    result by a phase that is the same for all kernels of that size.
     """
-    at = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
-    wave = torch.exp(-2j * math.pi * frequency[:, None] * at[None, :])
+    places = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
+    wave = torch.exp(-2j * math.pi * frequency[:, None] * places[None, :])
     return wave @ kernel.to(torch.complex128) @ wave.T
 
 
 def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
-    """The Gaussian that passes slow waves as the kernel does: σ along and across (HR px), angle of along (radians).
+    """Return the Gaussian that passes slow waves as the kernel does: σ along, σ across (HR px), angle (radians).
 
-    Fitted to −log |M(ν)| = 2π² νᵀ Σ ν, by least squares over the frequencies of which the kernel passes more than
-    half: those that a second moment speaks of, without its trust in the outermost taps. Angle as in `gaussian`, of
-    the longer axis, in [0, π); σ is 0 where the kernel sharpens.
+    Along means along the longer axis, whose angle, in [0, π), is counted as in `gaussian`. σ is 0 where the kernel
+    sharpens. The covariance Σ is fitted to −log |M(ν)| = 2π² νᵀ Σ ν, where M is the transfer function, by least squares
+    over the frequencies of which the kernel passes more than half. A second moment describes the same frequencies, but
+    depends much on the outermost taps.
     """
     side = 64
     frequency = torch.fft.fftfreq(side, dtype=torch.float64)
     passed = transfer(kernel.double() / kernel.double().sum(), frequency).abs()
     y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
-    # Only what hangs together with frequency 0: lobes further out pass much again.
+    # Only frequencies lower than the first that is stopped are used: lobes further out may pass more than half again.
     length = torch.hypot(y, x)
     stopped = torch.where(passed <= 0.5, length, torch.inf).min()
     used = (passed > 0.5) & (length > 0) & (length < 0.5) & (length <= stopped)
@@ -89,64 +93,70 @@ def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
         variances = second_moment(kernel)
         wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))
         return wide, narrow, 0.0 if variances[1] >= variances[0] else math.pi / 2
-    y, x, wanted = y[used], x[used], -torch.log(passed[used]) / (2 * math.pi**2)
+    y, x, target = y[used], x[used], -torch.log(passed[used]) / (2 * math.pi**2)
     columns = torch.stack([y * y, 2 * x * y, x * x], 1)
     # Normal equations: unlike `torch.linalg.lstsq` they give the same bits in every call.
-    yy, xy, xx = torch.linalg.solve(columns.T @ columns, columns.T @ wanted).tolist()
+    yy, xy, xx = torch.linalg.solve(columns.T @ columns, columns.T @ target).tolist()
     middle, half = (yy + xx) / 2, math.hypot((xx - yy) / 2, xy)
     along, across = (math.sqrt(max(0.0, value)) for value in (middle + half, middle - half))
     return along, across, 0.5 * math.atan2(-2 * xy, xx - yy) % math.pi
 
 
 def second_moment(kernel: Tensor) -> tuple[float, float]:
-    """Second central moments (y, x) in HR px²: a blur's variance, and negative where halos outweigh it."""
+    """Return the second central moments (y, x) in HR px²: the variance of a blur, negative where halos outweigh it."""
     kernel = kernel.double() / kernel.double().sum()
-    at = _offsets(kernel.shape[-1])
+    offsets = tap_offsets(kernel.shape[-1])
     y, x = centroid(kernel)
-    return float((kernel.sum(1) * (at - y) ** 2).sum()), float((kernel.sum(0) * (at - x) ** 2).sum())
+    return float((kernel.sum(1) * (offsets - y) ** 2).sum()), float((kernel.sum(0) * (offsets - x) ** 2).sum())
 
 
 def composed(first: Tensor, second: Tensor, scale: int) -> Tensor:
-    """The kernel that blurs and decimates by ``scale`` twice, by ``first`` (K, K), then by ``second`` (L, L), at once.
+    """Return the one kernel that does the work of two: blur by ``first`` and decimate, blur by ``second`` and decimate.
 
-    ``mid[j] = Σ_b first[b] hr[s·j + b − p]`` and ``lr[i] = Σ_a second[a] mid[s·i + a − q]`` meet at taps ``s·a + b``: a
-    kernel of s·(L − 1) + K taps, centred where both are. It is exact but for borders, which are repeated once here and
-    twice there.
+    ``first`` is (K, K), ``second`` (L, L); both steps decimate by ``scale``. Insert
+    ``mid[j] = Σ_b first[b] hr[s·j + b − p]`` into ``lr[i] = Σ_a second[a] mid[s·i + a − q]``: the product
+    ``second[a] first[b]`` belongs to tap ``s·a + b``. So the kernel has s·(L − 1) + K taps, and is centred where both
+    kernels are. The result is exact except at the borders, which are replicated once with this kernel and twice with
+    the two steps.
     """
     spread = torch.zeros(scale * (second.shape[0] - 1) + 1, scale * (second.shape[1] - 1) + 1, dtype=torch.float64)
     spread[::scale, ::scale] = second
     wide = torch.nn.functional.pad(spread, [first.shape[1] - 1] * 2 + [first.shape[0] - 1] * 2)
-    found: Tensor = torch.nn.functional.conv2d(wide[None, None], first.double().flip(0, 1)[None, None])[0, 0]
-    return found
+    kernel: Tensor = torch.nn.functional.conv2d(wide[None, None], first.double().flip(0, 1)[None, None])[0, 0]
+    return kernel
 
 
 def stretched(kernel: Tensor, by: Tensor) -> Tensor:
-    """Kernels (N, K, K) that pass a frequency ν (y, x) as one of the same size passes by @ ν; by (N, 2, 2).
+    """Return a kernel (K, K) stretched by matrices ``by`` (N, 2, 2): kernels (N, K, K) of the same size.
 
-    With by = [[2, 0], [0, 2]] twice as wide. Of a kernel that is not symmetric about its centre the symmetric part is
-    taken. Frequencies beyond the Nyquist frequency are not passed.
+    They pass a frequency ν (y, x) as the given kernel passes by @ ν; with by = [[2, 0], [0, 2]] they are twice as wide.
+    Of a kernel that is not symmetric about its centre the symmetric part is taken. Frequencies beyond the Nyquist
+    frequency are not passed.
     """
     fine, side = 256, 64 if kernel.shape[-1] <= 32 else 128
-    at = _offsets(kernel.shape[-1])
+    offsets = tap_offsets(kernel.shape[-1])
 
     def waves(frequency: Tensor) -> Tensor:
-        return torch.exp(-2j * math.pi * frequency[:, None] * at)
+        return torch.exp(-2j * math.pi * frequency[:, None] * offsets)
 
     table = waves(torch.linspace(-0.5, 0.5, fine + 1, dtype=torch.float64))
     passed = (table @ kernel.to(torch.complex128) @ table.T).real
     frequency = torch.fft.fftfreq(side, dtype=torch.float64)
     plane = torch.stack(torch.meshgrid(frequency, frequency, indexing="ij"), -1)
-    there = 2 * torch.einsum("nij,yxj->nyxi", by, plane).flip(-1)  # x before y, from −1 to 1
-    found = torch.nn.functional.grid_sample(passed.expand(len(by), 1, -1, -1), there, align_corners=True)[:, 0]
+    grid = 2 * torch.einsum("nij,yxj->nyxi", by, plane).flip(-1)  # x before y, from −1 to 1
+    stretched_passed = torch.nn.functional.grid_sample(passed.expand(len(by), 1, -1, -1), grid, align_corners=True)[
+        :, 0
+    ]
     back = waves(frequency).conj()
-    taps = torch.einsum("ya,nyx,xb->nab", back, found.to(torch.complex128), back).real
+    taps = torch.einsum("ya,nyx,xb->nab", back, stretched_passed.to(torch.complex128), back).real
     return taps / taps.sum((1, 2), keepdim=True)
 
 
 def similarity(a: Tensor, b: Tensor) -> float:
-    """Largest normalised cross-correlation of two kernels over whole-pixel shifts (Hu & Yang 2012); 1: same shape.
+    """Return the largest normalised cross-correlation of two kernels over whole-pixel shifts (Hu & Yang 2012).
 
-    Sizes may differ. It is blind to shifts, so look at `centroid` as well.
+    It is 1 for kernels of the same shape. The sizes may differ. It does not depend on shifts, so compare `centroid` as
+    well.
     """
     a, b = a.double(), b.double()
     size = a.shape[-1] + b.shape[-1] - 1

@@ -1,18 +1,19 @@
-"""One blur kernel from HR-LR pairs in closed form (adl, Eq. 6), with the normal equations gathered fast and exactly.
+"""One blur kernel from HR-LR pairs in closed form (adl, Eq. 6), with normal equations that are summed fast and exactly.
 
 The model of one plane, K×K taps ``k``, scale ``s``, half-width ``p = (K − s) / 2`` (centred phase, see `ops.blur`)::
 
     lr[i, j]  =  Σ_ab  k[a, b] · hr[s·i + a − p, s·j + b − p]  +  offset
 
-Stack the K² HR values seen by LR pixel (i, j) into a row ``u``. Least squares needs ``A = Σ uᵀu`` and ``b = Σ uᵀ lr``
-over all LR pixels whose window lies inside the image. Forming ``A`` row by row costs 2·N·K⁴ operations, 1.4·10¹² for
-36 planes of 720×720 at scale 2. It has structure, though. Write a tap as ``a = s·q + φ`` and split HR into its s²
-phases ``z_φ[i] = hr[s·i + φ − p]``; then (one axis shown)::
+Stack the K² HR values that LR pixel (i, j) depends on into a row ``u``. Least squares needs ``A = Σ uᵀu`` and
+``b = Σ uᵀ lr`` over all LR pixels whose window lies inside the image. Forming ``A`` row by row costs 2·N·K⁴ operations,
+1.4·10¹² for 36 planes of 720×720 at scale 2. But ``A`` has structure. Write a tap as ``a = s·q + φ`` and split HR into
+its s² phases ``z_φ[i] = hr[s·i + φ − p]``; then (one axis shown)::
 
     A[(q, φ), (q', φ')]  =  Σ_i z_φ[i + q] · z_φ'[i + q']
 
-Were the sum over *all* integers i of the zero-extended phases, it would depend on q' − q only, and be a correlation,
-which FFTs give. The surplus is the windows that hang over the edge. They are few, and are subtracted again, exactly.
+If the sum were over *all* integers i of the phases extended by zeros, it would depend on q' − q only: it would be a
+correlation, which FFTs compute. Compared with ``A`` it contains too many windows, those that hang over the edge. They
+are few, and are subtracted again, exactly.
 
 Everything is float64: with natural images the condition number of ``A`` is 10⁶ to 10⁹, and float32 gives useless taps.
 """
@@ -27,26 +28,30 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from degsynth.ops.blur import half_width
+from degsynth.ops.kernels import tap_offsets
 
 MID_GRAY = 0.5
-"""Levels are taken about this value: smaller numbers in the sums, and so smaller errors of rounding."""
+"""This value is subtracted from all levels: the sums get smaller, and so do their rounding errors."""
 
 
 def _windows(z: Tensor, rows: int, columns: int) -> Tensor:
-    """All ``rows`` × ``columns`` windows of the planes z (P, H, W) as rows of a matrix (positions, rows·columns·P)."""
+    """Return all windows of the planes z (P, H, W) as the rows of a matrix (positions, rows·columns·P).
+
+    A window has ``rows`` × ``columns`` pixels of every plane.
+    """
     unfolded = z.unfold(1, rows, 1).unfold(2, columns, 1)  # (P, y, x, rows, columns)
     return unfolded.permute(1, 2, 3, 4, 0).reshape(-1, rows * columns * z.shape[0])
 
 
 def _subtract_overhanging(gram: Tensor, z: Tensor) -> None:
-    """Take the windows that hang over the edge of z (P, H, W) out of gram (Q, Q, P, Q, Q, P), in place."""
+    """Subtract the windows that hang over the edge of z (P, H, W) from gram (Q, Q, P, Q, Q, P), in place."""
     size = gram.shape[0]
     height, width = z.shape[1], z.shape[2]
     wide = torch.nn.functional.pad(z, (size - 1, size - 1))
-    for inside in range(1, size):  # rows of the window that still lie in the image
+    for inside in range(1, size):  # number of rows of the window that lie in the image
         for strip, rows in (
-            (wide[:, :inside], slice(size - inside, size)),  # over the top: its last rows are in
-            (wide[:, height - inside :], slice(0, inside)),  # over the bottom: its first
+            (wide[:, :inside], slice(size - inside, size)),  # over the top: its last rows lie inside
+            (wide[:, height - inside :], slice(0, inside)),  # over the bottom: its first rows do
         ):
             u = _windows(strip, inside, size)
             gram[rows, :, :, rows] -= (u.T @ u).view(inside, size, z.shape[0], inside, size, z.shape[0])
@@ -59,9 +64,9 @@ def _subtract_overhanging(gram: Tensor, z: Tensor) -> None:
 
 
 class NormalEquations:
-    """Sums that determine the least-squares kernel, over as many planes as are added.
+    """The sums that determine the least-squares kernel, over any number of planes.
 
-    Unknowns are the K² taps, row by row, then the offset (both for levels about `MID_GRAY`).
+    The unknowns are the K² taps, row by row, then the offset (both for levels minus `MID_GRAY`).
     """
 
     def __init__(self, kernel_size: int, scale: int) -> None:
@@ -74,9 +79,9 @@ class NormalEquations:
         self.count = 0
 
     def add(self, hr: Tensor, lr: Tensor, border: int = 0) -> int:
-        """Add one plane, hr (s·h, s·w) and lr (h, w) in [0, 1]; ``border`` or more LR px are left out at each edge.
+        """Add one plane, hr (s·h, s·w) and lr (h, w) in [0, 1], and return how many of its LR pixels were used.
 
-        Returns how many LR pixels were used: 0 where the image is smaller than the kernel.
+        At least ``border`` LR px are left out at each edge. The result is 0 where the image is smaller than the kernel.
         """
         size, scale = self.kernel_size, self.scale
         margin = max(border, -(-self.half_width // scale))
@@ -84,7 +89,7 @@ class NormalEquations:
         if height < 1 or width < 1:
             return 0
         y = lr[margin : margin + height, margin : margin + width].double() - MID_GRAY
-        # HR from the first tap of the first window on; phases hold q_count − 1 more samples than there are LR pixels.
+        # x is HR from the first tap of the first window on; phases have q_count − 1 more samples than there are LR px.
         q_count = -(-size // scale)
         start = scale * margin - self.half_width
         x = torch.zeros(scale * (height + q_count - 1), scale * (width + q_count - 1), dtype=torch.float64)
@@ -107,11 +112,15 @@ class NormalEquations:
         return y.numel()
 
     def _correlations(self, z: Tensor, y: Tensor, q_count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the parts of A and b for one plane that belong to taps: (K², K²), (K²,), and the sums of u, (K²,).
+
+        z (P, h + Q − 1, w + Q − 1) are the phases of HR; y (h, w) is LR; Q is ``q_count``.
+        """
         phases = z.shape[0]
         shape = [next_fast_len(n + q_count - 1, real=True) for n in z.shape[1:]]
         spectra = torch.fft.rfft2(z, s=shape)
 
-        # Σ_i z_φ[i + q] y[i] and Σ_i z_φ[i + q]: y and the constant end where the windows end, so these are exact.
+        # Σ_i z_φ[i + q] y[i] and Σ_i z_φ[i + q]: y and the ones end where the windows end, so both sums are exact.
         targets = torch.fft.rfft2(torch.stack([y, torch.ones_like(y)]), s=shape)
         against = torch.fft.irfft2(targets.conj()[:, None] * spectra[None], s=shape)[..., :q_count, :q_count]
         moment, total = against.permute(0, 2, 3, 1)  # each (Q, Q, P)
@@ -126,15 +135,18 @@ class NormalEquations:
             gram[:, :, phase] = both.permute(1, 2, 3, 4, 0)
         _subtract_overhanging(gram, z)
 
-        # From (q, φ) to the taps a = s·q + φ, row by row; those beyond the kernel (K no multiple of s) are dropped.
-        def to_taps(t: Tensor, at: int) -> Tensor:
-            phases = (*t.shape[: at + 2], self.scale, self.scale, *t.shape[at + 3 :])
-            t = t.reshape(phases).movedim(at + 2, at + 1)  # (.., Qy, φy, Qx, φx, ..)
-            t = t.flatten(at + 2, at + 3).flatten(at, at + 1)  # (.., s·Q, s·Q, ..)
-            t = t.narrow(at, 0, self.kernel_size).narrow(at + 1, 0, self.kernel_size)
-            return t.flatten(at, at + 1)
+        return self._to_taps(self._to_taps(gram, 3), 0), self._to_taps(moment, 0), self._to_taps(total, 0)
 
-        return to_taps(to_taps(gram, 3), 0), to_taps(moment, 0), to_taps(total, 0)
+    def _to_taps(self, t: Tensor, axis: int) -> Tensor:
+        """Replace the axes (Qy, Qx, φ) of t, which begin at ``axis``, by one axis of the K² taps, row by row.
+
+        Tap a is s·q + φ. Where K is no multiple of s, there are (q, φ) beyond the kernel, which are dropped.
+        """
+        phases = (*t.shape[: axis + 2], self.scale, self.scale, *t.shape[axis + 3 :])
+        t = t.reshape(phases).movedim(axis + 2, axis + 1)  # (.., Qy, φy, Qx, φx, ..)
+        t = t.flatten(axis + 2, axis + 3).flatten(axis, axis + 1)  # (.., s·Q, s·Q, ..)
+        t = t.narrow(axis, 0, self.kernel_size).narrow(axis + 1, 0, self.kernel_size)
+        return t.flatten(axis, axis + 1)
 
 
 @dataclass(frozen=True)
@@ -144,26 +156,56 @@ class Solution:
     kernel: Tensor
     """(K, K) float64, sum 1."""
     gain: float
+    """The contrast of LR relative to the blurred HR."""
     offset: float
+    """The level, in [0, 1] levels, that is added to the blurred HR."""
     condition: float
-    """Condition number of the ridged normal matrix of the taps."""
+    """Condition number of the normal matrix of the taps, with the ridge."""
     residual_rms: float
-    """Standard deviation of what the model leaves, in [0, 1] levels, the degrees of freedom of the taps taken off."""
+    """Standard deviation of the residual in [0, 1] levels, corrected for the degrees of freedom of the taps."""
     centroid_error: tuple[float, float]
-    """Standard error of the kernel's centroid (y, x), HR px, if the residual were white."""
+    """Standard error of the kernel's centroid (y, x), HR px, if the residual is white noise."""
 
 
 def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_offset: bool = False) -> Solution:
-    """Minimise ``Σ (lr − gain·kernel⋆hr − offset)² + ridge · N · variance(hr) · Σ taps²``, taps being gain·kernel.
+    """Minimise ``Σ (lr − gain·kernel⋆hr − offset)² + ridge · N · variance(hr) · Σ taps²``, where taps = gain·kernel.
 
     Without ``fit_gain`` the taps are constrained to sum 1, without ``fit_offset`` the offset to 0, both exactly
     (Lagrange multipliers), not by rescaling afterwards. Raises ValueError where the images do not determine a kernel.
     """
-    taps = equations.kernel_size**2
+    size, taps = equations.kernel_size, equations.kernel_size**2
+    normal, condition = _with_ridge(equations, ridge)
+    unknowns = _minimise(equations, normal, fit_gain, fit_offset)
+    scaled, level_offset = unknowns[:taps], float(unknowns[taps])
+    gain = float(scaled.sum())
+    if not math.isfinite(gain) or abs(gain) < 1e-3:
+        raise ValueError(f"the fitted kernel sums to {gain:.3g}: HR and LR are unrelated")
+    # The taps have the covariance σ²·A⁻¹ (σ: residual); the centroid is oᵀ·taps, where o are the taps' offsets.
+    at = tap_offsets(size)
+    offsets = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
+    spread = (offsets * torch.linalg.solve(normal[:-1, :-1], offsets)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
+    residual = equations.energy - 2 * float(unknowns @ equations.moment) + float(unknowns @ equations.gram @ unknowns)
+    residual_rms = math.sqrt(max(residual, 0.0) / max(equations.count - taps, 1))
+    return Solution(
+        kernel=(scaled / gain).view(size, size),
+        gain=gain,
+        offset=level_offset - MID_GRAY * (gain - 1.0),
+        condition=condition,
+        residual_rms=residual_rms,
+        centroid_error=(residual_rms * float(spread[0]), residual_rms * float(spread[1])),
+    )
+
+
+def _with_ridge(equations: NormalEquations, ridge: float) -> tuple[Tensor, float]:
+    """Return the normal matrix (K² + 1, K² + 1) with the ridge added, and the condition number of its taps' part.
+
+    Raises ValueError where it is singular.
+    """
     normal = equations.gram.clone()
     if equations.count == 0 or not bool(torch.isfinite(normal).all()):
         raise ValueError("no usable pixel")
-    # Mean variance of a tap over the images, times their number: unlike the mean power it knows no brightness.
+    # Mean over the taps of the variance of the levels they multiply, times the number of pixels. Unlike the mean power
+    # it does not depend on the brightness.
     variance = equations.gram.diagonal()[:-1] - equations.gram[:-1, -1] ** 2 / equations.count
     weight = ridge * float(variance.clamp(min=0.0).mean())
     normal.diagonal()[:-1] += weight
@@ -171,10 +213,19 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
     if largest <= 0.0 or smallest <= 1e-13 * largest:
         raise ValueError("the images have too little texture to determine a kernel (singular normal equations)")
+    return normal, largest / smallest
 
-    # About mid-gray m: lr − m = c⋆(hr − m) + o', where c = gain·kernel and o' = offset + m·(gain − 1).
-    #   gain 1:            Σc = 1
-    #   offset 0:          o' = m·(Σc − 1)
+
+def _minimise(equations: NormalEquations, normal: Tensor, fit_gain: bool, fit_offset: bool) -> Tensor:
+    """Return the K² taps and the offset o' (K² + 1,) that minimise the sum of squares under the constraints.
+
+    With levels minus the mid-gray m the model is lr − m = c⋆(hr − m) + o', where c = gain·kernel and
+    o' = offset + m·(gain − 1). The constraints are::
+
+        gain 1:            Σc = 1
+        offset 0:          o' = m·(Σc − 1)
+    """
+    taps = equations.kernel_size**2
     rows, values = [], []
     ones = torch.cat([torch.ones(taps, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)])
     level = torch.zeros(taps + 1, dtype=torch.float64)
@@ -191,27 +242,8 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
         corner = torch.zeros(len(rows), len(rows), dtype=torch.float64)
         matrix = torch.cat([torch.cat([normal, constraints.T], 1), torch.cat([constraints, corner], 1)], 0)
         right = torch.cat([right, torch.tensor(values, dtype=torch.float64)])
-    # Constraints are of order 1, normal equations of order 10⁶: bring both to order 1 before solving.
+    # The constraints are of order 1, the normal equations of order 10⁶: both are brought to order 1 before solving.
     unit = torch.ones(len(right), dtype=torch.float64)
     unit[: taps + 1] = normal.diagonal().clamp(min=1e-300).rsqrt()
-    solution = unit * torch.linalg.solve(matrix * unit[:, None] * unit[None, :], right * unit)
-
-    scaled, level_offset = solution[:taps], float(solution[taps])
-    gain = float(scaled.sum())
-    if not math.isfinite(gain) or abs(gain) < 1e-3:
-        raise ValueError(f"the fitted kernel sums to {gain:.3g}: HR and LR are unrelated")
-    unknowns = solution[: taps + 1]
-    # The taps have the covariance σ²·A⁻¹ (σ: residual); the centroid is oᵀ·taps, o their offsets from the centre.
-    at = torch.arange(equations.kernel_size, dtype=torch.float64) - (equations.kernel_size - 1) / 2
-    distances = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
-    spread = (distances * torch.linalg.solve(normal[:-1, :-1], distances)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
-    residual = equations.energy - 2 * float(unknowns @ equations.moment) + float(unknowns @ equations.gram @ unknowns)
-    residual_rms = math.sqrt(max(residual, 0.0) / max(equations.count - taps, 1))
-    return Solution(
-        kernel=(scaled / gain).view(equations.kernel_size, equations.kernel_size),
-        gain=gain,
-        offset=level_offset - MID_GRAY * (gain - 1.0),
-        condition=largest / smallest,
-        residual_rms=residual_rms,
-        centroid_error=(residual_rms * float(spread[0]), residual_rms * float(spread[1])),
-    )
+    solution: Tensor = unit * torch.linalg.solve(matrix * unit[:, None] * unit[None, :], right * unit)
+    return solution[: taps + 1]

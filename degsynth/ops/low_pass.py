@@ -1,4 +1,4 @@
-"""The low frequencies of an image, as few samples: what lfl compares HR and LR by (adl, 3.3)."""
+"""The low frequencies of an image, sampled sparsely: lfl compares HR and LR by these (adl, 3.3)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 
 def low_pass(image: Tensor, filter: Literal["box", "gaussian"], size: int) -> Tensor:
-    """Means over side-by-side windows of size×size px of image (B, C, H, W), from the top left: (B, C, H//size, …).
+    """Return the means over adjacent windows of size×size px of image (B, C, H, W): (B, C, H // size, W // size).
 
-    box: plain means, as the authors' code has them (AvgPool2d). gaussian: weighted, σ = size / 4, the weights cut off
-    at the window's edge, where they are e^−2 of the highest. A window of s·size HR px sees what one of size LR px sees.
+    The first window is the upper left corner. ``box`` means plain means, as in the authors' code (AvgPool2d).
+    ``gaussian`` means weighted means with σ = size / 4, cut off at the window's edge, where the weights are e^−2 of the
+    highest. A window of s·size HR px covers the same part of the scene as one of size LR px.
     """
     if filter == "box":
         return F.avg_pool2d(image, size)
-    at = torch.arange(size, dtype=image.dtype, device=image.device) - (size - 1) / 2
-    weights = torch.exp(-0.5 * (at / (size / 4)) ** 2)
+    offsets = torch.arange(size, dtype=image.dtype, device=image.device) - (size - 1) / 2
+    weights = torch.exp(-0.5 * (offsets / (size / 4)) ** 2)
     weights = weights / weights.sum()
     planes = image.reshape(-1, 1, *image.shape[2:])
     rows = F.conv2d(planes, weights.view(1, 1, -1, 1), stride=(size, 1))
-    found = F.conv2d(rows, weights.view(1, 1, 1, -1), stride=(1, size))
-    return found.reshape(*image.shape[:2], *found.shape[2:])
+    means = F.conv2d(rows, weights.view(1, 1, 1, -1), stride=(1, size))
+    return means.reshape(*image.shape[:2], *means.shape[2:])

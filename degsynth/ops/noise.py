@@ -1,7 +1,7 @@
-"""Dice that know where they fall: random planes of which any window can be had without the rest.
+"""Planes of random numbers of which any window can be drawn without the rest.
 
-The LR plane is cut into blocks of 256×256. Block (r, c) comes from a CPU generator seeded by a hash of (seed, r, c),
-so a window holds the same numbers whatever tile, batch, worker or device asks for it.
+The LR plane is divided into blocks of 256×256. The numbers of block (r, c) come from a CPU generator whose seed is a
+hash of (seed, r, c). So a window holds the same numbers, whichever tile, batch, worker or device asks for it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ BLOCK = 256
 
 
 def generator(seed: int) -> torch.Generator:
-    """A CPU generator of its own, in TorchScript as well.
+    """Return a new CPU generator with this seed, in TorchScript as well.
 
-    TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads then draw
-    from each other's stream. A device that depends on an argument keeps it from being folded, unless the argument is
-    itself a constant; both spellings are the CPU.
+    TorchScript takes ``torch.Generator()`` for a constant and lets all calls share one object: two threads would then
+    draw from each other's stream. A device that depends on an argument prevents that, unless the argument is itself a
+    constant. Both names of the device below are the CPU.
     """
-    made = torch.Generator(device="cpu" if seed % 2 == 0 else "cpu:0")
-    made.manual_seed(seed)
-    return made
+    rng = torch.Generator(device="cpu" if seed % 2 == 0 else "cpu:0")
+    rng.manual_seed(seed)
+    return rng
 
 
 def block_seed(seed: int, row: int, column: int) -> int:
-    """A 63-bit hash of a seed and a block's place: multiply, add, xor-shift twice (wrap-around is intended)."""
+    """Return a 63-bit hash of a seed and the position of a block: three rounds of multiply, add and xor-shift.
+
+    The products are meant to wrap around.
+    """
     x = (seed * 6364136223846793005 + row * 1442695040888963407 + column * 2685821657736338717) & 0x7FFFFFFFFFFFFFFF
     x = x ^ (x >> 32)
     x = (x * 7046029254386353131 + 1013904223) & 0x7FFFFFFFFFFFFFFF
@@ -36,25 +39,25 @@ def block_seed(seed: int, row: int, column: int) -> int:
 
 
 def block_field(seed: int, y: int, x: int, height: int, width: int, channels: int, block: int = BLOCK) -> Tensor:
-    """Standard normal numbers (1, channels, height, width) of the window at (y, x) of an unbounded plane.
+    """Return standard normal numbers (1, channels, height, width): the window at (y, x) of an unbounded plane.
 
-    ``block`` is no choice: TorchScript knows no constants of a module, but defaults.
+    ``block`` is not meant to be changed: TorchScript cannot read the constants of a module, but it can read defaults.
     """
-    out = torch.empty(1, channels, height, width)
+    field = torch.empty(1, channels, height, width)
     if channels == 0 or height == 0 or width == 0:
-        return out
+        return field
     for row in range(y // block, (y + height - 1) // block + 1):
         for column in range(x // block, (x + width - 1) // block + 1):
-            dice = generator(block_seed(seed, row, column))
-            values = torch.randn(1, channels, block, block, generator=dice)
+            rng = generator(block_seed(seed, row, column))
+            values = torch.randn(1, channels, block, block, generator=rng)
             top, bottom = max(y, row * block), min(y + height, (row + 1) * block)
             left, right = max(x, column * block), min(x + width, (column + 1) * block)
-            out[:, :, top - y : bottom - y, left - x : right - x] = values[
+            field[:, :, top - y : bottom - y, left - x : right - x] = values[
                 :, :, top - row * block : bottom - row * block, left - column * block : right - column * block
             ]
-    return out
+    return field
 
 
 def uniform(seed: int, low: float, high: float) -> float:
-    """One number from [low, high): what an image has one of, e.g. its AWGN σ."""
+    """Return one random number from [low, high), for a quantity of which an image has one value, e.g. its AWGN σ."""
     return low + (high - low) * float(torch.rand(1, generator=generator(seed), dtype=torch.float64))

@@ -1,7 +1,7 @@
-"""Where in the image a pixel lies: what a lens's blur depends on.
+"""The position of pixels in their image, on which the blur of a lens depends.
 
 Positions are relative to the image, not in pixels: an image of any size is taken for a whole frame. −1 … 1 runs from
-the first row to the last and from the first column to the last, whatever the aspect ratio.
+the upper edge to the lower and from the left edge to the right, whatever the aspect ratio.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from torch import Tensor
 
 
 def pixel_centres(y: int, x: int, height: int, width: int) -> Tensor:
-    """The y and x of the centres of a window's pixels, in pixels from the image's corner: (1, 2, height, width)."""
+    """Return the y and x of the centres of a window's pixels, in pixels from the image's corner: (1, 2, height, width).
+
+    The window's first pixel is (y, x).
+    """
     rows = torch.arange(height, dtype=torch.float32) + (y + 0.5)
     columns = torch.arange(width, dtype=torch.float32) + (x + 0.5)
     return torch.stack([rows.view(-1, 1).expand(height, width), columns.view(1, -1).expand(height, width)]).unsqueeze(0)
 
 
 def relative_position(centres: Tensor, size: Tensor) -> Tensor:
-    """y, x and y² + x² of every pixel, relative to the middle of its image: (B, 3, h, w).
+    """Return y, x and y² + x² of every pixel, relative to the middle of its image: (B, 3, h, w).
 
-    centres (B, 2, h, w) as of `pixel_centres`; size (B, 2) height and width of the whole image in the same pixels.
-    Where the size is unknown (0), every pixel is in the middle.
+    ``centres`` (B, 2, h, w) are those of `pixel_centres`; ``size`` (B, 2) is the height and width of the whole image in
+    the same pixels. Where the size is unknown (0), all pixels are taken to be in the middle.
     """
     size = size.view(-1, 2, 1, 1)
-    place = (2.0 * centres / size.clamp(min=1.0) - 1.0).clamp(-1.0, 1.0)
-    place = torch.where(size > 0, place, torch.zeros_like(place))
-    return torch.cat([place, (place * place).sum(1, keepdim=True)], 1)
+    position = (2.0 * centres / size.clamp(min=1.0) - 1.0).clamp(-1.0, 1.0)
+    position = torch.where(size > 0, position, torch.zeros_like(position))
+    return torch.cat([position, (position * position).sum(1, keepdim=True)], 1)

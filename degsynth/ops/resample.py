@@ -1,4 +1,4 @@
-"""Resampling without a learned kernel, at the centred phase (`ops.blur`)."""
+"""Resampling without a learnt kernel, at the centred phase (`ops.blur`), and other small operations on images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def luma(image: Tensor) -> Tensor:
-    """Luma (…, 1, H, W) of a gray or RGB image (…, C, H, W), full range; other channel counts have their mean."""
+    """Return the luma (…, 1, H, W) of an image (…, C, H, W), full range.
+
+    A gray image is its own luma; for RGB the weights are 0.299, 0.587, 0.114; for other channel counts it is the mean.
+    """
     if image.shape[-3] == 1:
         return image
     if image.shape[-3] != 3:
@@ -16,7 +19,10 @@ def luma(image: Tensor) -> Tensor:
 
 
 def bicubic(hr: Tensor, scale: int) -> Tensor:
-    """The usual LR: antialiased bicubic (a = −0.5) of hr (B, C, s·h, s·w), clamped; the image itself at scale 1."""
+    """Return the usual LR of hr (B, C, s·h, s·w): antialiased bicubic (a = −0.5), clamped to [0, 1].
+
+    At scale 1 it is the image itself.
+    """
     if scale == 1:
         return hr
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
@@ -24,12 +30,15 @@ def bicubic(hr: Tensor, scale: int) -> Tensor:
 
 
 def area(image: Tensor, scale: int) -> Tensor:
-    """Mean over s×s blocks of image (B, C, s·h, s·w)."""
+    """Return the means over s×s blocks of image (B, C, s·h, s·w): (B, C, h, w)."""
     return F.avg_pool2d(image, scale)
 
 
 def without_surroundings(image: Tensor, reach: int) -> Tensor:
-    """Image (B, C, H, W) less its mean over (2·reach + 1)² px around every pixel, borders repeated: 0 where flat."""
+    """Return image (B, C, H, W) minus its mean over the (2·reach + 1)² px around every pixel; 0 where it is flat.
+
+    At the borders the outermost pixels are repeated.
+    """
     side = 2 * reach + 1
     mean = F.pad(image, [reach, reach, reach, reach], mode="replicate")
     mean = F.avg_pool2d(F.avg_pool2d(mean, [side, 1], stride=1), [1, side], stride=1)
@@ -37,9 +46,9 @@ def without_surroundings(image: Tensor, reach: int) -> Tensor:
 
 
 def decimate(image: Tensor, scale: int) -> Tensor:
-    """Every s-th sample of image (B, C, s·h, s·w) at the centred phase, no filter.
+    """Return every s-th sample of image (B, C, s·h, s·w) at the centred phase, without a filter: (B, C, h, w).
 
-    At even scales that falls between pixels: it is the mean of the four around it.
+    At even scales the centred phase falls between pixels: the sample is the mean of the four pixels around it.
     """
     first = (scale - 1) // 2
     if scale % 2 == 1:
@@ -48,13 +57,13 @@ def decimate(image: Tensor, scale: int) -> Tensor:
     return 0.5 * (rows[:, :, :, first::scale] + rows[:, :, :, first + 1 :: scale])
 
 
-def inside(image: Tensor, border: int) -> Tensor:
-    """What lies at least ``border`` px from every edge of (…, H, W): there no padding has been read."""
+def crop_border(image: Tensor, border: int) -> Tensor:
+    """Return the part of image (…, H, W) at least ``border`` px from every edge, which no padding has influenced."""
     return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
 
 
-def turned(image: Tensor, number: int) -> Tensor:
-    """One of the eight ways, 0 to 7, to mirror and turn a square image (…, N, N); 0 leaves it as it is."""
+def dihedral(image: Tensor, number: int) -> Tensor:
+    """Return a square image (…, N, N) mirrored and rotated in one of the eight ways, 0 to 7; 0 leaves it as it is."""
     if number & 1:
         image = image.flip(-1)
     if number & 2:

@@ -1,27 +1,29 @@
-"""Average power spectra of two sets of photographs, and which blur takes one to the other.
+"""Average power spectra of two sets of photographs, and the blur that takes one spectrum to the other.
 
-Photographs of the same kind of scenes have, on average, nearly the same power spectrum. So of two sets without a common
-scene, the spectra tell the blur between them: with a kernel of transfer function M, decimation by s (which folds s²
-frequencies onto each) and white noise of variance ``floor`` in the LR::
+Photographs of scenes of the same kind have, on average, nearly the same power spectrum. So the spectra of two sets
+without a common scene determine the blur between the sets. With a kernel of transfer function M, decimation by s (which
+folds s² frequencies onto each) and white noise of variance ``floor`` in the LR::
 
     S_lr(ν)  =  content(ν) · [ Σ_fold  S_hr · |M|²  +  floor ]
 
-"Nearly": ``content`` is what the scenes themselves differ by. How much that is, the images tell: from one photograph
-to the next, log-spectra vary in contrast, slope and direction, and in little else. These variations are measured, and
-their share in the means of so many photographs is what a difference of the two sets is held against. With d the
-difference of the log-spectra, in n bins of frequency, it scatters by C = B V Bᵀ + D (B: contrast, slope, …; V, D their
-variances)::
+``content`` is the ratio by which the scenes themselves differ, and the images show how large it is. From one photograph
+to the next, log-spectra vary in contrast, slope and direction, and in little else. The variances of these are measured.
+Divided by the number of photographs they are the variances of the means, to which the difference of the two sets is
+compared. The difference d of the log-spectra, in n bins of frequency, has the covariance C = B V Bᵀ + D, where B holds
+contrast, slope, …, V their variances and D the variances of what is left::
 
-    misfit = ½ dᵀ C⁻¹ d          which is ½ χ² with n degrees of freedom where the kernel is the right one
+    misfit = ½ dᵀ C⁻¹ d
 
-The mean square d weighted so is 1, or a little less, where there is nothing left but content: D is estimated rather too
-large than too small. `Spectra.distance` is its root.
+With the right kernel it is ½ χ² with n degrees of freedom. The mean square of d, weighted in this way, is 1 or a little
+less where the sets differ in content only, because D is estimated too large rather than too small. `Spectra.distance`
+is the root of that mean square.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,194 +31,242 @@ from torch import Tensor
 from degsynth.ops.kernels import transfer
 
 SIDE = 32
-"""Of the windows that spectra are taken of, LR px."""
+"""Side of the windows of which spectra are computed, LR px."""
 SECTORS = 6
-"""Directions into which a ring of equal frequency is cut, over half a turn."""
+"""Number of directions, over half a turn, into which a ring of equal frequency is divided."""
 DIRECTIONS = ("cos_2", "sin_2", "cos_4", "sin_4", "cos_6")
+"""Names of the waves that describe how a spectrum depends on direction; the number multiplies the angle."""
 CONTENT = ("contrast", "slope", "bend", *DIRECTIONS, *(f"slope_of_{name}" for name in DIRECTIONS))
-"""Names of what contents differ in; directions are waves of so many times the angle."""
+"""Names of the properties in which the log-spectra of photographs differ, in the order of `Bins.content`."""
 LOWEST_BIN = 1.5
-"""Waves slower than SIDE / 1.5 px are what a window cuts off more than what was photographed."""
+"""Lowest frequency that is used, in cycles per SIDE px: slower waves are caused by the window more than by the scene."""
 GAIN_SCATTER = 0.1
-"""Of log-power, added to what the contrast of scenes differs by: shots are exposed and developed differently."""
+"""Standard deviation of log-power added to that of contrast: shots are exposed and developed differently."""
 LEAST_SCATTER = 1e-2
-"""Of log-power in one bin: spectra are not known better than that."""
+"""Standard deviation of log-power added in each bin: spectra are not known more precisely than this."""
 SMEARED = 0.02
-"""And of each unit of log-power that blur takes away (measured: .01 to .03)."""
+"""Standard deviation of log-power added for each unit of log-power that blur removes (measured: .01 to .03)."""
 FEW = 2
-"""With so many images, or fewer, on a side their parts stand in for others: they scatter less, but not by nothing."""
+"""With so many images of a side, or fewer, parts of them count as images.
+
+Parts of one image vary less than several images do, but they do vary.
+"""
 PART = 256
-"""Side of such parts, LR px."""
+"""Largest side of such a part, LR px."""
 
 
 def power(image: Tensor, side: int) -> Tensor:
-    """Mean power of all Hann windows of an image (h, w), half overlapping: (side, side), in levels² per frequency."""
+    """Return the mean power (side, side) of all Hann windows of an image (h, w), in levels² per frequency.
+
+    Adjacent windows overlap by half.
+    """
     window = torch.hann_window(side, periodic=True, dtype=image.dtype, device=image.device)
     window = window[:, None] * window[None, :]
     patches = image.unfold(0, side, side // 2).unfold(1, side, side // 2).reshape(-1, side, side)
     patches = patches - (patches * window).sum((1, 2), keepdim=True) / window.sum()
-    found: Tensor = torch.fft.fft2(patches * window).abs().square().mean(0).double() / window.double().square().sum()
-    return found
+    mean: Tensor = torch.fft.fft2(patches * window).abs().square().mean(0).double() / window.double().square().sum()
+    return mean
 
 
 def fold(spectrum: Tensor, scale: int) -> Tensor:
-    """What decimation makes of a power spectrum (s·p, s·p): frequencies that look alike afterwards add up, (p, p)."""
+    """Return the power spectrum (p, p) after decimation of one (s·p, s·p): frequencies that become the same add up."""
     side = spectrum.shape[-1] // scale
     return spectrum.view(scale, side, scale, side).sum((0, 2)) / scale**2
 
 
 class Bins:
-    """Rings of equal frequency up to the Nyquist frequency, cut into sectors."""
+    """Rings of equal frequency, up to the Nyquist frequency, divided into sectors; n bins in all."""
 
     def __init__(self, side: int) -> None:
-        at = torch.fft.fftfreq(side, dtype=torch.float64) * side
-        radius = torch.hypot(at[:, None], at[None, :])
-        angle = torch.atan2(at[:, None].expand_as(radius), at[None, :].expand_as(radius))
+        """Make the bins of spectra (side, side)."""
+        frequency = torch.fft.fftfreq(side, dtype=torch.float64) * side
+        radius = torch.hypot(frequency[:, None], frequency[None, :])
+        angle = torch.atan2(frequency[:, None].expand_as(radius), frequency[None, :].expand_as(radius))
         sector = torch.floor(torch.remainder(angle / math.pi * SECTORS + 0.5, SECTORS)).long()
         key = radius.round().long() * SECTORS + sector
         used = (radius >= LOWEST_BIN) & (radius <= side / 2 + 0.5)
-        numbers = torch.unique(key[used])
-        self.count = len(numbers)
-        self.index = torch.where(used, torch.searchsorted(numbers, key.clamp(max=int(numbers[-1]))), self.count)
+        keys = torch.unique(key[used])
+        self.count = len(keys)
+        self.index = torch.where(used, torch.searchsorted(keys, key.clamp(max=int(keys[-1]))), self.count)
+        """Bin of every frequency, (side, side); n for frequencies that are not used."""
         self.sizes = torch.bincount(self.index.flatten(), minlength=self.count + 1)[: self.count].double()
-        rings = torch.unique(numbers // SECTORS, return_inverse=True)[1]
-        self.ring, self.in_ring = rings, torch.bincount(rings)[rings].double()
-        """Which ring a bin belongs to, and how many do, (n,)."""
-        log = torch.log(self(radius / side))
+        """Number of frequencies in every bin, (n,)."""
+        self.ring = torch.unique(keys // SECTORS, return_inverse=True)[1]
+        """Ring of every bin, (n,)."""
+        self.in_ring = torch.bincount(self.ring)[self.ring].double()
+        """Number of bins in the ring of every bin, (n,)."""
+        self.content = self._content(radius / side, angle)
+        """Log-spectra (n, 13) of the properties in which photographs differ, one column for each name in `CONTENT`.
+
+        The directions are as many waves as that number of sectors can distinguish. They have a slope each because
+        façades fill one sector at all frequencies.
+        """
+
+    def _content(self, frequency: Tensor, angle: Tensor) -> Tensor:
+        log = torch.log(self(frequency))
         log = log - log.mean()
-        bent = log.square() - log.square().mean()
-        turns = [wave(2 * turn * angle) for turn in range(1, SECTORS // 2) for wave in (torch.cos, torch.sin)]
-        directions = [self(wave) for wave in (*turns, torch.cos(SECTORS * angle))]
-        self.content = torch.stack(
-            [torch.ones_like(log), log, bent, *directions, *(wave * log for wave in directions)], 1
-        )
-        """In what log-spectra of photographs differ (`CONTENT`), (n, 13): directions are as many waves as so many
-        sectors tell apart. Façades fill one sector at all frequencies."""
+        bend = log.square() - log.square().mean()
+        waves = [wave(2 * turn * angle) for turn in range(1, SECTORS // 2) for wave in (torch.cos, torch.sin)]
+        directions = [self(wave) for wave in (*waves, torch.cos(SECTORS * angle))]
+        return torch.stack([torch.ones_like(log), log, bend, *directions, *(wave * log for wave in directions)], 1)
 
     def __call__(self, spectrum: Tensor) -> Tensor:
-        """Mean of a spectrum (side, side) in each bin: (n,)."""
+        """Return the mean (n,) of a spectrum (side, side) in each bin."""
         total = torch.zeros(self.count + 1, dtype=spectrum.dtype, device=spectrum.device)
         index = self.index.flatten().to(spectrum.device)
         return total.index_add(0, index, spectrum.flatten())[: self.count] / self.sizes.to(spectrum.device)
 
 
 def parts(image: Tensor, largest: int) -> list[Tensor]:
-    """An image (h, w), or where it is larger than that its parts of nearly equal size."""
+    """Return an image (h, w) in parts of nearly equal size whose sides are at most ``largest`` px."""
     rows, columns = (math.ceil(length / largest) for length in image.shape)
     return [part for strip in image.tensor_split(rows, 0) for part in strip.tensor_split(columns, 1)]
 
 
+@dataclass(frozen=True)
+class ImageVariances:
+    """Variances of the relative spectra of photographs from one to the next."""
+
+    content: Tensor
+    """Variance of the coefficient of each column of `Bins.content`, (13,)."""
+    rest: Tensor
+    """Variance in every bin of what these columns do not describe, of HR and of LR, (2, n)."""
+
+
 class Spectra:
-    """What the average spectra of HR and LR images say of the blur between them."""
+    """The average spectra of HR and LR images, with which kernels are compared."""
 
     def __init__(self, hr: Iterable[Tensor], lr: Iterable[Tensor], scale: int, like: Spectra | None = None) -> None:
-        """Take gray images (h, w) of at least `SIDE` LR px a side.
+        """Measure the spectra of gray images (h, w) of at least `SIDE` LR px a side.
 
-        How much scenes scatter is seen from these images, three at least, or taken from larger sets of the same kind,
-        ``like``. Raises ValueError where there are not as many, or one side has no texture.
+        How much scenes vary is measured from these images, which must be three at least. With ``like`` it is taken from
+        larger sets of the same kind instead. Raises ValueError where there are too few images, or where a side is flat.
         """
         self.scale, self.side = scale, SIDE
         self.bins = Bins(SIDE)
-        sharp, real = _powers(hr, scale * SIDE, scale * PART, "HR"), _powers(lr, SIDE, PART, "LR")
-        self.hr_power = sharp.mean(0)
-        self.lr = self.bins(real.mean(0))
+        hr_powers, lr_powers = _powers(hr, scale * SIDE, scale * PART, "HR"), _powers(lr, SIDE, PART, "LR")
+        self.hr_power = hr_powers.mean(0)
+        """Mean power of the HR images, (s·p, s·p) with p = `SIDE`."""
+        self.lr = self.bins(lr_powers.mean(0))
         """Mean power of the LR images in every bin, (n,)."""
-        if not bool((self.lr > 0).all()) or not bool((self.bins(fold(self.hr_power, scale)) > 0).all()):
-            raise ValueError("one of the two sides is flat: it has no spectrum; give images with texture")
-        self.counts = len(sharp), len(real)
-        self.per_image: tuple[Tensor, Tensor] = like.per_image if like is not None else self._per_image(sharp, real)
-        """Variances from one image to the next: of each column of `Bins.content`, (13,), and of the rest, of HR and of
-        LR, (2, n)."""
+        folded = self.bins(fold(self.hr_power, scale))
+        if not bool((self.lr > 0).all()) or not bool((folded > 0).all()):
+            flat = "LR" if bool((folded > 0).all()) else "HR"
+            raise ValueError(f"the {flat} images are flat: they have no spectrum; give images with texture")
+        self.counts = len(hr_powers), len(lr_powers)
+        """Number of HR and of LR images, or of their parts."""
+        self.per_image: ImageVariances = (
+            like.per_image if like is not None else self._image_variances(hr_powers, lr_powers)
+        )
         share = torch.tensor([1 / count for count in self.counts], dtype=torch.float64)
-        self.scatter = (self.per_image[0] * share.sum()).sqrt()
+        self.scatter = (self.per_image.content * share.sum()).sqrt()
         """Standard deviation of each column of `Bins.content` in the difference of the sets, (13,)."""
         self.scatter[0] = torch.hypot(self.scatter[0], torch.tensor(GAIN_SCATTER, dtype=torch.float64))
-        # A window smears strong frequencies into weak ones, before a blur otherwise than after it.
-        weakened = torch.log(self.lr / self.bins(fold(self.hr_power, scale)))
-        alone = share @ self.per_image[1] + LEAST_SCATTER**2 + (SMEARED * (weakened - weakened.max())).square()
+        # A window smears strong frequencies into weak ones, and does so differently before a blur and after it.
+        attenuation = torch.log(self.lr / folded)
+        smeared = (SMEARED * (attenuation - attenuation.max())).square()
+        rest = share @ self.per_image.rest + LEAST_SCATTER**2 + smeared
         basis = self.bins.content
-        covariance = torch.diag(alone) + basis @ torch.diag(self.scatter.square()) @ basis.T
+        covariance = torch.diag(rest) + basis @ torch.diag(self.scatter.square()) @ basis.T
         self.precision = torch.linalg.inv(covariance)
+        """C⁻¹ (n, n)."""
 
-    def _per_image(self, sharp: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """One image against the others of its side, at frequencies that both sides have, before any folding."""
+    def _image_variances(self, hr_powers: Tensor, lr_powers: Tensor) -> ImageVariances:
+        """Measure how each image's spectrum differs from the mean of its side.
+
+        Only frequencies that both sides have are used, before any folding.
+        """
         if sum(self.counts) < 3:
-            raise ValueError("two images are too few to tell blur from content; give more")
+            raise ValueError("two images are too few to separate blur from content; give more")
         low = (torch.fft.fftfreq(SIDE) * SIDE).round().long()
         basis = self.bins.content
         weighted = basis * self.bins.sizes[:, None]
-        # Normal equations, being well conditioned: LAPACK's least squares differ in last digits from call to call.
-        fitted = torch.linalg.solve(weighted.T @ basis, weighted.T)
-        squares, lefts = torch.zeros(basis.shape[1], dtype=torch.float64), []
-        for spectra in (sharp[:, low[:, None], low[None, :]], real):
-            rows = torch.stack([self.bins(spectrum) for spectrum in spectra])
-            strange = rows / rows.mean(0) - 1
-            found = strange @ fitted.T
-            squares += found.square().sum(0)
-            lefts.append((strange - found @ basis.T).square().sum(0))
+        # Normal equations are well conditioned here, and LAPACK's least squares differ in last digits between calls.
+        projection = torch.linalg.solve(weighted.T @ basis, weighted.T)
+        squares, rests = torch.zeros(basis.shape[1], dtype=torch.float64), []
+        for powers in (hr_powers[:, low[:, None], low[None, :]], lr_powers):
+            rows = torch.stack([self.bins(power) for power in powers])
+            deviation = rows / rows.mean(0) - 1
+            coefficients = deviation @ projection.T
+            squares += coefficients.square().sum(0)
+            rests.append((deviation - coefficients @ basis.T).square().sum(0))
         freedom = sum(self.counts) - 2
-        # All directions of a ring, and both sides, scatter alike: so few images tell more of it. But where one image
-        # stands out, a façade in the bin of its windows, what it does to its side's mean must not count for more than
-        # chance.
-        both = (lefts[0] + lefts[1]) / freedom
+        # All directions of a ring, and both sides, are assumed to vary alike, since few images determine one variance
+        # better than many. But one image may stand out, such as a façade in the bin of its windows. What it does to the
+        # mean of its side must not be taken for more than chance. So where a side's own variance is larger, it is used.
+        both = (rests[0] + rests[1]) / freedom
         ring = torch.zeros_like(both).index_add(0, self.bins.ring, both)[self.bins.ring] / self.bins.in_ring
-        own = [left / max(1, count - 1) for left, count in zip(lefts, self.counts, strict=True)]
-        return squares / freedom, torch.stack([torch.maximum(side, ring) for side in own])
+        sides = [rest / max(1, count - 1) for rest, count in zip(rests, self.counts, strict=True)]
+        return ImageVariances(squares / freedom, torch.stack([torch.maximum(side, ring) for side in sides]))
 
     @property
     def count(self) -> int:
-        """Bins, n."""
+        """Number of bins, n."""
         return self.bins.count
 
     def to(self, device: str | torch.device) -> Spectra:
-        """Move what `of_kernel` and `misfit` compute with."""
+        """Move the tensors that `of_kernel` and `misfit` use to a device; return the same object."""
         for name in ("hr_power", "lr", "precision"):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
     def transfer(self, kernel: Tensor) -> Tensor:
-        """Transfer function (s·p, s·p) of a kernel (K, K), but for a phase that all kernels of that size share."""
+        """Return the transfer function (s·p, s·p) of a kernel (K, K), up to a phase that depends on K only."""
         return transfer(kernel, torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device))
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
-        """Spectrum in bins (n,) that the HR images have after blur with a kernel (K, K) and decimation."""
+        """Return the spectrum in bins (n,) of the HR images blurred with a kernel (K, K) and decimated."""
         transfer = self.transfer(kernel)
         return self.bins(fold(self.hr_power * (transfer.real.square() + transfer.imag.square()), self.scale))
 
     def of_images(self, images: Sequence[Tensor]) -> Tensor:
-        """Spectrum in bins (n,) of LR images (h, w)."""
+        """Return the mean spectrum in bins (n,) of LR images (h, w)."""
         return self.bins(_powers(images, self.side, PART, "LR").mean(0))
 
-    def misfit(self, made: Tensor, floor: Tensor | float) -> Tensor:
-        """½ χ² of a spectrum in bins (n,) plus white noise of variance ``floor`` against that of the LR images."""
-        apart = torch.log(self.lr) - torch.log(made + floor)
-        return 0.5 * torch.dot(apart, self.precision @ apart)
+    def misfit(self, spectrum: Tensor, floor: Tensor | float) -> Tensor:
+        """Return ½ χ² of a spectrum in bins (n,), plus white noise of variance ``floor``, against the LR images."""
+        difference = self._log_difference(spectrum, floor)
+        return 0.5 * torch.dot(difference, self.precision @ difference)
 
     def distance(self, misfit: float) -> float:
-        """Root mean square difference, in units of what scenes scatter by: about 1 where only these differ."""
+        """Return the RMS difference of the log-spectra that belongs to a misfit.
+
+        Its unit is the standard deviation that the content causes: it is about 1 where only the content differs.
+        """
         return math.sqrt(2 * misfit / self.count)
 
-    def least_distance(self, made: Tensor) -> float:
-        """`distance` of a spectrum in bins at the white noise that suits it best."""
+    def least_distance(self, spectrum: Tensor) -> float:
+        """Return the `distance` of a spectrum in bins (n,) with the variance of white noise that fits best."""
         floors = torch.logspace(-5, 0, 51, dtype=torch.float64) * float(self.lr.min())
-        return self.distance(min(float(self.misfit(made, floor)) for floor in floors.tolist()))
+        return self.distance(min(float(self.misfit(spectrum, floor)) for floor in floors.tolist()))
 
-    def content(self, made: Tensor, floor: float) -> Tensor:
-        """How far the sets' contents differ in contrast, slope, …, each in its standard deviations, (13,)."""
-        apart = torch.log(self.lr) - torch.log(made + floor)
-        return self.scatter * torch.mv(self.bins.content.T, self.precision @ apart)
+    def content(self, spectrum: Tensor, floor: float) -> Tensor:
+        """Return the likeliest differences in content (13,) of the LR images from a spectrum in bins (n,).
+
+        They are in the order of `CONTENT`, each in its standard deviations.
+        """
+        difference = self._log_difference(spectrum, floor)
+        return self.scatter * torch.mv(self.bins.content.T, self.precision @ difference)
+
+    def _log_difference(self, spectrum: Tensor, floor: Tensor | float) -> Tensor:
+        return torch.log(self.lr) - torch.log(spectrum + floor)
 
 
 def _powers(images: Iterable[Tensor], side: int, part: int, which: str) -> Tensor:
-    """Power of every image, or of the parts of few, (N, side, side)."""
+    """Return the power (N, side, side) of every image, or of parts of side ``part`` where there are few images.
+
+    ``which`` is HR or LR, for the message.
+    """
     few: list[Tensor] = []
-    found: list[Tensor] = []
+    powers: list[Tensor] = []
     for image in images:
         if min(image.shape) >= side:
-            found.append(power(image, side))
+            powers.append(power(image, side))
             few = [*few, image][: FEW + 1]
-    if not found:
-        raise ValueError(f"no {which} image is at least {side}×{side} px, which spectra are taken of")
-    if len(found) <= FEW:
-        found = [power(piece, side) for image in few for piece in parts(image, max(part, side))]
-    return torch.stack(found)
+    if not powers:
+        raise ValueError(
+            f"no {which} image is at least {side}×{side} px, the size of the windows of which spectra are computed"
+        )
+    if len(powers) <= FEW:
+        powers = [power(piece, side) for image in few for piece in parts(image, max(part, side))]
+    return torch.stack(powers)

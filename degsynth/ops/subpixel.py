@@ -1,8 +1,9 @@
-"""Kernels moved by fractions of a pixel, and onto the grid that a scale needs.
+"""Kernels moved by fractions of a pixel, and put onto the grid that a scale needs.
 
-By Lagrange interpolation through 8 taps: of all filters of that length it moves polynomials of the highest degree (7)
-exactly. So sum, centroid and second moments of a kernel come out as those of the moved one, to the last digit: a move
-makes no kernel wider. At half a pixel, the worst case, waves of 4 px and longer pass to within 3 %.
+Kernels are moved by Lagrange interpolation through 8 taps: of all filters of that length it moves polynomials of the
+highest degree (7) exactly. So the sum, the centroid and the second moments of the result are those of the moved kernel
+to the last digit: a move makes no kernel wider. At half a pixel, the worst case, waves of 4 px and longer pass to
+within 3 %.
 """
 
 from __future__ import annotations
@@ -11,33 +12,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth.ops.kernels import centroid, similarity
+from degsynth.ops.kernels import centroid, similarity, tap_offsets
 
 POINTS = 8
+"""Number of taps of the interpolation."""
 MOVES = 6
-"""So often a kernel is moved, clipped and measured again."""
-THERE = 1e-9
-"""A centroid as near to the centre, px, is there."""
-TILTS = 60
-"""Newton steps, at most."""
+"""Number of times that a kernel is moved, clipped and measured again."""
+CENTRE_TOLERANCE = 1e-9
+"""A kernel whose centroid is nearer to the centre than this (px) is centred."""
+MAX_NEWTON_STEPS = 60
+"""Largest number of Newton steps that determine a tilt."""
 
 
 def lagrange(fraction: float) -> Tensor:
-    """Weights (8,) of the taps −3 … 4 for a value at ``fraction`` in [0, 1]."""
-    at = torch.arange(POINTS, dtype=torch.float64) - (POINTS // 2 - 1)
-    apart = at[:, None] - at + torch.eye(POINTS, dtype=torch.float64)
-    from_here = (fraction - at).expand(POINTS, POINTS).clone().fill_diagonal_(1.0)
-    return (from_here / apart).prod(1)
+    """Return the weights (8,) of the taps −3 … 4 for the value at ``fraction`` in [0, 1]."""
+    nodes = torch.arange(POINTS, dtype=torch.float64) - (POINTS // 2 - 1)
+    denominators = nodes[:, None] - nodes + torch.eye(POINTS, dtype=torch.float64)
+    numerators = (fraction - nodes).expand(POINTS, POINTS).clone().fill_diagonal_(1.0)
+    return (numerators / denominators).prod(1)
 
 
 def _filtered(kernels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Full convolution of kernels (N, K, K) with a filter down and one across: (N, K + 7, K + 7)."""
+    """Return the full convolution (N, K + 7, K + 7) of kernels (N, K, K) with one filter down and one across."""
     down, across = (_full_convolution(taps, kernels.shape[-1]) for taps in (rows, columns))
     return down @ kernels @ across.T
 
 
 def _full_convolution(taps: Tensor, size: int) -> Tensor:
-    """The matrix (size + 7, size) of it."""
+    """Return the matrix (size + 7, size) of the full convolution with a filter (8,)."""
     matrix = torch.zeros(size + POINTS - 1, size, dtype=torch.float64)
     for number, tap in enumerate(taps):
         matrix.diagonal(-number).fill_(float(tap))
@@ -45,45 +47,54 @@ def _full_convolution(taps: Tensor, size: int) -> Tensor:
 
 
 def moved(kernel: Tensor, down: float, right: float) -> Tensor:
-    """Kernel (K, K) float64, moved by (down, right) px; what leaves the window is lost."""
+    """Return a kernel (K, K) float64 moved by (down, right) px; what leaves the window is lost."""
     size = kernel.shape[0]
-    whole = [int(torch.tensor(by).floor()) for by in (down, right)]
+    whole = [int(torch.tensor(shift).floor()) for shift in (down, right)]
     filtered = _filtered(kernel[None], lagrange(down - whole[0]), lagrange(right - whole[1]))[0]
     reach = max(map(abs, whole)) + POINTS
     wide = F.pad(filtered, (reach, reach, reach, reach))
-    first = [reach + POINTS // 2 - 1 - by for by in whole]
+    first = [reach + POINTS // 2 - 1 - shift for shift in whole]
     return wide[first[0] : first[0] + size, first[1] : first[1] + size]
 
 
 def centred(kernel: Tensor) -> Tensor:
-    """Kernel (K, K) of sum 1 whose centroid is the array's centre, to 1e-6 px; not negative if it was not before.
+    """Return a kernel (K, K) of sum 1 with its centroid in the array's centre, to 1e-6 px.
 
-    First by whole pixels. Of what is left, less than a pixel, a Gaussian is freed by a move or by a *tilt* alike: taps
-    times exp(t·(y, x)). A stroke drawn on pixels is blurred by the one and hardly changed by the other; a kernel of few
-    taps may have none to weigh against each other. The way that keeps its shape better is taken (`similarity`).
+    It has negative taps only if it had some before. The kernel is first moved by whole pixels. What is left, less than
+    a pixel, can be removed by a move or by a *tilt*, which multiplies the taps by exp(t·(y, x)); for a Gaussian both
+    give the same. A stroke drawn on pixels is blurred by the move and hardly changed by the tilt. A kernel of few taps
+    may have none that could balance each other, and then there is no tilt. The one that preserves the shape better is
+    taken (`similarity`).
     """
     kernel = kernel.double() / kernel.double().sum()
     kernel = whole_pixels(kernel)
-    if max(map(abs, centroid(kernel))) < THERE:
+    if max(map(abs, centroid(kernel))) < CENTRE_TOLERANCE:
         return kernel
     if bool((kernel < 0).any()):
-        return _moved_to_the_middle(kernel, clip=False)
-    shifted = _moved_to_the_middle(kernel, clip=True)
-    ways = [way for way in (_tilted(kernel), _tilted(shifted)) if way is not None] or [shifted]
-    return max(ways, key=lambda way: similarity(way, kernel))
+        return _moved_to_centre(kernel, clip=False)
+    shifted = _moved_to_centre(kernel, clip=True)
+    candidates = [tilted for tilted in (_tilted(kernel), _tilted(shifted)) if tilted is not None] or [shifted]
+    return max(candidates, key=lambda candidate: similarity(candidate, kernel))
 
 
 def whole_pixels(kernel: Tensor) -> Tensor:
-    """Kernel (K, K) of sum 1, moved by whole pixels so that its centroid is nearest to the centre; sum 1 again."""
+    """Return a kernel (K, K) of sum 1 moved by whole pixels, so that its centroid is as near to the centre as possible.
+
+    What leaves the window is lost, and the sum is made 1 again.
+    """
     size = kernel.shape[0]
     down, right = (max(-size, min(size, round(value))) for value in centroid(kernel))
     wide = F.pad(kernel, (size, size, size, size))
-    kept = wide[size + down : 2 * size + down, size + right : 2 * size + right]
-    return kept / kept.sum()
+    inside = wide[size + down : 2 * size + down, size + right : 2 * size + right]
+    return inside / inside.sum()
 
 
-def _moved_to_the_middle(kernel: Tensor, clip: bool) -> Tensor:
-    """By interpolation, whose faint negative taps are clipped if asked for; what that changes is moved back again."""
+def _moved_to_centre(kernel: Tensor, clip: bool) -> Tensor:
+    """Return a kernel (K, K) moved to the centre by interpolation.
+
+    With ``clip`` the faint negative taps that this causes are set to 0; the kernel is then moved again, because that
+    changes its centroid.
+    """
     for _ in range(MOVES):
         kernel = moved(kernel, *(-value for value in centroid(kernel)))
         kernel = kernel.clamp(min=0.0) if clip else kernel
@@ -92,38 +103,41 @@ def _moved_to_the_middle(kernel: Tensor, clip: bool) -> Tensor:
 
 
 def _tilted(kernel: Tensor) -> Tensor | None:
-    """Taps times exp(t·(y, x)), t by Newton's method (`nets.centred_softmax` says why); None where no t will do."""
-    at = torch.arange(kernel.shape[0], dtype=torch.float64) - (kernel.shape[0] - 1) / 2
+    """Return a kernel (K, K) with its taps multiplied by exp(t·(y, x)) so that it is centred; None where no t does it.
+
+    t is determined by Newton's method; `nets.centred_softmax` explains why that converges.
+    """
+    offsets = tap_offsets(kernel.shape[0])
     tilt = torch.zeros(2, dtype=torch.float64)
     taps = kernel
-    for _ in range(TILTS):
+    for _ in range(MAX_NEWTON_STEPS):
         y, x = centroid(taps)
-        if max(abs(y), abs(x)) < THERE:
+        if max(abs(y), abs(x)) < CENTRE_TOLERANCE:
             return taps
-        yy = float((taps.sum(1) * at * at).sum()) - y * y + 1e-9
-        xx = float((taps.sum(0) * at * at).sum()) - x * x + 1e-9
-        yx = float(at @ taps @ at) - y * x
+        yy = float((taps.sum(1) * offsets * offsets).sum()) - y * y + 1e-9
+        xx = float((taps.sum(0) * offsets * offsets).sum()) - x * x + 1e-9
+        yx = float(offsets @ taps @ offsets) - y * x
         step = torch.tensor([xx * y - yx * x, yy * x - yx * y], dtype=torch.float64) / (yy * xx - yx * yx + 1e-12)
         tilt = tilt - step * min(1.0, 1.0 / float(step.norm()))
-        slope = tilt[0] * at[:, None] + tilt[1] * at[None, :]
+        slope = tilt[0] * offsets[:, None] + tilt[1] * offsets[None, :]
         taps = kernel * (slope - slope[kernel > 0].max()).exp()
         taps = taps / taps.sum()
     return None
 
 
 def suited_size(size: int, scale: int) -> int:
-    """What becomes of a size in `suited`."""
+    """Return the size of the kernels that `suited` returns for kernels of a given size."""
     return size + (POINTS - 1) * ((size - scale) % 2)
 
 
 def suited(kernels: Tensor, scale: int) -> Tensor:
-    """Kernels (N, K, K) whose size suits a scale, centred where they were: K, or K + 7 where K has the other parity.
+    """Return kernels (N, K, K) resampled to a size that suits the scale: K, or K + 7 where K has the other parity.
 
-    At even scales LR pixels look between two HR pixels, so a kernel on an odd grid is read half a pixel further either
-    way (`ops.blur` says why the size must be even then).
+    They stay centred where they were. At even scales the centre of an LR pixel lies between two HR pixels, so a kernel
+    on an odd grid is sampled half a pixel off its taps (`ops.blur` explains why the size must be even then).
     """
     if (kernels.shape[-1] - scale) % 2 == 0:
         return kernels
     half = lagrange(0.5)
-    found = _filtered(kernels.double(), half, half)
-    return found / found.sum((1, 2), keepdim=True)
+    resampled = _filtered(kernels.double(), half, half)
+    return resampled / resampled.sum((1, 2), keepdim=True)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from degsynth.evaluation import diversity, kernel_sets
-from degsynth.methods import Distribution, MeasuredNoise
+from degsynth.methods.protocol import Distribution, MeasuredNoise
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.grain import KNOTS, REACH
 

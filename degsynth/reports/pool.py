@@ -1,8 +1,10 @@
-"""A pool as a picture: some of its kernels, their mean and spread, and how their shapes are distributed."""
+"""A kernel pool as a picture: some of its kernels, their mean and spread, and how their shapes are distributed."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,116 +18,143 @@ from degsynth.model.pool_file import SOURCES, Pool
 from degsynth.ops.kernels import gaussian
 
 SHOWN = 12
-"""Kernels of every source, from the narrowest to the widest."""
+"""Number of kernels that are drawn of every source, from the narrowest to the widest."""
 COLOURS = dict(zip(SOURCES, ("tab:orange", "tab:blue", "tab:green", "tab:purple"), strict=True))
 REFERENCES = (1.25, 1.6)
-"""σ of Gaussians that LR images are usually made with, HR px (kmsr, Fig. 4)."""
-KEPT = 0.998
-"""What of the mean kernel must be shown."""
+"""σ (HR px) of the Gaussians that LR images are usually made with (kmsr, Fig. 4)."""
+VISIBLE_SHARE = 0.998
+"""Share of the mean kernel that must lie inside the part of the kernels that is drawn."""
+ROW_HEIGHT, PLOT_HEIGHT = 1.35, 3.2
+"""Heights of a row of kernels and of the plots below, inches."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of kernels (K, K) with a title each."""
+
+    name: str
+    kernels: Sequence[tuple[str, Tensor]]
 
 
 def draw_pool(path: Path, pool: Pool, title: str) -> None:
-    """Draw the PNG. Flagged kernels have a row of their own, and no part in the rest."""
+    """Draw a pool as a PNG file. Flagged kernels are drawn in a row of their own and left out of the plots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     usable = pool.subset(pool.usable())
-    flagged = [number for number, origin in enumerate(pool.origins) if origin.flag]
-    rows: list[tuple[str, list[tuple[str, Tensor]]]] = []
-    groups: dict[str, Tensor] = {}
-    for source in SOURCES:
-        own = [number for number, origin in enumerate(usable.origins) if origin.source == source]
-        if own:
-            groups[source] = usable.kernels[own]
-            chosen = by_width(groups[source], min(SHOWN, len(own)))
-            rows.append((f"{source} ({len(own)})", [(_width(kernel), kernel) for kernel in chosen]))
-    if flagged:
-        shown = [(pool.origins[number].flag, pool.kernels[number]) for number in flagged[:SHOWN]]
-        rows.append((f"flagged ({len(flagged)})", shown))
+    groups = _by_source(usable)
+    rows = _rows(pool, groups)
     reach = _reach(usable.kernels if len(usable) else pool.kernels)
-    figure = Figure(figsize=(13, 1.35 * len(rows) + 3.6), dpi=110, layout="constrained")
+    height = ROW_HEIGHT * len(rows)
+    figure = Figure(figsize=(13, height + PLOT_HEIGHT + 0.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10, parse_math=False)
-    grid = figure.add_gridspec(2, 1, height_ratios=[1.35 * len(rows), 3.2])
-    kernels = grid[0].subgridspec(len(rows), SHOWN)
-    for row, (name, panels) in enumerate(rows):
-        for column in range(SHOWN):
-            axis = figure.add_subplot(kernels[row, column])
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.set_frame_on(column < len(panels))
-            if column == 0:
-                axis.set_ylabel(name, fontsize=8)
-            if column < len(panels):
-                text, kernel = panels[column]
-                axis.imshow(_inner(kernel, reach).numpy(), cmap="magma", vmin=0.0, interpolation="nearest")
-                axis.set_title(text, fontsize=7)
-    plots = grid[1].subgridspec(1, 4)
-    axes = [figure.add_subplot(plots[0, column]) for column in range(4)]
-    _profiles(axes[0], groups, reach)
-    _shapes(axes[1:], groups)
+    grid = figure.add_gridspec(2, 1, height_ratios=[height, PLOT_HEIGHT])
+    cells = grid[0].subgridspec(len(rows), SHOWN)
+    for number, row in enumerate(rows):
+        _draw_row([figure.add_subplot(cells[number, column]) for column in range(SHOWN)], row, reach)
+    cells = grid[1].subgridspec(1, 4)
+    axes = [figure.add_subplot(cells[0, column]) for column in range(4)]
+    _draw_profiles(axes[0], groups, reach)
+    _draw_shapes(axes[1:], groups)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_atomic(path, picture.getvalue())
 
 
+def _by_source(pool: Pool) -> dict[str, Tensor]:
+    """Return the kernels of every source that the pool has."""
+    numbers = {
+        source: [number for number, origin in enumerate(pool.origins) if origin.source == source] for source in SOURCES
+    }
+    return {source: pool.kernels[chosen] for source, chosen in numbers.items() if chosen}
+
+
+def _rows(pool: Pool, groups: dict[str, Tensor]) -> list[_Row]:
+    """Choose the kernels to draw: some of every source, and the first flagged ones."""
+    rows = []
+    for source, kernels in groups.items():
+        chosen = by_width(kernels, min(SHOWN, len(kernels)))
+        rows.append(_Row(f"{source} ({len(kernels)})", [(_width(kernel), kernel) for kernel in chosen]))
+    flagged = [(origin.flag, kernel) for origin, kernel in zip(pool.origins, pool.kernels, strict=True) if origin.flag]
+    if flagged:
+        rows.append(_Row(f"flagged ({len(flagged)})", flagged[:SHOWN]))
+    return rows
+
+
 def _width(kernel: Tensor) -> str:
+    """Describe the width and the ratio of axes of a kernel (K, K)."""
     sigma, ratio, _ = shapes(kernel[None])[0].tolist()
     return f"σ {sigma:.2f}, {ratio:.1f}:1"
 
 
 def _reach(kernels: Tensor) -> int:
-    """So many taps on either side of the middle hold nearly all of the mean kernel."""
+    """Return the number of taps on either side of the middle that hold nearly all of the mean of kernels (N, K, K)."""
     mean = kernels.clamp(min=0).mean(0)
     middle = mean.shape[0] // 2
     for reach in range(3, middle):
-        if float(_inner(mean, reach).sum()) > KEPT * float(mean.sum()):
+        if float(_inner(mean, reach).sum()) > VISIBLE_SHARE * float(mean.sum()):
             return reach
     return middle
 
 
 def _inner(kernel: Tensor, reach: int) -> Tensor:
+    """Cut the middle of a kernel out, with ``reach`` taps on either side."""
     middle = kernel.shape[0] // 2
     return kernel[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
 
 
-def _profiles(axis: Any, groups: dict[str, Tensor], reach: int) -> None:
-    """Across the middle: mean and standard deviation (kmsr, Fig. 4), and Gaussians to compare with."""
+def _draw_row(axes: Sequence[Any], row: _Row, reach: int) -> None:
+    """Draw the kernels of a row; axes that are left over stay empty."""
+    for axis in axes:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_frame_on(False)
+    axes[0].set_ylabel(row.name, fontsize=8)
+    for axis, (title, kernel) in zip(axes, row.kernels, strict=False):
+        axis.set_frame_on(True)
+        axis.imshow(_inner(kernel, reach).numpy(), cmap="magma", vmin=0.0, interpolation="nearest")
+        axis.set_title(title, fontsize=7)
+
+
+def _draw_profiles(axis: Any, groups: dict[str, Tensor], reach: int) -> None:
+    """Plot the middle row of kernels, mean ± standard deviation (kmsr, Fig. 4), and Gaussians to compare them with."""
     at = range(-reach, reach + 1)
     for source, kernels in groups.items():
         middle = kernels.shape[-1] // 2
-        rows = kernels[:, middle, middle - reach : middle + reach + 1]
-        mean, spread = rows.mean(0), rows.std(0, correction=0)
+        profiles = kernels[:, middle, middle - reach : middle + reach + 1]
+        mean, spread = profiles.mean(0), profiles.std(0, correction=0)
         axis.plot(at, mean.numpy(), color=COLOURS[source], label=source)
         axis.fill_between(at, (mean - spread).numpy(), (mean + spread).numpy(), color=COLOURS[source], alpha=0.2, lw=0)
     for sigma, style in zip(REFERENCES, ("--", ":"), strict=True):
-        row = gaussian(2 * reach + 1, sigma, sigma)[reach]
-        axis.plot(at, row.numpy(), style, color="gray", lw=1, label=f"Gaussian, σ {sigma:g}")
+        profile = gaussian(2 * reach + 1, sigma, sigma)[reach]
+        axis.plot(at, profile.numpy(), style, color="gray", lw=1, label=f"Gaussian, σ {sigma:g}")
     axis.set_xlabel("HR px", fontsize=8)
     axis.set_title("middle row: mean ± one deviation", fontsize=8)
     axis.legend(fontsize=7)
     axis.tick_params(labelsize=7)
 
 
-def _shapes(axes: list[Any], groups: dict[str, Tensor]) -> None:
-    found = {source: shapes(kernels) for source, kernels in groups.items()}
-    widest = max((float(shape[:, 0].max()) for shape in found.values()), default=1.0)
-    narrowest = min((float(shape[:, 0].min()) for shape in found.values()), default=0.0)
+def _draw_shapes(axes: Sequence[Any], groups: dict[str, Tensor]) -> None:
+    """Plot the widths of kernels, their ratio of axes against width, and that ratio against the angle."""
+    shapes_of = {source: shapes(kernels) for source, kernels in groups.items()}
+    widest = max((float(shape[:, 0].max()) for shape in shapes_of.values()), default=1.0)
+    narrowest = min((float(shape[:, 0].min()) for shape in shapes_of.values()), default=0.0)
+    largest_ratio = max((float(shape[:, 1].max()) for shape in shapes_of.values()), default=1.5)
     bins: Any = torch.linspace(0.9 * narrowest, 1.1 * widest, 40).numpy()
-    longest = max((float(shape[:, 1].max()) for shape in found.values()), default=1.5)
-    for source, shape in found.items():
+    for source, shape in shapes_of.items():
         sigma, ratio, angle = (column.numpy() for column in shape.T)
         weights: Any = torch.full((len(sigma),), 1 / len(sigma)).numpy()
         axes[0].hist(sigma, bins=bins, weights=weights, alpha=0.5, color=COLOURS[source], label=source)
         axes[1].plot(sigma, ratio, ".", ms=3, alpha=0.5, color=COLOURS[source])
-        directed = ratio > ROUND
-        axes[2].plot(angle[directed], ratio[directed], ".", ms=3, alpha=0.5, color=COLOURS[source])
+        elongated = ratio > ROUND
+        axes[2].plot(angle[elongated], ratio[elongated], ".", ms=3, alpha=0.5, color=COLOURS[source])
     labels = (("σ, HR px", "share"), ("σ, HR px", "ratio of axes"), ("angle of the longer axis, °", "ratio of axes"))
     for axis, (x, y) in zip(axes, labels, strict=True):
         axis.set_xlabel(x, fontsize=8)
         axis.set_ylabel(y, fontsize=8)
         axis.tick_params(labelsize=7)
     for axis in axes[1:]:
-        axis.set_ylim(1, 1 + 1.1 * max(0.5, longest - 1))
+        axis.set_ylim(1, 1 + 1.1 * max(0.5, largest_ratio - 1))
     axes[2].set_xlim(0, 180)
     axes[2].set_title(f"those of more than {ROUND:g}:1", fontsize=8)

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from degsynth.data.pairs import PairSet
-from degsynth.evaluation.effective_kernel import effective_kernel, effective_kernels, texture
+from degsynth.evaluation.effective_kernel import effective_kernel, texture
 from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import DEFAULT_NOISE, Identity, render
-from degsynth.ops.kernels import centroid
+from degsynth.model.degradation import Degradation
+from degsynth.model.render import render
 from degsynth.ops.resample import bicubic
 from degsynth.reports.panels import Panel, comparison, crop
+from degsynth.seeds import Identity
 
 SHOWN_FACTORS = (0.25, 1.0, 3.0)
 
@@ -24,7 +25,7 @@ Degrade = Callable[[Tensor, str], Tensor]
 
 def by_checkpoint(model: Checkpoint) -> Degrade:
     """A checkpoint's."""
-    return lambda hr, name: render(model, hr, Identity(0, name), DEFAULT_NOISE).lr
+    return lambda hr, name: render(Degradation(model), hr, Identity(0, name))
 
 
 def rows(degrade: Degrade, pairs: PairSet, count: int, whose: str = "real") -> list[list[Panel]]:
@@ -60,9 +61,3 @@ def measured_kernels(model: Checkpoint) -> list[Panel]:
             gray = texture(1, 160 * model.spec.scale, 160 * model.spec.scale)
             panels += [Panel(f"at factor {f:g}", kernel_at(model, [gray], f)) for f in SHOWN_FACTORS]
     return panels
-
-
-def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:
-    """Where the effective kernel of each channel sits, (y, x) in HR px from the centred phase."""
-    with torch.inference_mode():
-        return tuple(centroid(solution.kernel) for solution in effective_kernels(model))

@@ -27,7 +27,9 @@ def milliseconds(model: Path, hr: Path) -> float:
 
     from degsynth.data import images
     from degsynth.model import checkpoint
-    from degsynth.model.render import Identity, Noise, render
+    from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.render import render
+from degsynth.seeds import Identity
 
     torch.set_num_threads(1)
     loaded = checkpoint.load(model)
@@ -38,7 +40,7 @@ def milliseconds(model: Path, hr: Path) -> float:
             begun = time.process_time()
             for shot in shots:
                 scale = loaded.spec.scale
-                render(loaded, shot[:, : shot.shape[1] // scale * scale, :], Identity(0, ""), Noise())
+                render(Degradation(loaded), shot[:, : shot.shape[1] // scale * scale, :], Identity(0, ""))
             taken.append(time.process_time() - begun)
     return 1000 * min(taken[1:]) / (sum(shot.shape[1] * shot.shape[2] for shot in shots) / 1e6)
 

@@ -61,9 +61,9 @@ def sigma(level: torch.Tensor) -> torch.Tensor:
     return torch.sqrt((3 / 255) ** 2 + 0.0012 * level)
 
 
-def noise(lr: torch.Tensor, kind: str, dice: torch.Generator) -> torch.Tensor:
+def noise(lr: torch.Tensor, kind: str, rng: torch.Generator) -> torch.Tensor:
     """Of that kind, for lr (C, h, w)."""
-    white = torch.randn(lr.shape[0], 1, lr.shape[1] + 2, lr.shape[2] + 2, generator=dice)
+    white = torch.randn(lr.shape[0], 1, lr.shape[1] + 2, lr.shape[2] + 2, generator=rng)
     row = torch.tensor([1.0, 2.0, 1.0]) if kind == "tied" else torch.tensor([0.0, 1.0, 0.0])
     taps = torch.outer(row, row)
     made = torch.nn.functional.conv2d(white, (taps / taps.norm())[None, None])[:, 0]
@@ -76,7 +76,7 @@ def prepare(photos: Path, scale: int, case: str, kind: str, seed: int, ks: list[
         return
     found = sorted(path for path in photos.rglob("*") if path.suffix.lower() in images.SUFFIXES)
     random.Random(seed).shuffle(found)
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for place in ("HR", "LR"):
         (folder / place).mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(found):
@@ -87,7 +87,7 @@ def prepare(photos: Path, scale: int, case: str, kind: str, seed: int, ks: list[
             continue
         kernel = ks[number // 2 % len(ks)]
         lr = blur_decimate(hr[None], kernel[None].float(), scale)[0].clamp(0, 1)
-        write((lr + noise(lr, kind, dice)).clamp(0, 1), folder / f"LR/{number:03d}.png")
+        write((lr + noise(lr, kind, rng)).clamp(0, 1), folder / f"LR/{number:03d}.png")
     (folder / "ready").touch()
 
 

@@ -28,11 +28,13 @@ from degsynth.data.images import quantise, to_tensor
 from degsynth.evaluation import metrics
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.model import checkpoint
-from degsynth.model.render import Identity, Noise, render
+from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.render import render
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.resample import crop_border, luma
+from degsynth.seeds import Identity
 
 METHODS = {
     "bicubic-guided": ("lfl", "data=bicubic", "start=bicubic", "spectra=0", "alpha=100"),
@@ -105,8 +107,8 @@ def score(model: checkpoint.Checkpoint, hr: Path, lr: Path) -> float:
     with torch.inference_mode():
         for path in sorted(lr.iterdir()):
             sharp, real = (to_tensor(images.read(side / path.name).pixels) for side in (hr, lr))
-            made = render(model, sharp, Identity(0, path.name), Noise(learned=False)).lr
-            found.append(metrics.psnr(*(inside(luma(image), 8) for image in (made, real))))
+            made = render(Degradation(model, Noise(learned=False)), sharp, Identity(0, path.name))
+            found.append(metrics.psnr(*(crop_border(luma(image), 8) for image in (made, real))))
     return sum(found) / len(found)
 
 

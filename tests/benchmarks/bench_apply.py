@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from degsynth.config import Interval
 from degsynth.model import checkpoint
-from degsynth.model.render import Noise
+from degsynth.model.degradation import Noise
 from tests.benchmarks.conftest import TABLE
 from tests.benchmarks.material import NAMES, SIDE, Cost, applied, fitted, floor
 
@@ -62,7 +63,7 @@ def test_beside_the_floor(name: str, scale: int, folder: Path, few: Path, worker
 @pytest.mark.parametrize("what", ["awgn", "two draws"])
 def test_what_options_cost(what: str, folder: Path, workers: int, benchmark: Any) -> None:
     loaded, out = checkpoint.load(fitted("linear", 4, folder)), folder / "out"
-    options: dict[str, Any] = {"noise": Noise(awgn=(5.0, 5.0))} if what == "awgn" else {"draws": 2}
+    options: dict[str, Any] = {"noise": Noise(awgn=Interval(5.0, 5.0))} if what == "awgn" else {"draws": 2}
     plain, more = Cost(), Cost()
     benchmark.pedantic(
         lambda: more.of(lambda: applied(loaded, folder / "HR", out, workers=workers, **options)),

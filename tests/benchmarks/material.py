@@ -34,17 +34,17 @@ SHORT = {"steps": 2, "imitation": 20, "discriminator_first": 0, "prior": "gradie
 def photographs(folder: Path, count: int) -> Path:
     """Photographs of SIDE² px: quarters of bundled ones, turned, with a little noise: files as large as usual."""
     shots = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket()]
-    half, dice = SIDE // 2, np.random.default_rng(0)
+    half, rng = SIDE // 2, np.random.default_rng(0)
     folder.mkdir(parents=True)
     for number in range(count):
         quarters = []
-        for which in dice.integers(len(shots), size=4):
+        for which in rng.integers(len(shots), size=4):
             missing = [max(0, half - length) for length in shots[which].shape[:2]]
             shot = np.pad(shots[which], [(0, missing[0]), (0, missing[1]), (0, 0)], "symmetric")
-            y, x = (dice.integers(length - half + 1) for length in shot.shape[:2])
-            quarters.append(np.rot90(shot[y : y + half, x : x + half], dice.integers(4)))
+            y, x = (rng.integers(length - half + 1) for length in shot.shape[:2])
+            quarters.append(np.rot90(shot[y : y + half, x : x + half], rng.integers(4)))
         whole = np.vstack([np.hstack(quarters[:2]), np.hstack(quarters[2:])]).astype(float)
-        noisy = (whole + dice.normal(0, 0.6, whole.shape)).clip(0, 255).round().astype(np.uint8)
+        noisy = (whole + rng.normal(0, 0.6, whole.shape)).clip(0, 255).round().astype(np.uint8)
         (folder / f"{number:03}.png").write_bytes(images.encode(images.Image(noisy), ".png"))
     return folder
 

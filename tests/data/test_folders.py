@@ -1,4 +1,4 @@
-"""Folders of images that have nothing in common: what is used, what is refused, and patches of both."""
+"""Two folders of images without common scenes: which images are used or refused, and patches of both."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth.data.folders import ImageSet, Middles, look_at
-from degsynth.data.opening import open_folders
-from degsynth.data.pairs import Cache
-from degsynth.data.patches import UnpairedPatches
+from degsynth.data.cache import Cache
+from degsynth.data.folders import ImageSet, Middles, inspect_folder
+from degsynth.data.opening import FolderOptions, open_folders
+from degsynth.data.patches import PatchOptions, UnpairedPatches
 from degsynth.errors import ConfigError, DataError
 from tests.conftest import save_png
 
@@ -28,7 +28,7 @@ def folders(tmp_path: Path, photographs: list[Tensor]) -> tuple[Path, Path]:
 
 
 def opened(folders: tuple[Path, Path], skip: bool = False) -> tuple[ImageSet, ImageSet]:
-    hr, lr, _, _ = open_folders(*folders, 2, skip, 2**28)
+    hr, lr, _, _ = open_folders(*folders, FolderOptions(2, skip, 2**28))
     return hr, lr
 
 
@@ -47,7 +47,7 @@ def test_sets_of_different_sizes_and_counts(folders: tuple[Path, Path]) -> None:
 def test_of_large_images_the_middle_is_kept(tmp_path: Path) -> None:
     pixels = np.arange(1100 * 1300, dtype=np.uint32).view(np.uint8)[: 1100 * 1300 * 3].reshape(1100, 1300, 3)
     save_png(tmp_path / "big/1.png", pixels)
-    images, _ = look_at(tmp_path / "big", "LR", 32, Cache(2**24))
+    images, _ = inspect_folder(tmp_path / "big", "LR", 32, Cache(2**24))
     assert images.size(0) == (1024, 1024)
     assert np.array_equal(images.decoded(0).pixels, pixels[38 : 38 + 1024, 138 : 138 + 1024])
     assert images.decoded(0).pixels.base is None  # the rest is not kept in memory
@@ -65,65 +65,66 @@ def test_held_out_images_are_chosen_by_name_and_seed(folders: tuple[Path, Path])
         held.held_out_split(0, "LR")
 
 
-def test_what_cannot_be_used_is_named(folders: tuple[Path, Path], photographs: list[Tensor]) -> None:
+def test_images_that_cannot_be_used_are_named(folders: tuple[Path, Path], photographs: list[Tensor]) -> None:
     save_png(folders[1] / "tiny.png", photographs[0][:, :20, :40])
     save_png(folders[1] / "gray.png", photographs[0][:1, :80, :80])
     save_png(folders[1] / "black.png", torch.zeros(3, 80, 80))
     (folders[1] / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"4 images cannot be used: .*--bad-pairs skip"):
+    with pytest.raises(DataError, match=r"4 images cannot be used: .*; `bad_pairs=skip` leaves them out"):
         opened(folders)
-    said: list[str] = []
-    hr, lr, faults, _ = open_folders(*folders, 2, True, 2**28, on_warning=said.append)
+    warnings: list[str] = []
+    hr, lr, faults, _ = open_folders(*folders, FolderOptions(2, True, 2**28), on_warning=warnings.append)
     assert len(lr) == 3
     reasons = {Path(name).name: reason for name, reason in faults}
     assert "40×20 px, at least 32 a side are needed" in reasons["tiny.png"]
     assert "gray uint8 among RGB uint8" in reasons["gray.png"]
     assert reasons["black.png"] == "0 all over"
-    assert "4 images are left out" in said[0]
+    assert "4 images are left out" in warnings[0]
     assert len(hr) == 2
 
 
 def test_sides_must_agree(folders: tuple[Path, Path], tmp_path: Path, photographs: list[Tensor]) -> None:
     for pair in ((folders[0], folders[0]), (folders[0], folders[0] / "a"), (folders[0].parent, folders[1])):
         with pytest.raises(ConfigError, match="separate folders"):
-            open_folders(*pair, 2, False, 2**28)
+            open_folders(*pair, FolderOptions(2))
     save_png(tmp_path / "gray/1.png", photographs[0][:1, :90, :90])
     with pytest.raises(DataError, match="differ in colour: RGB and gray"):
-        open_folders(folders[0], tmp_path / "gray", 2, False, 2**28)
+        open_folders(folders[0], tmp_path / "gray", FolderOptions(2))
     save_png(tmp_path / "deep/1.png", photographs[0][:, :90, :90], np.uint16)
     with pytest.raises(DataError, match="differ in type: uint8 and uint16"):
-        open_folders(folders[0], tmp_path / "deep", 2, False, 2**28)
+        open_folders(folders[0], tmp_path / "deep", FolderOptions(2))
     with pytest.raises(DataError, match=r"no HR image in .* can be used; .*at least 128"):
-        open_folders(tmp_path / "gray", folders[1], 4, False, 2**28)
+        open_folders(tmp_path / "gray", folders[1], FolderOptions(4))
 
 
-def test_names_in_common_are_noticed(folders: tuple[Path, Path]) -> None:
-    assert open_folders(*folders, 2, False, 2**28)[3] == []
+def test_common_names_are_noted(folders: tuple[Path, Path]) -> None:
+    assert open_folders(*folders, FolderOptions(2))[3] == []
     for path in sorted(folders[1].iterdir()):
         path.rename(path.with_name(f"{int(path.stem) - 7}.png"))
-    notes = open_folders(*folders, 2, False, 2**28)[3]
+    notes = open_folders(*folders, FolderOptions(2))[3]
     assert "a paired method" in notes[0]
 
 
 def test_patches_are_a_function_of_seed_and_step(folders: tuple[Path, Path]) -> None:
     hr, lr = opened(folders)
-    patches = UnpairedPatches(hr, lr, 2, 3, 5, 64, True, "cpu")
+    options = PatchOptions(5, 64, flips=True)
+    patches = UnpairedPatches(hr, lr, 2, 3, options)
     batch = patches.batch(4)
     assert batch["hr"].shape == (5, 3, 64, 64)
     assert batch["lr"].shape == (5, 3, 32, 32)
-    again = UnpairedPatches(hr, lr, 2, 3, 5, 64, True, "cpu").batch(4)
+    again = UnpairedPatches(hr, lr, 2, 3, options).batch(4)
     assert torch.equal(batch["hr"], again["hr"])
     assert torch.equal(batch["lr"], again["lr"])
     assert not torch.equal(batch["hr"], patches.batch(5)["hr"])
-    assert UnpairedPatches(hr, lr, 2, 3, 5, 640, False, "cpu").patch == 90  # the smallest LR
+    assert UnpairedPatches(hr, lr, 2, 3, PatchOptions(5, 640)).patch == 90  # the smallest LR
 
 
 def test_flat_places_are_drawn_again(tmp_path: Path) -> None:
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     image = torch.full((3, 200, 200), 0.5)
-    image[:, :, 100:] = torch.rand(3, 200, 100, generator=dice)
+    image[:, :, 100:] = torch.rand(3, 200, 100, generator=rng)
     save_png(tmp_path / "x/1.png", image)
-    images, _ = look_at(tmp_path / "x", "LR", 32, Cache(2**24))
-    batch = UnpairedPatches(images, images, 1, 0, 64, 40, False, "cpu").batch(0)
+    images, _ = inspect_folder(tmp_path / "x", "LR", 32, Cache(2**24))
+    batch = UnpairedPatches(images, images, 1, 0, PatchOptions(64, 40)).batch(0)
     flat = sum(float(patch.mean(0).var()) < 1e-4 for patch in batch["lr"])
     assert flat <= 4  # of 64; a third of all places are flat

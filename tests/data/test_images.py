@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from degsynth.data import images
 from degsynth.errors import DataError
 
-DICE = np.random.default_rng(3)
+RNG = np.random.default_rng(3)
 
 
 def pixels(channels: int, dtype: type) -> np.ndarray:
-    return DICE.integers(0, np.iinfo(dtype).max, (9, 14, channels), dtype, endpoint=True)
+    return RNG.integers(0, np.iinfo(dtype).max, (9, 14, channels), dtype, endpoint=True)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -39,7 +39,7 @@ def test_lossless_round_trip(suffix: str, dtype: type, channels: int, alpha: boo
 
 
 def test_float_tiff_round_trip(tmp_path: Path) -> None:
-    image = images.Image(DICE.random((8, 6, 1), np.float32))
+    image = images.Image(RNG.random((8, 6, 1), np.float32))
     (tmp_path / "f.tif").write_bytes(images.encode(image, ".tif"))
     assert np.array_equal(images.read(tmp_path / "f.tif").pixels, image.pixels)
 
@@ -87,7 +87,7 @@ def test_names_and_links_that_cannot_be_followed(tmp_path: Path) -> None:
     assert others == [r"'bad\udcff.png'", "linked"]
 
 
-def test_numbers_that_are_none(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     values = np.zeros((8, 8, 1), np.float32)
     values[3, 3] = np.nan
     (tmp_path / "nan.tif").write_bytes(images.encode(images.Image(values), ".tif"))
@@ -114,7 +114,7 @@ def broken(path: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", broken(Path()))
-def test_what_cannot_be_read_is_named(name: str, tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(broken(tmp_path)[name])
     with pytest.raises(DataError, match=name) as caught:
         images.read(tmp_path / name)

@@ -31,11 +31,11 @@ def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
         for name in names:
             (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / side / name).touch()
-    found, alone = pairs.match(tmp_path / "HR", tmp_path / "LR")
+    found, unmatched = pairs.match(tmp_path / "HR", tmp_path / "LR")
     assert [(p.hr.name, p.lr.name) for p in found] == [
         (Path(h).name, Path(low).name) for h, low in zip(hr, lr, strict=True)
     ]
-    assert alone == []
+    assert unmatched == []
 
 
 def test_both_sides_in_one_folder(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_one_stem_twice_is_ambiguous(tmp_path: Path) -> None:
 
 
 def shifted_pair(shot: Tensor, scale: int, shift: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """HR, and an LR that looks ``shift`` LR px further, by a Gaussian off its centre."""
+    """HR, and an LR that is shifted by ``shift`` LR px, by a Gaussian off the centre of its kernel."""
     size = 28 if scale % 2 == 0 else 29  # wide enough to hold a Gaussian that lies 4 px off its centre
     kernel = gaussian(size, 0.6 * scale, 0.6 * scale, shift=(shift[0] * scale, shift[1] * scale))
     return shot, blur_decimate(shot[None], kernel[None].float(), scale)[0]
@@ -83,7 +83,7 @@ def test_shift_is_measured(scale: int, shift: tuple[float, float], photographs: 
 
 
 def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
-    """Scale 2; four sound pairs and one of every fault."""
+    """Write a set of scale 2: four usable pairs, and one with every fault."""
     kernel = gaussian(8, 1.0, 1.0)[None].float()
     for number, shot in enumerate(shots):
         hr = shot[:, :120, :120]
@@ -143,7 +143,7 @@ def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> Non
 
 
 def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: list[Tensor]) -> None:
-    """All pairs shifted by more than what would stop a fit: the very case that registration exists for."""
+    """All pairs are shifted by more than a fit accepts, which is the case that registration exists for."""
     for number, shot in enumerate(photographs):
         save_png(tmp_path / f"HR/{number}.png", shot[:, 8:248, :240])
         save_png(
@@ -157,7 +157,7 @@ def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: l
     for hr, lr in pairs.PairSet(checked.pairs, 2, 3, register=True):
         assert hr.shape[1:] == (2 * lr.shape[1], 2 * lr.shape[2])
         again = blur_decimate(hr[None], gaussian(8, 1, 1)[None].float(), 2)[0]
-        # What was never photographed is cropped away, so the rim agrees as well as the middle.
+        # What was never photographed is cropped away, so the border agrees as well as the middle.
         assert float((again - lr)[:, 2:-2, 2:-2].abs().max()) < 0.05
 
 
@@ -171,7 +171,7 @@ def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]
     for index, (hr, lr) in enumerate(pairs.PairSet(checked.pairs, 2, 3, register=True)):
         assert checked.pairs[index].shift == pytest.approx(shift, abs=0.03)
         assert pair_check.measure_shift(luma(hr), luma(lr), 2)[0] == pytest.approx((0, 0), abs=0.03)
-        # Where it was moved by whole pixels nothing but rolling happens.
+        # A shift by whole pixels changes no values.
         whole = scipy.ndimage.shift(hr[0].numpy(), [-2, 4], order=5, mode="nearest")
         assert np.allclose(whole[20:-20, 20:-20], np.roll(hr[0].numpy(), (-2, 4), (0, 1))[20:-20, 20:-20], atol=1e-4)
 
@@ -220,19 +220,20 @@ def test_fingerprint_follows_the_bytes(pair_set: pairs.PairSet) -> None:
 
 
 def test_patches_are_a_function_of_seed_and_step(pair_set: pairs.PairSet) -> None:
-    made = patches.Patches(pair_set, 1, size=4, patch=32)
-    first = made.batch(9)
+    options = patches.PatchOptions(size=4, patch=32)
+    drawn = patches.Patches(pair_set, 1, options)
+    first = drawn.batch(9)
     assert first["lr"].shape == (4, 3, 16, 16)
     assert first["hr"].shape == (4, 3, 32, 32)
-    made.batch(8)
-    assert torch.equal(made.batch(9)["hr"], first["hr"])
-    for other in (patches.Patches(pair_set, 2, 4, 32).batch(9), made.batch(10)):
+    drawn.batch(8)
+    assert torch.equal(drawn.batch(9)["hr"], first["hr"])
+    for other in (patches.Patches(pair_set, 2, options).batch(9), drawn.batch(10)):
         assert not torch.equal(other["hr"], first["hr"])
 
 
-def test_patches_lie_where_they_say(pair_set: pairs.PairSet) -> None:
-    """Both sides of a crop come from one place, on the grid, and it is told."""
-    batch = patches.Patches(pair_set, 0, size=30, patch=16, grid=8).batch(0)
+def test_patches_are_where_they_are_reported_to_be(pair_set: pairs.PairSet) -> None:
+    """Both sides of a patch come from one place on the grid, which is reported."""
+    batch = patches.Patches(pair_set, 0, patches.PatchOptions(size=30, patch=16, grid=8)).batch(0)
     whole = [pair_set.tensors(index) for index in range(len(pair_set))]
     for item in range(30):
         y, x = batch["origin"][item].tolist()
@@ -248,14 +249,13 @@ def test_patches_lie_where_they_say(pair_set: pairs.PairSet) -> None:
 
 def test_patches_shrink_to_the_smallest_image(pair_set: pairs.PairSet) -> None:
     smallest = min(min(pair_set.size(index)) for index in range(len(pair_set)))
-    made = patches.Patches(pair_set, 0, 1, patch=10_000, grid=8)
-    assert made.patch == smallest // 4 * 4
+    assert patches.Patches(pair_set, 0, patches.PatchOptions(1, 10_000, grid=8)).patch == smallest // 4 * 4
     with pytest.raises(DataError, match="at least 5000 are needed"):
-        patches.Patches(pair_set, 0, 1, patch=10_000, grid=10_000)
+        patches.Patches(pair_set, 0, patches.PatchOptions(1, 10_000, grid=10_000))
 
 
 def test_flips_mirror_both_sides_alike(pair_set: pairs.PairSet) -> None:
-    flipped = patches.Patches(pair_set, 3, 24, 16, flips=True)
+    flipped = patches.Patches(pair_set, 3, patches.PatchOptions(24, 16, flips=True))
     batch = flipped.batch(0)
     again = blur_decimate(batch["hr"], gaussian(4, 1, 1)[None].float(), 2)  # a symmetric blur: flips change nothing
     assert float((again - batch["lr"])[..., 1:-1, 1:-1].abs().max()) < 0.6 / 255
@@ -269,7 +269,7 @@ def test_flips_mirror_both_sides_alike(pair_set: pairs.PairSet) -> None:
     assert kinds == {(), (-2,), (-1,), (-2, -1)}
 
 
-def test_windows_are_cut_from_what_is_registered(pair_set: pairs.PairSet) -> None:
+def test_windows_are_parts_of_registered_pairs(pair_set: pairs.PairSet) -> None:
     shifted = [dataclasses.replace(pair, shift=(0.3, -0.2)) for pair in pair_set.pairs]
     registered = pairs.PairSet(shifted, 2, 3, register=True)
     hr, lr = registered.tensors(0)

@@ -50,7 +50,7 @@ def test_any_window_of_any_layout(layout: str, planes: str, dtype: type, tmp_pat
     assert np.array_equal(images.read(tmp_path / "a.tif").pixels, wanted)
     with images.opened(tmp_path / "a.tif") as picture:
         assert (picture.height, picture.width, picture.channels, picture.dtype) == (93, 71, wanted.shape[2], dtype)
-        # Downwards as tiles come, and back again as another draw begins.
+        # Downwards, as tiles are read, and back to the top, as for another LR image of the same HR image.
         for top, bottom, left, right in (
             (0, 40, 0, 71),
             (30, 64, 5, 20),
@@ -105,7 +105,7 @@ def test_regrouped(lengths: list[int], rows: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("alpha", [False, True])
-def test_the_file_does_not_depend_on_how_it_comes(channels: int, alpha: bool, tmp_path: Path) -> None:
+def test_the_file_does_not_depend_on_the_bands(channels: int, alpha: bool, tmp_path: Path) -> None:
     samples = (RNG.random((700, 300, channels + alpha)) * 65535).astype(np.uint16)
     image = images.Image(samples[..., :channels], samples[..., channels] if alpha else None)
     size = images.Size(700, 300, channels, np.dtype(np.uint16), alpha)
@@ -149,8 +149,8 @@ def test_large_files_get_long_offsets() -> None:
 
 
 @pytest.mark.parametrize("how", [{"rowsperstrip": 16}, {"rowsperstrip": 16, "compression": "zlib"}, {"tile": (16, 16)}])
-def test_segments_that_nobody_wrote_are_empty(how: dict[str, Any], tmp_path: Path) -> None:
-    """As sparse files have them: neither the header nor a neighbour is taken for pixels."""
+def test_segments_that_were_never_written_are_empty(how: dict[str, Any], tmp_path: Path) -> None:
+    """Sparse files have such segments: neither the header nor a neighbour may be taken for their pixels."""
     array = (RNG.random((64, 64)) * 255).astype(np.uint8)
     save(tmp_path / "a.tif", array, **how)
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
@@ -169,7 +169,7 @@ def test_segments_that_nobody_wrote_are_empty(how: dict[str, Any], tmp_path: Pat
 
 
 def test_jpeg_in_tiff(tmp_path: Path) -> None:
-    """Tables outside the segments, YCbCr: as tifffile itself reads it."""
+    """With tables outside the segments, and YCbCr: the pixels are those that tifffile itself reads."""
     array = np.broadcast_to(np.linspace(0, 255, 96, dtype=np.uint8)[:, None, None], (96, 80, 3)).copy()
     save(tmp_path / "a.tif", array, compression="jpeg", photometric="ycbcr", rowsperstrip=32)
     found = images.read(tmp_path / "a.tif")
@@ -178,7 +178,7 @@ def test_jpeg_in_tiff(tmp_path: Path) -> None:
         assert np.array_equal(picture.window(20, 70, 5, 60).pixels, found.pixels[20:70, 5:60])
 
 
-def test_what_is_damaged_or_unusual_is_named(tmp_path: Path) -> None:
+def test_damaged_and_unusual_files_are_named(tmp_path: Path) -> None:
     array = (RNG.random((64, 64)) * 255).astype(np.uint8)
     save(tmp_path / "whole.tif", array, rowsperstrip=8, compression="zlib")
     content = bytearray((tmp_path / "whole.tif").read_bytes())

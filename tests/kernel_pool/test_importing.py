@@ -1,4 +1,4 @@
-"""Other programs' kernels: every format, every oddity, and what is said about it."""
+"""Other programs' kernels: every format, and what is reported of kernels that had to be changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KERNEL = gaussian(15, 1.1, 2.0, 0.5).numpy()
 
 def test_every_format_gives_the_same_kernel(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "a.mat", {"Kernel": KERNEL})
-    with h5py.File(tmp_path / "b.mat", "w") as file:  # MATLAB's own writes columns first
+    with h5py.File(tmp_path / "b.mat", "w") as file:  # MATLAB writes columns first
         file["Kernel"] = KERNEL.T
         file.create_dataset("#refs#/x", data=np.zeros((3, 3)))
     np.save(tmp_path / "c.npy", 7 * KERNEL)
@@ -29,34 +29,34 @@ def test_every_format_gives_the_same_kernel(tmp_path: Path) -> None:
         file["some/kernel"] = KERNEL
     cv2.imwrite(str(tmp_path / "f.png"), (65535 * KERNEL / KERNEL.max()).round().astype(np.uint16))
     (tmp_path / "notes.txt").write_text("not a kernel")
-    found = importing.read(tmp_path)
-    assert [origin.image for origin in found.pool.origins] == [
+    imported = importing.read(tmp_path)
+    assert [origin.image for origin in imported.pool.origins] == [
         "a.mat:Kernel", "b.mat:Kernel", "c.npy", "d.npz:k", "e.h5:some/kernel", "f.png",
     ]  # fmt: skip
-    assert torch.allclose(found.pool.kernels, torch.from_numpy(KERNEL).expand(6, 15, 15), atol=1e-4)
-    assert found.notes == []
+    assert torch.allclose(imported.pool.kernels, torch.from_numpy(KERNEL).expand(6, 15, 15), atol=1e-4)
+    assert imported.notes == []
 
 
-def test_stacks_sizes_and_places(tmp_path: Path) -> None:
+def test_stacks_and_sizes(tmp_path: Path) -> None:
     stack = np.stack([gaussian(13, 1.0, 1.0, 0.0, (2.0, 0.3)).numpy(), gaussian(13, 1.5, 1.0).numpy()])
     np.save(tmp_path / "stack.npy", stack)
     scipy.io.savemat(tmp_path / "matlab.mat", {"k": np.moveaxis(stack, 0, 2)})
     np.save(tmp_path / "even.npy", gaussian(12, 1.2, 1.2).numpy())
     np.save(tmp_path / "wide.npy", gaussian(21, 1.2, 1.2).numpy()[6:-6])
-    found = importing.read(tmp_path)
-    kernels = found.pool.kernels
+    imported = importing.read(tmp_path)
+    kernels = imported.pool.kernels
     assert kernels.shape[1:] == (21, 21)
-    assert [origin.image for origin in found.pool.origins] == [
+    assert [origin.image for origin in imported.pool.origins] == [
         "even.npy", "matlab.mat:k[0]", "matlab.mat:k[1]", "stack.npy[0]", "stack.npy[1]", "wide.npy",
     ]  # fmt: skip
     assert torch.allclose(kernels[1:3], kernels[3:5], atol=1e-12)
     for kernel in kernels:
         assert float(kernel.sum()) == pytest.approx(1.0)
         assert max(map(abs, centroid(kernel))) < 1e-6
-    wanted = gaussian(21, 1.2, 1.2)
-    assert similarity(kernels[0], wanted) > 0.9999
-    assert torch.allclose(kernels[0], wanted, atol=2e-3)
-    text = " ".join(found.notes)
+    expected = gaussian(21, 1.2, 1.2)
+    assert similarity(kernels[0], expected) > 0.9999
+    assert torch.allclose(kernels[0], expected, atol=2e-3)
+    text = " ".join(imported.notes)
     for part in ("1 of 6 kernels had an even size", "2 of 6 kernels were centred", "1 of 6 kernels were not square"):
         assert part in text
 
@@ -82,14 +82,14 @@ def test_negative_taps_are_kept_and_kernels_turned(tmp_path: Path) -> None:
         (np.array([["a", "b"]]), "no kernel"),
     ],
 )
-def test_what_is_no_kernel_is_refused_by_name(array: np.ndarray, what: str, tmp_path: Path) -> None:
+def test_errors_name_what_is_no_kernel(array: np.ndarray, what: str, tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", KERNEL)
     np.save(tmp_path / "odd.npy", array)
     with pytest.raises(DataError, match=rf"odd\.npy.*{what}"):
         importing.read(tmp_path)
 
 
-def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
+def test_files_with_the_wrong_contents(tmp_path: Path) -> None:
     for suffix in ("npy", "npz", "mat", "h5", "png"):
         path = tmp_path / f"text.{suffix}"
         path.write_text("hello")
@@ -102,9 +102,9 @@ def test_files_that_are_not_what_they_say(tmp_path: Path) -> None:
         importing.read(tmp_path / "missing")
 
 
-def test_a_smaller_window_cuts_and_says_so(tmp_path: Path) -> None:
+def test_a_smaller_window_cuts_with_a_note(tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", gaussian(31, 4.0, 4.0).numpy())
-    found = importing.read(tmp_path, size=15)
-    assert found.pool.kernels.shape == (1, 15, 15)
-    assert float(found.pool.kernels.sum()) == pytest.approx(1.0)
-    assert any("cut to 15" in note for note in found.notes)
+    imported = importing.read(tmp_path, size=15)
+    assert imported.pool.kernels.shape == (1, 15, 15)
+    assert float(imported.pool.kernels.sum()) == pytest.approx(1.0)
+    assert any("cut to 15" in note for note in imported.notes)

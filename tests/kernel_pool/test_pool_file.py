@@ -1,4 +1,4 @@
-"""Pool files: what goes in comes out, and what is no pool is named."""
+"""Pool files: they are read as they were written, and errors name what is no pool. Pools as models and pictures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from degsynth.errors import ConfigError, DataError
+from degsynth.evaluation.kernel_sets import pool_summary
 from degsynth.kernel_pool import analytic, outliers
 from degsynth.model import pool_file, pool_model
 from degsynth.model.pool_file import Origin, Pool, joined
 from degsynth.ops.kernels import centroid, gaussian
+from degsynth.reports.pool import draw_pool
 
 
 def small() -> Pool:
@@ -30,17 +32,17 @@ def test_written_and_read(tmp_path: Path) -> None:
     for name in ("a.h5", "b.h5"):
         pool_file.write(small(), tmp_path / name)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
-    found = pool_file.read(tmp_path / "a.h5")
-    assert torch.equal(found.kernels, small().kernels)
-    assert list(found.origins) == list(small().origins)
-    assert (found.scale, found.made_by) == (2, {"seed": 3})
-    assert found.usable() == [0, 2]
-    assert found.counts() == {"estimated": 1, "flagged: odd width": 1, "generated": 1}
+    pool = pool_file.read(tmp_path / "a.h5")
+    assert torch.equal(pool.kernels, small().kernels)
+    assert list(pool.origins) == list(small().origins)
+    assert (pool.scale, pool.made_by) == (2, {"seed": 3})
+    assert pool.usable() == [0, 2]
+    assert pool.counts() == {"estimated": 1, "flagged: odd width": 1, "generated": 1}
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
-    def spoilt(name: str, **changes: np.ndarray) -> Path:
+def test_errors_name_what_is_no_pool(tmp_path: Path) -> None:
+    def damaged(name: str, **changes: np.ndarray) -> Path:
         path = tmp_path / name
         pool_file.write(small(), path)
         with h5py.File(path, "r+") as file:
@@ -51,15 +53,15 @@ def test_what_is_no_pool_is_named(tmp_path: Path) -> None:
 
     kernels = small().kernels.numpy()
     with pytest.raises(DataError, match="kernel 1 has the sum 2"):
-        pool_file.read(spoilt("sum.h5", kernels=kernels * np.array([1, 2, 1])[:, None, None]))
+        pool_file.read(damaged("sum.h5", kernels=kernels * np.array([1, 2, 1])[:, None, None]))
     with pytest.raises(DataError, match="kernel 0 has the sum nan"):
-        pool_file.read(spoilt("nan.h5", kernels=np.where(kernels > 0.1, np.nan, kernels)))
+        pool_file.read(damaged("nan.h5", kernels=np.where(kernels > 0.1, np.nan, kernels)))
     with pytest.raises(DataError, match="odd K"):
-        pool_file.read(spoilt("even.h5", kernels=kernels[:, :8, :8]))
+        pool_file.read(damaged("even.h5", kernels=kernels[:, :8, :8]))
     with pytest.raises(DataError, match="not as many origins"):
-        pool_file.read(spoilt("few.h5", kernels=kernels[:2]))
+        pool_file.read(damaged("few.h5", kernels=kernels[:2]))
     with pytest.raises(DataError, match="is empty"):
-        pool_file.read(spoilt("none.h5", kernels=kernels[:0]))
+        pool_file.read(damaged("none.h5", kernels=kernels[:0]))
     (tmp_path / "text.h5").write_text("no")
     with pytest.raises(DataError, match="cannot be read"):
         pool_file.read(tmp_path / "text.h5")
@@ -90,36 +92,36 @@ def test_gaussians_are_those_that_were_asked_for() -> None:
     assert torch.equal(pool.kernels, analytic.gaussians(0.8, 2.4, True, 200, 25, 1).kernels)
     assert not torch.equal(pool.kernels, analytic.gaussians(0.8, 2.4, True, 200, 25, 2).kernels)
     for low, high in ((0.0, 1.0), (2.0, 1.0), (1.0, 9.0)):
-        with pytest.raises(ConfigError, match="--gaussian"):
+        with pytest.raises(ConfigError, match="`gaussian="):
             analytic.gaussians(low, high, True, 2, 25, 0)
 
 
 def test_the_scale_of_a_pool() -> None:
-    own, any_scale = small(), analytic.gaussians(1.0, 2.0, False, 2, 15, 0)
-    assert [pool_model.scale_of(own, asked, "p.h5") for asked in (None, 1, 2)] == [2, 1, 2]
+    of_scale_2, any_scale = small(), analytic.gaussians(1.0, 2.0, False, 2, 15, 0)
+    assert [pool_model.scale_of(of_scale_2, asked, "p.h5") for asked in (None, 1, 2)] == [2, 1, 2]
     assert [pool_model.scale_of(any_scale, asked, "p.h5") for asked in (1, 3)] == [1, 3]
-    with pytest.raises(ConfigError, match="--scale 4"):
-        pool_model.scale_of(own, 4, "p.h5")
-    with pytest.raises(ConfigError, match="give --scale"):
+    with pytest.raises(ConfigError, match="`scale=4`"):
+        pool_model.scale_of(of_scale_2, 4, "p.h5")
+    with pytest.raises(ConfigError, match="give `scale`"):
         pool_model.scale_of(any_scale, None, "p.h5")
-    flagged = Pool(own.kernels[:1], [Origin("estimated", flag="several blobs")], 2)
+    flagged = Pool(of_scale_2.kernels[:1], [Origin("estimated", flag="several blobs")], 2)
     with pytest.raises(DataError, match="all 1 kernels are flagged"):
         pool_model.as_degrader(flagged, 2, "p.h5")
 
 
-def test_odd_ones_are_flagged() -> None:
+def test_unusual_kernels_are_flagged() -> None:
     usual = [gaussian(25, 1.2 + 0.02 * n, 1.3) for n in range(8)]
     blobs = 0.6 * gaussian(25, 1.0, 1.0, 0.0, (0, -5)) + 0.4 * gaussian(25, 1.0, 1.0, 0.0, (0, 6))
-    rim = 0.9 * gaussian(25, 1.0, 1.0) + 0.1 * gaussian(25, 0.5, 0.5, 0.0, (12, 3))
-    found = outliers.flags(torch.stack([*usual, blobs, rim, gaussian(25, 5.0, 3.0)]))
-    assert found == [""] * 8 + ["several blobs", "mass at the border", "odd width"]
+    border = 0.9 * gaussian(25, 1.0, 1.0) + 0.1 * gaussian(25, 0.5, 0.5, 0.0, (12, 3))
+    flags = outliers.flags(torch.stack([*usual, blobs, border, gaussian(25, 5.0, 3.0)]))
+    assert flags == [""] * 8 + ["several blobs", "mass at the border", "odd width"]
 
 
 @pytest.mark.parametrize("flagged", [False, True])
-def test_pictures_and_figures(flagged: bool, tmp_path: Path) -> None:
+def test_picture_and_summary(flagged: bool, tmp_path: Path) -> None:
     pool = small() if flagged else analytic.gaussians(0.8, 2.4, True, 30, 25, 1)
     draw_pool(tmp_path / "pool.png", pool, "a title with $ and _")
     assert (tmp_path / "pool.png").stat().st_size > 10_000
-    facts = pool.summary(pool)
-    assert facts["kernels"] == len(pool)
-    assert facts["sigma_px"]["p10"] <= facts["sigma_px"]["p50"] <= facts["sigma_px"]["p90"]
+    summary = pool_summary(pool)
+    assert summary["kernels"] == len(pool)
+    assert summary["sigma_px"]["p10"] <= summary["sigma_px"]["p50"] <= summary["sigma_px"]["p90"]

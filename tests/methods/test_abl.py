@@ -294,9 +294,9 @@ def test_layer_variance_of_a_fitted_model(world: tuple[Path, checkpoint.Checkpoi
 def test_held_out_parts_serve_calibration(world: tuple[Path, checkpoint.Checkpoint]) -> None:
     """The middles of large pairs are looked at, at places that suit the model's tiles."""
     folder, model = world
-    from degsynth.data.opening import open_for_model
+    from degsynth.data.opening import ScoringOptions, open_for_model
 
-    pairs = open_for_model(folder / "HR", folder / "LR_1", 2, "any", None)
+    pairs = open_for_model(folder / "HR", folder / "LR_1", ScoringOptions(2))
     held = HeldOut(pairs, 8, model.spec.multiple_of)
     assert factor_search.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)
 

@@ -17,9 +17,11 @@ from degsynth.data import images
 from degsynth.errors import ConfigError, FitStoppedError
 from degsynth.evaluation import selftest
 from degsynth.model import checkpoint
-from degsynth.model.render import Identity, Noise, render
+from degsynth.model.degradation import Degradation
+from degsynth.model.render import render
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
+from degsynth.seeds import Identity
 
 Folders = Callable[..., tuple[Path, Path]]
 
@@ -90,7 +92,7 @@ def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders
     if models[0].spec.tiling == "exact":
         # Not only as near as the self-test asks for: tiles follow the machine's memory, and bytes must not.
         shot = images.to_tensor(images.read(next(iter(sorted(lr.iterdir())))).pixels).repeat(1, scale, scale)
-        whole, tiled = (render(models[0], shot, Identity(0, "tiles"), Noise(), tile).lr for tile in (None, 17))
+        whole, tiled = (render(Degradation(models[0]), shot, Identity(0, "tiles"), tile) for tile in (None, 17))
         assert torch.equal(tiled, whole)
     probe = checkpoint.probe_image(models[0].spec)
     made = models[0].degrader.degrade(probe, 3)

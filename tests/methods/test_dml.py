@@ -17,6 +17,7 @@ from degsynth.errors import ConfigError
 from degsynth.evaluation import selftest
 from degsynth.methods import dml, linear
 from degsynth.model import checkpoint
+from degsynth.model.spec import Spec
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.position import pixel_centres
@@ -160,12 +161,12 @@ SHARP, SOFT = gaussian(12, 0.7, 0.7), gaussian(12, 2.2, 1.6, angle=0.6)
 def learn(method: dml.Method, world: list[tuple[Tensor, Tensor]], steps: int, patch: int) -> dml.Method:
     """Train on aligned crops of (hr, lr), with the step of the method itself and a falling rate."""
     method.prepare(world)
-    dice = torch.Generator().manual_seed(7)
+    rng = torch.Generator().manual_seed(7)
     for step in range(steps):
         hrs, lrs, origins, frames = [], [], [], []
         for _ in range(6):
-            hr, lr = world[int(torch.randint(len(world), (1,), generator=dice))]
-            y, x = (8 * int(torch.randint((n - patch) // 8 + 1, (1,), generator=dice)) for n in lr.shape[1:])
+            hr, lr = world[int(torch.randint(len(world), (1,), generator=rng))]
+            y, x = (8 * int(torch.randint((n - patch) // 8 + 1, (1,), generator=rng)) for n in lr.shape[1:])
             hrs.append(hr[:, 2 * y : 2 * (y + patch), 2 * x : 2 * (x + patch)])
             lrs.append(lr[:, y : y + patch, x : x + patch])
             origins.append((y, x))
@@ -226,16 +227,16 @@ def test_a_world_of_two_halves(photographs: list[Tensor]) -> None:
 
 def content_world(seed: int, size: int = 256) -> tuple[Tensor, Tensor]:
     """Edges stay sharp and texture is smoothed away, as by a phone: fields of flat discs, and fields of grain."""
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
     discs = torch.full((size, size), 0.5)
     for _ in range(500):
-        place, radius, level = torch.rand(2, generator=dice) * size, *torch.rand(2, generator=dice).tolist()
+        place, radius, level = torch.rand(2, generator=rng) * size, *torch.rand(2, generator=rng).tolist()
         discs[(y - place[0]) ** 2 + (x - place[1]) ** 2 < (4 + 8 * radius) ** 2] = level
     grain = 0.5 + 0.5 * blur_decimate(
-        torch.randn(1, 1, size, size, generator=dice), gaussian(5, 0.8, 0.8)[None].float(), 1
+        torch.randn(1, 1, size, size, generator=rng), gaussian(5, 0.8, 0.8)[None].float(), 1
     )
-    rough = (torch.rand(1, 1, size // 128, size // 128, generator=dice) > 0.5).float()
+    rough = (torch.rand(1, 1, size // 128, size // 128, generator=rng) > 0.5).float()
     rough = F.interpolate(rough, size=(size, size), mode="nearest")
     hr = (rough * grain + (1 - rough) * discs).clamp(0, 1)
     sharp, soft = (blur_decimate(hr, k[None].float(), 2)[0] for k in (SHARP, SOFT))
@@ -277,7 +278,7 @@ def test_tiles_equal_the_whole(scale: int, values: dict[str, Any], tmp_path: Pat
     taps = 7 if scale % 2 or values.get("grid") == "hr" else 8
     method = shaken(made(scale, kernel_size=taps, **values))
     facts = {**method.spec(), "phase": [(0.0, 0.0)]}
-    spec = checkpoint.Spec(degsynth_version="test", method="dml", scale=scale, halo=facts["clean_halo"], **facts)
+    spec = Spec(degsynth_version="test", method="dml", scale=scale, halo=facts["clean_halo"], **facts)
     checkpoint.save(method.degrader(), spec, tmp_path / "m.pt")
     results = list(selftest.tiles_equal_whole(checkpoint.load(tmp_path / "m.pt")))
     assert all(result.passed for result in results), results
@@ -287,7 +288,7 @@ def test_a_model_that_knows_the_place_gives_all_known_answers(tmp_path: Path) ->
     """But for the phase, which nobody has measured here."""
     method = shaken(made(2, kernel_size=8, coordinates=True))
     facts = {**method.spec(), "phase": [(0.0, 0.0)]}
-    spec = checkpoint.Spec(degsynth_version="test", method="dml", scale=2, halo=facts["clean_halo"], **facts)
+    spec = Spec(degsynth_version="test", method="dml", scale=2, halo=facts["clean_halo"], **facts)
     checkpoint.save(method.degrader(), spec, tmp_path / "m.pt")
     failed = [result for result in selftest.run(checkpoint.load(tmp_path / "m.pt")) if not result.passed]
     assert {result.name for result in failed} <= {"kernel at the declared phase"}, failed

@@ -90,8 +90,8 @@ def test_it_learns_a_family(tmp_path: Path) -> None:
     method.prepare(real)
     start = energy_distance(kmsr.made(method.generator, 100, 5), real)
     for step in range(250):
-        dice = torch.Generator().manual_seed(step)
-        chosen = real.float()[torch.randint(60, (2, 16), generator=dice)]
+        rng = torch.Generator().manual_seed(step)
+        chosen = real.float()[torch.randint(60, (2, 16), generator=rng)]
         terms = method.training_step({"kernels": chosen}, step)
     assert all(math.isfinite(float(value)) for value in terms.values())
     drawn = kmsr.made(method.generator, 100, 5)
@@ -135,7 +135,7 @@ def test_what_it_cannot_learn_from_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=what):
             build(kmsr.Config, values, "method kmsr")
     pool_file.write(analytic.gaussians(1, 2, True, 9, 25, 0), tmp_path / "any.h5")
-    with pytest.raises(ConfigError, match="give --scale"):
+    with pytest.raises(ConfigError, match="give `scale`"):
         fit.run(fit.FitOptions(method="kmsr", lr=str(tmp_path / "any.h5")), {}, tmp_path / "run")
     with pytest.raises(ConfigError, match="leave --hr out"):
         fit.run(fit.FitOptions(method="kmsr", hr="x", lr=str(tmp_path / "any.h5")), {}, tmp_path / "run")

@@ -43,7 +43,7 @@ def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
 
     Photographs are half their size: what grain they have themselves is gone.
     """
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     shots = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
     parts: list[Tensor] = []
     for shot in shots:
@@ -54,19 +54,19 @@ def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
     for number, part in enumerate(parts[1::2]):
         kernel = gaussian(20, widths[number % len(widths)], widths[number % len(widths)])[None].float()
         made = blur_decimate(part[None], kernel, 2)[0]
-        made = made + noise * torch.randn(made.shape, generator=dice)
+        made = made + noise * torch.randn(made.shape, generator=rng)
         lr.append((255 * made.clamp(0, 1)).round() / 255)
     return Unpaired(parts[::2], lr, NONE, NONE, 1 / 255, [0] * len(lr), {"all": len(lr)})
 
 
 def smooth(images: Unpaired, noise: float) -> Unpaired:
     """Two groups of LR without texture; the second has twice the noise."""
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     lr = []
     for number, one in enumerate(images.lr):
         soft = torch.nn.functional.avg_pool2d(one[None], 7, 1, 3, count_include_pad=False).repeat(1, 1, 3, 3)[0]
         soft = torch.nn.functional.avg_pool2d(soft[None], 7, 1, 3, count_include_pad=False)[0]
-        made = soft + noise * (1 + number % 2) * torch.randn(soft.shape, generator=dice)
+        made = soft + noise * (1 + number % 2) * torch.randn(soft.shape, generator=rng)
         lr.append((255 * made.clamp(0, 1)).round() / 255)
     which = [number % 2 for number in range(len(lr))]
     sizes = {f"camera {group}": which.count(group) for group in range(2)}

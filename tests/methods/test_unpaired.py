@@ -287,8 +287,8 @@ def test_different_contents_are_told(tmp_path: Path) -> None:
     """LR full of small things on a plain ground: whatever blur it has, these are not the scenes of HR."""
     kernel = gaussian(20, 1.2, 1.2)[None].float()
     for number in range(8):
-        dice = torch.Generator().manual_seed(number)
-        things = torch.nn.functional.interpolate(torch.rand(1, 1, 60, 60, generator=dice), scale_factor=4)[0, 0]
+        rng = torch.Generator().manual_seed(number)
+        things = torch.nn.functional.interpolate(torch.rand(1, 1, 60, 60, generator=rng), scale_factor=4)[0, 0]
         save_png(tmp_path / f"dots/{number}.png", colours(0.4 + 0.3 * (things > 0.8).float()))
         save_png(tmp_path / f"sharp/{number}.png", colours(scene(number, 480)))
         like = blur_decimate(colours(scene(50 + number, 480))[None], kernel, 2)[0]
@@ -305,9 +305,9 @@ def test_different_contents_are_told(tmp_path: Path) -> None:
 def test_noise_of_the_lr_is_found_denoised_and_recorded(
     folders: tuple[Path, Path], tmp_path: Path, sets: tuple[list[Tensor], list[Tensor]]
 ) -> None:
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for number, image in enumerate(sets[1]):
-        save_png(tmp_path / f"noisy/{number}.png", image + 6 / 255 * torch.randn(image.shape, generator=dice))
+        save_png(tmp_path / f"noisy/{number}.png", image + 6 / 255 * torch.randn(image.shape, generator=rng))
     for denoise in ("none", "nlm"):
         record = fit.run(
             asked("spectral", (folders[0], tmp_path / "noisy"), lr_denoise=denoise), {}, tmp_path / denoise

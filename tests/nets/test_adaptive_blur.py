@@ -1,4 +1,4 @@
-"""The adaptive blurring layer against its slow twin: every Gaussian by itself, then the sum."""
+"""The adaptive blurring layer, compared with a slow reference: every Gaussian by itself, then the sum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from degsynth.ops.gaussian_cells import cells
 
 
 def separately(layer: AdaptiveBlur, features: Tensor, factors: list[float]) -> Tensor:
-    """Each channel of each item with each of the Gaussians, weighted and added up."""
+    """Each channel of each item, blurred by each of the Gaussians, weighted and summed."""
     weights = torch.softmax(layer.logits, 1)
     padded = layer.padded(features)
     items = []
@@ -21,22 +21,22 @@ def separately(layer: AdaptiveBlur, features: Tensor, factors: list[float]) -> T
         channels = []
         for channel in range(features.shape[1]):
             plane = padded[item : item + 1, channel : channel + 1]
-            seen = [F.conv2d(plane, kernel[None, None], stride=layer.stride) for kernel in table]
-            channels.append(sum(w * y for w, y in zip(weights[channel], seen, strict=True)))
+            blurred = [F.conv2d(plane, kernel[None, None], stride=layer.stride) for kernel in table]
+            channels.append(sum(w * y for w, y in zip(weights[channel], blurred, strict=True)))
         items.append(torch.cat(channels, 1))
     return torch.cat(items)
 
 
 @pytest.mark.parametrize("group", [1, 2])
 @pytest.mark.parametrize(("scale", "stride"), [(1, 1), (2, 2), (3, 3), (4, 4), (2, 1), (4, 1)])
-def test_collapsed_equals_the_sum_of_the_separate_ones(scale: int, stride: int, group: int) -> None:
+def test_forward_equals_the_sum_of_separate_gaussians(scale: int, stride: int, group: int) -> None:
     torch.manual_seed(0)
     layer = AdaptiveBlur(3, group, cells(scale), stride)
     features = torch.randn(2, 3, 8 * stride, 6 * stride)
     factors = [0.4, 2.2]
-    made = layer(features, torch.tensor(factors))
-    assert made.shape == (2, 3, 8, 6)
-    assert torch.allclose(made, separately(layer, features, factors), atol=1e-5)
+    out = layer(features, torch.tensor(factors))
+    assert out.shape == (2, 3, 8, 6)
+    assert torch.allclose(out, separately(layer, features, factors), atol=1e-5)
 
 
 def test_weights_of_a_channel_add_up_to_one() -> None:
@@ -47,16 +47,16 @@ def test_weights_of_a_channel_add_up_to_one() -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
-def test_learning_is_the_same_and_has_the_same_gradient(stride: int) -> None:
-    """Differentiated by mixture weights and features; the twin is torch's own derivative of the collapsed layer."""
+def test_learning_gives_the_same_values_and_gradients(stride: int) -> None:
+    """Gradients with respect to mixture weights and features, compared with those that torch derives from `forward`."""
     torch.manual_seed(1)
     layer = AdaptiveBlur(3, 1, 16, stride).double()
     features = torch.randn(2, 3, 24, 24, dtype=torch.float64, requires_grad=True)
     factor = torch.tensor([0.8], dtype=torch.float64)
-    wanted = torch.randn(2, 3, 24 // stride, 24 // stride, dtype=torch.float64)
+    target = torch.randn(2, 3, 24 // stride, 24 // stride, dtype=torch.float64)
     gradients = []
-    for made in (layer.learning(features, factor), layer(features, factor.expand(2))):
-        loss = (made - wanted).abs().mean()
+    for out in (layer.learning(features, factor), layer(features, factor.expand(2))):
+        loss = (out - target).abs().mean()
         gradients.append(torch.autograd.grad(loss, [features, layer.logits]))
     for fast, slow in zip(*gradients, strict=True):
         assert torch.allclose(fast, slow, atol=1e-10)

@@ -13,22 +13,22 @@ SHAPES = {
 }
 
 
-def made(name: str) -> EncoderDecoder:
+def build(name: str) -> EncoderDecoder:
     torch.manual_seed(3)
     widths, encoder, decoder, concatenate, last = SHAPES[name]
     return EncoderDecoder(2, 5, widths, encoder, decoder, concatenate, last).double()
 
 
 def test_the_papers_network_has_its_parameters() -> None:
-    """Counted from the authors' layers: 3×3 convolutions of 32 channels, one pooling, 7×7 at the end, M = 8."""
+    """Counted in the authors' layers: 3×3 convolutions of 32 channels, one pooling, 7×7 at the end, M = 8."""
     network = EncoderDecoder(1, 8, (32, 32), (4, 3), 3, concatenate=True, last=7)
     assert sum(p.numel() for p in network.parameters()) == 105_320
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
 def test_reach(name: str) -> None:
-    """What lies further away than `reach` does not enter, whatever the phase of the pooling."""
-    network = made(name)
+    """Pixels further away than `reach` have no influence, whatever the phase of the pooling."""
+    network = build(name)
     middle = 4 * (-(-(network.reach + 8) // 8)) * 2
     size = 2 * middle
     x = torch.rand(1, 2, size, size, dtype=torch.float64)
@@ -44,9 +44,9 @@ def test_reach(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(SHAPES))
-def test_moves_with_the_picture(name: str) -> None:
-    """Shifted by `multiple_of`, the picture gives the shifted output: pooling falls on the same grid."""
-    network = made(name)
+def test_the_output_moves_with_the_image(name: str) -> None:
+    """An image shifted by `multiple_of` gives the shifted output, because pooling falls on the same grid."""
+    network = build(name)
     step, size = network.multiple_of, 8 * (network.reach // 8 + 2) * 2
     x = torch.rand(1, 2, size + step, size + step, dtype=torch.float64)
     whole = network(x[:, :, :size, :size])
@@ -56,6 +56,6 @@ def test_moves_with_the_picture(name: str) -> None:
 
 
 def test_flat_gives_flat() -> None:
-    """No border is seen in a flat picture: nothing is padded with zeros."""
-    out = made("pyramid")(torch.full((1, 2, 32, 24), 0.3, dtype=torch.float64)).detach()
+    """No border is visible in the output for a flat image, because nothing is padded with zeros."""
+    out = build("pyramid")(torch.full((1, 2, 32, 24), 0.3, dtype=torch.float64)).detach()
     assert float((out - out.mean((2, 3), keepdim=True)).abs().max()) < 1e-12

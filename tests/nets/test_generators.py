@@ -1,4 +1,4 @@
-"""netK and netN of pdm: sums, centroids and means hold whatever the weights."""
+"""The kernel and noise generators of pdm: sums, centroids and means are right whatever the weights."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from degsynth.ops.kernels import centroid
 
 
 def wild(network: torch.nn.Module, strength: float) -> torch.nn.Module:
-    """The network with other weights than it would ever have."""
-    dice = torch.Generator().manual_seed(0)
+    """The network with larger weights than a fit would give it."""
+    rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in network.parameters():
-            value.copy_(strength * torch.randn(value.shape, generator=dice) / max(1, value[0].numel()) ** 0.5)
+            value.copy_(strength * torch.randn(value.shape, generator=rng) / max(1, value[0].numel()) ** 0.5)
     return network
 
 
@@ -33,8 +33,8 @@ def test_kernels_are_centred_and_of_sum_one_whatever_the_weights(size: int, sign
     assert float(taps.std(0).max()) > 1e-4, "all kernels are alike"
 
 
-def test_balance_is_the_nearest_distribution_with_that_centroid() -> None:
-    """The slow twin: minimise the divergence from the softmax under the constraint, with multipliers by scipy."""
+def test_the_kernel_is_the_nearest_distribution_with_that_centroid() -> None:
+    """The slow reference: minimise the divergence from the softmax under the constraint, with scipy."""
     import numpy as np
     import scipy.optimize
 
@@ -49,8 +49,8 @@ def test_balance_is_the_nearest_distribution_with_that_centroid() -> None:
         return middle
 
     tilt = scipy.optimize.fsolve(centre, np.zeros(2))
-    wanted = weights * np.exp(places @ tilt)
-    assert np.allclose(network.softmax(logits).detach().numpy(), wanted / wanted.sum(), atol=1e-6)
+    expected = weights * np.exp(places @ tilt)
+    assert np.allclose(network.softmax(logits).detach().numpy(), expected / expected.sum(), atol=1e-6)
 
 
 def test_blobs_far_from_the_middle_are_brought_there() -> None:
@@ -64,22 +64,22 @@ def test_blobs_far_from_the_middle_are_brought_there() -> None:
                 assert max(map(abs, centroid(taps))) < 2e-3, (size, sigma, away)
 
 
-def test_gradients_know_of_the_balance() -> None:
-    """Against differences, along any direction and along the one that only moves the kernel."""
+def test_gradients_include_the_tilt() -> None:
+    """Compared with finite differences, along a random direction and along the one that only moves the kernel."""
     network = KernelGenerator(4, 4, 0, 9, False, neighbours=False).double()
-    dice = torch.Generator().manual_seed(0)
-    logits = torch.randn(81, generator=dice, dtype=torch.float64, requires_grad=True)
-    weights = torch.randn(81, generator=dice, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(81, generator=rng, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(81, generator=rng, dtype=torch.float64)
     (network.softmax(logits) @ weights).backward()
     assert logits.grad is not None
-    for direction in (torch.randn(81, generator=dice, dtype=torch.float64), network.softmax.places[:, 0]):
+    for direction in (torch.randn(81, generator=rng, dtype=torch.float64), network.softmax.places[:, 0]):
         step = 1e-4 * direction
         with torch.no_grad():
             there, back = (network.softmax(logits + s * step) @ weights for s in (1, -1))
         assert float(logits.grad @ direction) == pytest.approx(float(there - back) / 2e-4, rel=5e-3, abs=2e-6)
 
 
-def test_neighbours_share_and_others_do_not() -> None:
+def test_only_neighbours_share_numbers() -> None:
     alone, beside = (KernelGenerator(8, 16, 1, 9, False, neighbours=which) for which in (False, True))
     z = torch.randn(1, 8, 12, 12, generator=torch.Generator().manual_seed(3))
     other = z.clone()
@@ -96,16 +96,16 @@ def test_smoothed_numbers_are_standard_normal_again() -> None:
     network = KernelGenerator(8, 16, 1, 9, False, neighbours=True)
     network.begin_smooth()
     z = torch.randn(1, 8, 3, 3, generator=torch.Generator().manual_seed(4))
-    one = (z * binomial()).sum((2, 3), keepdim=True)
+    weighted = (z * binomial()).sum((2, 3), keepdim=True)
     with torch.no_grad():
         weights = network.first.weight.sum((2, 3), keepdim=True) / binomial().sum()
-        wanted = torch.nn.functional.conv2d(one, weights, network.first.bias)
-        assert torch.allclose(network.from_neighbours(z)[..., 1:2, 1:2], wanted, atol=1e-5)
+        expected = torch.nn.functional.conv2d(weighted, weights, network.first.bias)
+        assert torch.allclose(network.from_neighbours(z)[..., 1:2, 1:2], expected, atol=1e-5)
         assert torch.allclose(network.middle(z), network(z)[:, 1, 1], atol=1e-6)
 
 
-def test_kernels_at_the_rim_are_drawn_as_elsewhere() -> None:
-    """The first layer's sums, per weight, have the variance there that they have inside."""
+def test_kernels_at_the_border_are_drawn_as_elsewhere() -> None:
+    """The output of the first layer has the same variance at the border as inside."""
     network = KernelGenerator(8, 16, 1, 9, False, neighbours=True)
     network.begin_smooth()
     z = torch.randn(4000, 8, 5, 5, generator=torch.Generator().manual_seed(5))
@@ -119,13 +119,13 @@ def test_noise_has_no_mean_whatever_the_weights(sees: bool) -> None:
     network = wild(NoiseGenerator(3, 4, 8, 1, sees, True), 2.0)
     lr, z = (torch.rand(1, count, 9, 9, generator=torch.Generator().manual_seed(count)) for count in (3, 4))
     with torch.no_grad():
-        made, other = network(lr, z), network(lr, -z)
-        assert torch.equal(made, -other)
-        assert float(made.abs().max()) > 0
-        assert torch.equal(network(1 - lr, z), made) != sees
+        noise, opposite = network(lr, z), network(lr, -z)
+        assert torch.equal(noise, -opposite)
+        assert float(noise.abs().max()) > 0
+        assert torch.equal(network(1 - lr, z), noise) != sees
 
 
-def test_noise_of_the_content_alone_is_not_random() -> None:
+def test_noise_from_the_content_alone_is_not_random() -> None:
     network = wild(NoiseGenerator(1, 4, 8, 1, True, False), 2.0)
     lr = torch.rand(1, 1, 9, 9, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -134,19 +134,19 @@ def test_noise_of_the_content_alone_is_not_random() -> None:
         assert float(network(torch.full((1, 1, 9, 9), 0.3), torch.zeros(1, 4, 9, 9)).abs().max()) < 1e-6
 
 
-def test_a_new_network_is_silent() -> None:
-    made = NoiseGenerator(3, 3, 8, 2, True, True)(torch.rand(1, 3, 8, 8), torch.randn(1, 3, 8, 8))
-    assert not bool(made.any())
+def test_a_new_network_makes_no_noise() -> None:
+    noise = NoiseGenerator(3, 3, 8, 2, True, True)(torch.rand(1, 3, 8, 8), torch.randn(1, 3, 8, 8))
+    assert not bool(noise.any())
 
 
 def test_local_patch_gan_sees_eleven_pixels() -> None:
     torch.manual_seed(0)
     critic = LocalPatchGAN(3, 4)
     patch = torch.rand(1, 3, 25, 25, requires_grad=True)
-    for module in critic.modules():  # instance norm would let a logit see all
+    for module in critic.modules():  # with instance norm a logit depends on all pixels
         if isinstance(module, torch.nn.InstanceNorm2d):
             module.forward = lambda x: x  # type: ignore[method-assign]
     critic(patch, torch.zeros(1, 1, 25, 25))[0, 0, 12, 12].backward()
     assert patch.grad is not None
-    seen = patch.grad[0].abs().sum(0).nonzero()
-    assert (seen.amin(0).tolist(), seen.amax(0).tolist()) == ([7, 7], [17, 17])
+    pixels = patch.grad[0].abs().sum(0).nonzero()
+    assert (pixels.amin(0).tolist(), pixels.amax(0).tolist()) == ([7, 7], [17, 17])

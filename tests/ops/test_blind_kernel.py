@@ -13,11 +13,11 @@ from torch import Tensor
 
 from degsynth.ops import kernel_families as families
 from degsynth.ops.blind_kernel import (
-    PLAIN,
+    PLAIN_FAMILIES,
     Estimate,
     estimate,
-    family,
-    freed,
+    family_hypothesis,
+    freed_hypothesis,
     leeway,
     level_and_place,
     likeliest,
@@ -69,7 +69,7 @@ def test_bicubic_is_told_from_a_box(halves: tuple[list[Tensor], list[Tensor]]) -
     y, x = families.frequencies()
     kernel = families.taps(families.bicubic(y, 2) * families.bicubic(x, 2), 20)
     spectra = spectra_of(halves, kernel)
-    usual, box = (likeliest(spectra, family(name, 2, 20)) for name in ("bicubic", "box"))
+    usual, box = (likeliest(spectra, family_hypothesis(name, 2, 20)) for name in ("bicubic", "box"))
     assert usual.evidence > box.evidence
     assert similarity(usual.kernel, kernel) > 0.98
 
@@ -81,7 +81,7 @@ HALO = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
 def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     halves: tuple[list[Tensor], list[Tensor]],
 ) -> None:
-    spectra, hypothesis = spectra_of(halves, HALO), family("box", 2, 20)
+    spectra, hypothesis = spectra_of(halves, HALO), family_hypothesis("box", 2, 20)
     found, box = estimate(spectra, "auto", 20), likeliest(spectra, hypothesis)
     assert found.family == "radial"
     assert not box.plausible
@@ -101,7 +101,7 @@ def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[T
     """A cross: no ellipse, and no function of frequency alone."""
     kernel = 0.5 * (gaussian(20, 0.7, 2.6) + gaussian(20, 2.6, 0.7))
     spectra = spectra_of(halves, kernel)
-    found, box = estimate(spectra, "auto", 20), likeliest(spectra, family("box", 2, 20))
+    found, box = estimate(spectra, "auto", 20), likeliest(spectra, family_hypothesis("box", 2, 20))
     assert found.free
     assert not box.plausible
     assert similarity(found.kernel, kernel) > max(0.98, similarity(box.kernel, kernel) + 0.02)
@@ -151,7 +151,7 @@ def test_bicubic_is_that_of_torch(scale: int) -> None:
     assert torch.allclose(made[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
 
 
-@given(st.floats(0.3, families.WIDEST), st.floats(0.0, 0.7))
+@given(st.floats(0.3, families.MAX_RADIUS), st.floats(0.0, 0.7))
 def test_disk_is_an_airy_pattern_of_bessel(radius: float, frequency: float) -> None:
     made = families.disk(*(torch.tensor(value, dtype=torch.float64) for value in (frequency, radius)))
     x = 2 * math.pi * radius * max(frequency, 1e-9)
@@ -188,10 +188,10 @@ def test_radial_passes_through_its_knots_and_is_even_and_smooth_at_zero() -> Non
     assert float(near[0]) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", [*PLAIN, "radial"])
+@pytest.mark.parametrize("name", [*PLAIN_FAMILIES, "radial"])
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_kernels_of_families_are_centred(name: str, scale: int) -> None:
-    hypothesis = family(name, scale, 20 if scale % 2 == 0 else 21)  # type: ignore[arg-type]
+    hypothesis = family_hypothesis(name, scale, 20 if scale % 2 == 0 else 21)  # type: ignore[arg-type]
     for start in hypothesis.starts:
         kernel = hypothesis.kernel(start)
         assert float(kernel.sum()) == pytest.approx(1)
@@ -202,7 +202,7 @@ def test_kernels_of_families_are_centred(name: str, scale: int) -> None:
 def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     spectra = spectra_of(halves, gaussian(20, 1.0, 1.0))
     guess = estimate(spectra, "gaussian", 20)
-    hypothesis = freed(guess, 2, 0.3, 1.5)
+    hypothesis = freed_hypothesis(guess, 2, 0.3, 1.5)
     z = torch.randn(hypothesis.numbers, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     kernel = hypothesis.kernel(z)
     assert not torch.allclose(kernel, guess.kernel, atol=1e-3)

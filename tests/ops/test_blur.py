@@ -9,11 +9,11 @@ from torch import Tensor
 
 from degsynth.ops.blur import block_side, blocked_convolution, blur_decimate, half_width, responses
 from degsynth.ops.kernels import gaussian
-from degsynth.ops.resample import area, bicubic, decimate, inside, luma
+from degsynth.ops.resample import area, bicubic, crop_border, decimate, luma
 
 
 def assembled(hr: Tensor, kernel: Tensor, scale: int) -> Tensor:
-    """The slow obvious twin: every LR pixel an inner product around HR coordinate s·i + (s − 1)/2, indices clamped."""
+    """The slow reference: every LR pixel is an inner product around HR coordinate s·i + (s − 1)/2, indices clamped."""
     height, width = hr.shape[-2:]
     size = kernel.shape[-1]
     out = torch.zeros(height // scale, width // scale, dtype=torch.float64)
@@ -59,13 +59,13 @@ def test_a_ramp_keeps_its_phase(scale: int) -> None:
     """A linear ramp through any symmetric kernel: LR pixel i holds the ramp at s·i + (s − 1)/2."""
     size = 8 if scale % 2 == 0 else 9
     ramp = torch.arange(40 * scale, dtype=torch.float32).expand(1, 1, 12 * scale, -1) / 200
-    wanted = (scale * torch.arange(40) + (scale - 1) / 2) / 200
+    expected = (scale * torch.arange(40) + (scale - 1) / 2) / 200
     for lr in (
         blur_decimate(ramp, gaussian(size, 1.0, 1.5)[None].float(), scale),
         bicubic(ramp, scale),
         area(ramp, scale),
     ):
-        assert torch.allclose(lr[0, 0, 6, 6:-6], wanted[6:-6], atol=1e-5)
+        assert torch.allclose(lr[0, 0, 6, 6:-6], expected[6:-6], atol=1e-5)
 
 
 def test_luma_of_gray_rgb_and_many() -> None:
@@ -83,7 +83,7 @@ def test_bicubic_at_scale_one_is_the_image() -> None:
 
 @pytest.mark.parametrize(("size", "scale"), [(21, 1), (20, 2), (21, 3), (20, 4)])
 def test_any_window_is_bit_equal_to_the_whole(size: int, scale: int) -> None:
-    """What makes outputs independent of tile, batch and thread count, down to the last bit."""
+    """This makes outputs independent of tile, batch and thread count, down to the last bit."""
     hr = torch.rand(3, 3, 96 * scale, 70 * scale)
     kernel = torch.randn(1, size, size) / size
     whole = blur_decimate(hr, kernel, scale)
@@ -113,12 +113,36 @@ def test_blocks_are_the_convolution(scale: int, half: int, count: int, side: int
     assert torch.equal(blocked, plain[..., : blocked.shape[2], : blocked.shape[3]])
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 9])
+COUNTS = (1, 2, 8, 9)
+SIZES = ((21, 1), (3, 1), (14, 2), (2, 2), (9, 3), (20, 4), (15, 5), (24, 8))
+
+
+@pytest.mark.parametrize(
+    ("count", "scale", "side"),
+    [(1, 1, 4), (1, 4, 4), (1, 5, 2), (1, 8, 2), (1, 9, 1), (2, 1, 2), (2, 8, 2), (8, 8, 2), (8, 9, 1), (9, 1, 1)],
+)
+def test_block_sides(count: int, scale: int, side: int) -> None:
+    """Large blocks for one kernel, small blocks for a few, none for many kernels or large scales."""
+    assert block_side(count, scale) == side
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_block_has_at_most_sixteen_columns(count: int, scale: int) -> None:
+    """With more, the sums of the blocked convolution need not be in the order of the plain one's."""
+    side = block_side(count, scale)
+    assert side >= 1
+    assert side == 1 or side * scale <= 16
+
+
+def test_small_windows_are_tested_with_every_block_side() -> None:
+    assert {block_side(count, scale) for count in COUNTS for _, scale in SIZES} == {1, 2, 4}
+
+
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("size", "scale"), [(21, 1), (3, 1), (14, 2), (2, 2), (9, 3), (20, 4), (15, 5), (24, 8)])
+@pytest.mark.parametrize(("size", "scale"), SIZES)
 def test_small_windows_are_bit_equal_too(size: int, scale: int, channels: int, count: int) -> None:
-    """However few pixels a window has: torch has another algorithm for small images."""
-    assert {block_side(each, scale) for each in (1, 2, 8, 9)} <= {1, 2, 4}
+    """However few pixels a window has: torch uses another algorithm for small images."""
     hr, kernels = torch.rand(1, channels, 110 * scale, 100 * scale), torch.randn(count, size, size)
     whole = responses(hr, kernels, scale)
     reach = -(-half_width(size, scale) // scale)
@@ -127,22 +151,22 @@ def test_small_windows_are_bit_equal_too(size: int, scale: int, channels: int, c
             :, :, scale * (top - reach) : scale * (top + height + reach),
             scale * max(0, left - reach) : scale * (left + width + reach),
         ]  # fmt: skip
-        seen = responses(outer, kernels, scale)[..., reach : reach + height, min(reach, left) :][..., :width]
-        assert torch.equal(seen, whole[..., top : top + height, left : left + width])
+        window = responses(outer, kernels, scale)[..., reach : reach + height, min(reach, left) :][..., :width]
+        assert torch.equal(window, whole[..., top : top + height, left : left + width])
 
 
 def test_a_bank_is_its_kernels_one_by_one() -> None:
     hr, bank = torch.rand(2, 3, 18, 24), torch.randn(4, 5, 5)
-    seen = responses(hr, bank, 3)
-    assert seen.shape == (2, 3, 4, 6, 8)
+    blurred = responses(hr, bank, 3)
+    assert blurred.shape == (2, 3, 4, 6, 8)
     for number in range(4):
         alone = blur_decimate(hr, bank[number : number + 1], 3)
-        assert torch.allclose(seen[:, :, number], alone, atol=1e-6)
+        assert torch.allclose(blurred[:, :, number], alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_decimation_keeps_the_centred_phase(scale: int) -> None:
-    """LR pixel i of a ramp holds its value at s·i + (s − 1)/2; nothing is averaged that need not be."""
+    """LR pixel i of a ramp holds its value at s·i + (s − 1)/2, averaged over no more pixels than necessary."""
     y, x = torch.meshgrid(torch.arange(6.0 * scale), torch.arange(8.0 * scale), indexing="ij")
     lr = decimate((y + 100 * x)[None, None], scale)[0, 0]
     at = lambda count: scale * torch.arange(float(count)) + (scale - 1) / 2  # noqa: E731
@@ -152,7 +176,7 @@ def test_decimation_keeps_the_centred_phase(scale: int) -> None:
     assert float(decimate(spike, scale).sum()) == (1.0 if scale % 2 else 0.25)
 
 
-def test_inside() -> None:
+def test_crop_border() -> None:
     image = torch.arange(30.0).view(5, 6)
-    assert torch.equal(inside(image, 0), image)
-    assert torch.equal(inside(image, 2), image[2:3, 2:4])
+    assert torch.equal(crop_border(image, 0), image)
+    assert torch.equal(crop_border(image, 2), image[2:3, 2:4])

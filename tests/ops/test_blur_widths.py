@@ -20,7 +20,7 @@ from degsynth.ops.blur_widths import (
     crops,
     deconvolved,
     gaussians,
-    square_roots,
+    matrix_sqrts,
 )
 from degsynth.ops.kernels import gaussian, gaussian_shape
 
@@ -32,7 +32,7 @@ def test_covariance_is_the_exponential(a: float, b: float, c: float) -> None:
     shape = torch.tensor([[a, b, c]], dtype=torch.float64)
     wanted = torch.matrix_exp(torch.tensor([[a + b, c], [c, a - b]], dtype=torch.float64))
     assert torch.allclose(covariances(shape)[0], wanted, rtol=1e-9)
-    root = square_roots(shape)[0]
+    root = matrix_sqrts(shape)[0]
     assert torch.allclose(root @ root, wanted, rtol=1e-9)
 
 
@@ -55,14 +55,14 @@ def readings(values: Tensor, scatter: float) -> Readings:
 
 
 def test_deconvolution_takes_the_scatter_of_reading_away() -> None:
-    dice = torch.Generator().manual_seed(0)
-    error = 0.3 * torch.randn(40, generator=dice, dtype=torch.float64)
+    rng = torch.Generator().manual_seed(0)
+    error = 0.3 * torch.randn(40, generator=rng, dtype=torch.float64)
     one = deconvolved(readings(0.7 + error, 0.3))
     assert float((one.weight * one.width).sum()) == pytest.approx(0.7, abs=0.15)
-    drawn = one.shapes(torch.randn(2000, 4, generator=dice))[:, 0]
+    drawn = one.shapes(torch.randn(2000, 4, generator=rng))[:, 0]
     assert float(drawn.std()) < 0.1 < float(error.std())
     truth = torch.where(torch.arange(40) % 2 == 0, -0.4, 1.6).double()
-    two = deconvolved(readings(truth + error, 0.3)).shapes(torch.randn(2000, 4, generator=dice))[:, 0]
+    two = deconvolved(readings(truth + error, 0.3)).shapes(torch.randn(2000, 4, generator=rng))[:, 0]
     assert float((two < 0.6).double().mean()) == pytest.approx(0.5, abs=0.1)
     assert float(((two > 0.2) & (two < 1.0)).double().mean()) < 0.05
     assert float(two.std()) == pytest.approx(1.0, rel=0.1)
@@ -97,7 +97,7 @@ def test_parts_of_few_images_middles_of_many() -> None:
 def test_readings_rise_with_the_blur(photographs: list[Tensor]) -> None:
     """Learnt on two photographs, read on the two others."""
 
-    def rounded(lr: Tensor, dice: torch.Generator) -> Tensor:
+    def rounded(lr: Tensor, rng: torch.Generator) -> Tensor:
         return (255 * lr).round() / 255
 
     reader = Reader(photographs[:2], 2, 20, rounded)
@@ -112,4 +112,4 @@ def test_readings_rise_with_the_blur(photographs: list[Tensor]) -> None:
 
 def test_images_without_a_window_are_refused() -> None:
     with pytest.raises(ValueError, match="no HR image is at least 64 px"):
-        Reader([torch.zeros(3, 40, 400)], 2, 20, lambda lr, dice: lr)
+        Reader([torch.zeros(3, 40, 400)], 2, 20, lambda lr, rng: lr)

@@ -13,7 +13,7 @@ from skimage.filters import threshold_otsu
 from torch import Tensor
 
 from degsynth.ops import dark_channel, latent_image
-from degsynth.ops.dark_channel import Settings, estimate, levels, window_for
+from degsynth.ops.dark_channel import Settings, estimate, level_sizes, window_size
 from degsynth.ops.kernel_from_edges import cleaned, differences, first_threshold, normal_equations, solve, strong
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
 from degsynth.ops.resample import luma
@@ -72,7 +72,7 @@ def test_the_dark_channel_takes_part(photographs: list[Tensor]) -> None:
 def test_what_cannot_be_told_is_refused(photographs: list[Tensor]) -> None:
     with pytest.raises(ValueError, match="no kernel"):
         estimate(torch.full((100, 100), 0.5))
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="too small"):
         estimate(torch.rand(60, 100))
     with pytest.raises(ValueError, match="odd"):
         Settings(24)
@@ -89,8 +89,8 @@ def test_kernel_alone_from_the_true_latent_image(photographs: list[Tensor]) -> N
 
 def test_normal_equations_are_those_of_the_convolution() -> None:
     """The slow twin: the convolution as a matrix."""
-    dice = torch.Generator().manual_seed(1)
-    edges, seen = torch.randn(2, 2, 7, 6, generator=dice)
+    rng = torch.Generator().manual_seed(1)
+    edges, seen = torch.randn(2, 2, 7, 6, generator=rng)
     matrix, right = normal_equations(edges, seen, 3)
     columns = []
     for number in range(9):
@@ -121,8 +121,8 @@ def test_running_max_and_dark_pixels(height: int, width: int, side: int, seed: i
 
 def test_latent_image_solves_its_equation() -> None:
     """At the last step of the splitting: gradients of the objective in x vanish, for the g that it was made with."""
-    dice = torch.Generator().manual_seed(2)
-    image = torch.rand(24, 30, generator=dice)
+    rng = torch.Generator().manual_seed(2)
+    image = torch.rand(24, 30, generator=rng)
     kernel = gaussian(5, 1.0, 1.0)
     weight = 0.03
     passed = latent_image.spectrum(kernel.float(), image.shape)
@@ -137,11 +137,11 @@ def test_latent_image_solves_its_equation() -> None:
     wanted = torch.fft.irfft2(
         (seen + beta * torch.fft.rfft2(adjoint)) / (passed.abs() ** 2 + beta * power), s=image.shape
     )
-    tightest, latent_image.TIGHTEST_GRADIENT = latent_image.TIGHTEST_GRADIENT, 1.5 * beta
+    tightest, latent_image.MAX_GRADIENT_TIGHTNESS = latent_image.MAX_GRADIENT_TIGHTNESS, 1.5 * beta
     try:
         found = latent_image.latent(image, kernel, 0.0, weight)
     finally:
-        latent_image.TIGHTEST_GRADIENT = tightest
+        latent_image.MAX_GRADIENT_TIGHTNESS = tightest
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
@@ -186,8 +186,8 @@ def test_edges_of_every_direction_are_kept() -> None:
     """Many across, few down: the threshold is that of the few."""
     across, down = torch.zeros(40, 40), torch.zeros(40, 40)
     across[:20], down[20:22] = 1.0, 0.1
-    dice = torch.Generator().manual_seed(3)
-    slanted = torch.randn(2, 18, 40, generator=dice) * 0.3
+    rng = torch.Generator().manual_seed(3)
+    slanted = torch.randn(2, 18, 40, generator=rng) * 0.3
     gradients = torch.stack([across, down])
     gradients[:, 22:] = slanted
     threshold = first_threshold(gradients, 2)
@@ -200,9 +200,9 @@ def test_edges_of_every_direction_are_kept() -> None:
 
 @pytest.mark.parametrize("size", [9, 17, 25, 31])
 def test_levels_and_windows(size: int) -> None:
-    sizes = levels(size)
+    sizes = level_sizes(size)
     assert sizes[-1] == size
     assert sizes == sorted(sizes)
     assert all(each % 2 == 1 for each in sizes)
-    wide = window_for(gaussian(25, 0.7, 0.7), 25), window_for(gaussian(25, 2.0, 0.7), 25)
-    assert dark_channel.NARROWEST == wide[0] < wide[1] <= 25
+    wide = window_size(gaussian(25, 0.7, 0.7), 25), window_size(gaussian(25, 2.0, 0.7), 25)
+    assert dark_channel.MIN_SIZE == wide[0] < wide[1] <= 25

@@ -1,4 +1,4 @@
-"""The fixed Gaussians of the adaptive blurring layer against scipy's bivariate normal."""
+"""The fixed Gaussians of the adaptive blurring layer, compared with scipy's bivariate normal."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_orientation_is_that_of_the_other_kernels() -> None:
         assert similarity(kernel, same) > 0.995
 
 
-def test_a_unit_of_factor_adds_the_variance_that_is_said() -> None:
-    """2.6 px² on average over the axes; a pixel's own 1/12 does not change. Before the window cuts anything off."""
+def test_a_unit_of_factor_adds_the_documented_variance() -> None:
+    """It adds 2.6 px², mean of both axes, where the window cuts nothing off; a pixel's own 1/12 does not change."""
     low, high = (sum(sum(second_moment(k)) / 2 for k in table(f)) / 4 for f in (0.2, 0.6))
     assert (high - low) / 0.4 == pytest.approx(LAYER_VARIANCE, rel=0.01)
     assert pytest.approx(2.6) == LAYER_VARIANCE
 
 
-def test_group_two_has_wider_ones_besides() -> None:
+def test_group_two_also_has_wider_ones() -> None:
     assert torch.allclose(table(0.5, group=2), torch.cat([table(0.5), table(WIDER * 0.5)]), atol=1e-7)
 
 

@@ -27,14 +27,12 @@ def test_gaussian_is_the_bivariate_normal() -> None:
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.sampled_from([14, 15]))
 def test_centroid_finds_the_shift(y: float, x: float, size: int) -> None:
-    found = centroid(gaussian(size, 1.2, 1.2, shift=(y, x)))
-    assert found == pytest.approx((y, x), abs=2e-3)
+    assert centroid(gaussian(size, 1.2, 1.2, shift=(y, x))) == pytest.approx((y, x), abs=2e-3)
 
 
 @given(st.floats(0.75, 2.5), st.floats(0.75, 2.5))  # narrower ones alias when sampled at the taps
 def test_gaussian_sigma_finds_the_width(sigma_y: float, sigma_x: float) -> None:
-    found = gaussian_sigma(gaussian(25, sigma_y, sigma_x))
-    assert found == pytest.approx((sigma_y, sigma_x), rel=0.01)
+    assert gaussian_sigma(gaussian(25, sigma_y, sigma_x)) == pytest.approx((sigma_y, sigma_x), rel=0.01)
 
 
 def test_a_sharpening_kernel_has_no_width() -> None:
@@ -53,7 +51,7 @@ def test_similarity_ignores_shift_and_size_only() -> None:
 
 
 def test_bicubic_is_antialiased_catmull_rom() -> None:
-    """a = −0.5 stretched by the scale: the impulse response of the baseline, sampled at the centred phase."""
+    """The impulse response is the cubic with a = −0.5, stretched by the scale and sampled at the centred phase."""
 
     def cubic(t: float) -> float:
         t = abs(t)
@@ -68,8 +66,8 @@ def test_bicubic_is_antialiased_catmull_rom() -> None:
             row.zero_()
             row[..., at] = 0.5
             response.append(float((bicubic(row.expand(1, 1, scale, -1) + 0.25, scale) - 0.25)[0, 0, 0, 10]))
-        wanted = [0.5 / scale * cubic((at - (10 * scale + (scale - 1) / 2)) / scale) for at in range(20 * scale)]
-        assert response == pytest.approx(wanted, abs=1e-5)
+        expected = [0.5 / scale * cubic((at - (10 * scale + (scale - 1) / 2)) / scale) for at in range(20 * scale)]
+        assert response == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -80,8 +78,8 @@ def test_composed_blurs_twice_at_once(scale: int) -> None:
     twice = blur_decimate(blur_decimate(hr, first[None].float(), scale), second[None].float(), scale)
     once = composed(first, second, scale)
     assert once.shape[0] == scale * (size - 1) + size
-    made = blur_decimate(hr, once[None].float(), scale**2)
-    assert torch.allclose(made[..., 3:-3, 3:-3], twice[..., 3:-3, 3:-3], atol=1e-6)
+    composite = blur_decimate(hr, once[None].float(), scale**2)
+    assert torch.allclose(composite[..., 3:-3, 3:-3], twice[..., 3:-3, 3:-3], atol=1e-6)
 
 
 def test_gaussian_shape_of_sharpening_is_smaller_than_of_its_blur() -> None:
@@ -91,7 +89,7 @@ def test_gaussian_shape_of_sharpening_is_smaller_than_of_its_blur() -> None:
 
 
 def test_a_kernel_that_stops_nothing_has_a_shape() -> None:
-    """Of a point, and of next to one, all frequencies are passed."""
+    """A point, and a kernel that is nearly a point, pass all frequencies."""
     point, line = torch.zeros(21, 21, dtype=torch.float64), torch.zeros(21, 21, dtype=torch.float64)
     point[10, 10] = 1
     line[10, 9:12] = torch.tensor([0.01, 0.98, 0.01])

@@ -13,7 +13,7 @@ from degsynth.ops.resample import luma
 
 
 def gathered(hr: Tensor, lr: Tensor, size: int, scale: int, border: int) -> tuple[Tensor, Tensor]:
-    """The slow obvious twin of `NormalEquations.add`: one row of K² values and a one per LR pixel."""
+    """The slow reference for `NormalEquations.add`: one row of K² values and a one for each LR pixel."""
     pad = half_width(size, scale)
     margin = max(border, -(-pad // scale))
     rows, targets = [], []
@@ -45,7 +45,7 @@ def test_sums_equal_those_of_rows(scale: int, half: int, height: int, width: int
 
 
 @pytest.mark.parametrize("brightness", [1.0, 0.1, 0.02])
-def test_the_ridge_knows_no_brightness(brightness: float, photographs: list[Tensor]) -> None:
+def test_the_ridge_does_not_depend_on_the_brightness(brightness: float, photographs: list[Tensor]) -> None:
     """Dark images (12 bit in 16, night scenes) are regularised as bright ones are."""
     truth = gaussian(12, 0.9, 1.3, 0.4)
     equations = NormalEquations(12, 2)
@@ -66,8 +66,8 @@ CASES = [(1, 13), (1, 21), (2, 12), (2, 20), (3, 13), (3, 21), (4, 16), (4, 20)]
 
 
 @pytest.mark.parametrize(("scale", "size"), CASES)
-def test_a_kernel_put_in_comes_out(scale: int, size: int, photographs: list[Tensor]) -> None:
-    """Float LR and 8-bit LR of four photographs; sharp enough to be determined, off-centre to show the phase."""
+def test_the_true_kernel_is_recovered(scale: int, size: int, photographs: list[Tensor]) -> None:
+    """Float LR and 8-bit LR of four photographs, with a kernel that is sharp enough to be determined and off-centre."""
     truth = gaussian(size, 0.5 * scale + 0.3, 0.8 * scale + 0.3, angle=0.5, shift=(0.3, -0.2))
     for rounded in (False, True):
         equations = NormalEquations(size, scale)
@@ -75,10 +75,10 @@ def test_a_kernel_put_in_comes_out(scale: int, size: int, photographs: list[Tens
             hr = luma(shot)[0]
             lr = blur_decimate(hr[None, None], truth[None].float(), scale)[0, 0]
             equations.add(hr, (255 * lr).round() / 255 if rounded else lr)
-        found = solve(equations, 1e-3 if rounded else 1e-8)
-        assert similarity(found.kernel, truth) >= (0.99 if rounded else 0.999)
-        assert centroid(found.kernel) == pytest.approx(centroid(truth), abs=0.02)
-        assert float(found.kernel.sum()) == pytest.approx(1.0, abs=1e-12)
+        solution = solve(equations, 1e-3 if rounded else 1e-8)
+        assert similarity(solution.kernel, truth) >= (0.99 if rounded else 0.999)
+        assert centroid(solution.kernel) == pytest.approx(centroid(truth), abs=0.02)
+        assert float(solution.kernel.sum()) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("fit_gain", [False, True])
@@ -90,21 +90,21 @@ def test_gain_and_offset(fit_gain: bool, fit_offset: bool, photographs: list[Ten
         hr = luma(shot)[0]
         lr = blur_decimate(hr[None, None], truth[None].float(), 2)[0, 0]
         equations.add(hr, (gain if fit_gain else 1.0) * lr + (offset if fit_offset else 0.0))
-    found = solve(equations, 1e-9, fit_gain, fit_offset)
-    assert found.gain == pytest.approx(gain if fit_gain else 1.0, abs=1e-3)
-    assert found.offset == pytest.approx(offset if fit_offset else 0.0, abs=1e-3)
-    assert similarity(found.kernel, truth) > 0.999
-    assert found.residual_rms < 1e-4
+    solution = solve(equations, 1e-9, fit_gain, fit_offset)
+    assert solution.gain == pytest.approx(gain if fit_gain else 1.0, abs=1e-3)
+    assert solution.offset == pytest.approx(offset if fit_offset else 0.0, abs=1e-3)
+    assert similarity(solution.kernel, truth) > 0.999
+    assert solution.residual_rms < 1e-4
 
 
-def test_gain_and_offset_held_are_held_exactly(photographs: list[Tensor]) -> None:
-    """An LR of other contrast and level does not leak into a solution that may not change them."""
+def test_fixed_gain_and_offset_are_kept_exactly(photographs: list[Tensor]) -> None:
+    """An LR of other contrast and level does not affect a solution whose gain and offset are fixed."""
     equations = NormalEquations(6, 2)
     hr = luma(photographs[0])[0]
     equations.add(hr, 0.8 * blur_decimate(hr[None, None], gaussian(6, 1, 1)[None].float(), 2)[0, 0] + 0.1)
-    found = solve(equations, 1e-6)
-    assert found.gain == pytest.approx(1.0, abs=1e-9)
-    assert found.offset == pytest.approx(0.0, abs=1e-9)
+    solution = solve(equations, 1e-6)
+    assert solution.gain == pytest.approx(1.0, abs=1e-9)
+    assert solution.offset == pytest.approx(0.0, abs=1e-9)
 
 
 def test_flat_images_determine_nothing() -> None:
@@ -114,7 +114,7 @@ def test_flat_images_determine_nothing() -> None:
         solve(equations, 0.0)
 
 
-def test_unrelated_sides_are_noticed() -> None:
+def test_unrelated_hr_and_lr_are_an_error() -> None:
     equations = NormalEquations(5, 1)
     generator = torch.Generator().manual_seed(1)
     equations.add(torch.rand(200, 200, generator=generator), torch.full((200, 200), 0.5))
@@ -122,17 +122,17 @@ def test_unrelated_sides_are_noticed() -> None:
         solve(equations, 0.0, fit_gain=True, fit_offset=True)
 
 
-def test_the_centroid_error_is_its_scatter(photographs: list[Tensor]) -> None:
-    """White noise on LR: the centroid over many draws scatters by what the solver says."""
+def test_the_centroid_error_is_the_scatter_of_the_centroid(photographs: list[Tensor]) -> None:
+    """White noise on LR: the standard deviation of the centroid over many draws is what the solver reports."""
     hr = luma(photographs[0])[0][:160, :160]
     lr = blur_decimate(hr[None, None], gaussian(8, 1, 1)[None].float(), 2)[0, 0]
-    found, said = [], []
+    centroids, errors = [], []
     for seed in range(60):
         generator = torch.Generator().manual_seed(seed)
         equations = NormalEquations(8, 2)
         equations.add(hr, lr + 0.01 * torch.randn(lr.shape, generator=generator))
         solution = solve(equations, 0.0, fit_gain=True, fit_offset=True)
-        found.append(centroid(solution.kernel)[0])
-        said.append(solution.centroid_error[0])
-    scatter = float(torch.tensor(found).std())
-    assert scatter == pytest.approx(sum(said) / len(said), rel=0.3)
+        centroids.append(centroid(solution.kernel)[0])
+        errors.append(solution.centroid_error[0])
+    scatter = float(torch.tensor(centroids).std())
+    assert scatter == pytest.approx(sum(errors) / len(errors), rel=0.3)

@@ -17,7 +17,7 @@ def test_any_window_is_a_part_of_the_whole(y: int, x: int, data: st.DataObject) 
     assert torch.equal(window, WHOLE[:, :, y : y + height, x : x + width])
 
 
-def test_it_is_white_standard_normal() -> None:
+def test_the_field_is_white_and_standard_normal() -> None:
     flat = WHOLE.flatten()
     n = flat.numel()
     assert abs(float(flat.mean())) < 5 / n**0.5
@@ -30,7 +30,7 @@ def test_it_is_white_standard_normal() -> None:
         assert abs(float((a * b).mean())) < 5 / a.numel() ** 0.5
 
 
-def test_other_seeds_are_other_numbers() -> None:
+def test_other_seeds_give_other_numbers() -> None:
     other = block_field(6, 0, 0, 300, 300, 2)
     correlation = (other * WHOLE[:, :, :300, :300]).mean()
     assert abs(float(correlation)) < 5 / other.numel() ** 0.5
@@ -42,7 +42,7 @@ def test_no_channels_is_an_empty_field() -> None:
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(0, 1000))
 def test_block_seed_scripts_to_the_same_63_bits(seed: int, row: int, column: int) -> None:
-    """Python's integers grow, TorchScript's wrap: both must end at the same seed."""
+    """Python's integers grow, TorchScript's wrap around: both must give the same seed."""
     assert 0 <= block_seed(seed, row, column) < 2**63
     assert block_seed(seed, row, column) == SCRIPTED(seed, row, column)
 

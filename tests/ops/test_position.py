@@ -7,11 +7,11 @@ from degsynth.ops.position import pixel_centres, relative_position
 
 def test_corners_and_middle() -> None:
     """The outermost pixels of a 10×20 image lie half a pixel inside −1 … 1, its middle at 0."""
-    place = relative_position(pixel_centres(0, 0, 10, 20), torch.tensor([[10.0, 20.0]]))[0]
-    assert torch.allclose(place[:2, 0, 0], torch.tensor([-0.9, -0.95]))
-    assert torch.allclose(place[:2, -1, -1], torch.tensor([0.9, 0.95]))
-    assert torch.allclose(place[:2].mean((1, 2)), torch.zeros(2), atol=1e-6)
-    assert torch.allclose(place[2], place[0] ** 2 + place[1] ** 2)
+    position = relative_position(pixel_centres(0, 0, 10, 20), torch.tensor([[10.0, 20.0]]))[0]
+    assert torch.allclose(position[:2, 0, 0], torch.tensor([-0.9, -0.95]))
+    assert torch.allclose(position[:2, -1, -1], torch.tensor([0.9, 0.95]))
+    assert torch.allclose(position[:2].mean((1, 2)), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(position[2], position[0] ** 2 + position[1] ** 2)
 
 
 def test_a_window_knows_where_it_is() -> None:

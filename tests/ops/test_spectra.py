@@ -16,14 +16,14 @@ from degsynth.ops.spectra import SIDE, Bins, Spectra, fold, parts, power
 
 def scene(seed: int, side: int, contrast: float = 1.0) -> Tensor:
     """A picture (side, side) whose power falls as that of photographs, of any contrast."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     at = np.fft.fftfreq(side)
     radius = np.hypot(at[:, None], at[None, :])
     radius[0, 0] = 1
-    waves = np.fft.fft2(dice.standard_normal((side, side))) / radius ** dice.uniform(0.9, 1.1)
+    waves = np.fft.fft2(rng.standard_normal((side, side))) / radius ** rng.uniform(0.9, 1.1)
     waves[0, 0] = 0
     picture = np.fft.ifft2(waves).real
-    return torch.tensor(0.5 + 0.1 * contrast * dice.uniform(0.7, 1.3) * picture / picture.std(), dtype=torch.float32)
+    return torch.tensor(0.5 + 0.1 * contrast * rng.uniform(0.7, 1.3) * picture / picture.std(), dtype=torch.float32)
 
 
 def degraded(image: Tensor, kernel: Tensor, scale: int) -> Tensor:

@@ -36,10 +36,10 @@ def test_a_move_moves_the_centroid_and_widens_nothing(down: float, right: float)
 @given(st.integers(0, 10_000), st.sampled_from([5, 9, 25]), st.floats(0.05, 0.9))
 def test_centring_anything(seed: int, size: int, share: float) -> None:
     """Few taps or many, anywhere: a kernel in the middle, never negative."""
-    dice = torch.Generator().manual_seed(seed)
-    kernel = torch.rand(size, size, generator=dice, dtype=torch.float64)
-    kernel = kernel * (torch.rand(size, size, generator=dice) < share)
-    kernel[int(torch.randint(size, (1,), generator=dice)), size // 2] += 0.1
+    rng = torch.Generator().manual_seed(seed)
+    kernel = torch.rand(size, size, generator=rng, dtype=torch.float64)
+    kernel = kernel * (torch.rand(size, size, generator=rng) < share)
+    kernel[int(torch.randint(size, (1,), generator=rng)), size // 2] += 0.1
     found = centred(kernel)
     assert float(found.sum()) == pytest.approx(1.0, abs=1e-12)
     assert float(found.min()) >= 0.0

@@ -55,8 +55,8 @@ def test_best_windows_are_apart_and_best_first(photographs: list[Tensor]) -> Non
 @given(st.integers(0, 10_000), st.floats(0.01, 0.9), st.floats(1, 8))
 def test_eq6_rejects_nothing(seed: int, alpha: float, power: float) -> None:
     """As printed; kept to be able to say so. Even windows of two values pass, whose variance is the largest."""
-    dice = torch.Generator().manual_seed(seed)
-    window = torch.rand(12, 12, generator=dice) ** power
+    rng = torch.Generator().manual_seed(seed)
+    window = torch.rand(12, 12, generator=rng) ** power
     for part in (window, (window > 0.5).float()):
         if float(part.mean()) >= 1.01 * alpha:
             assert passes_eq6(part, alpha)

@@ -1,26 +1,63 @@
-"""Names of outputs: where each HR image of a folder goes in ``hr/`` and ``lr/``."""
+"""Names of outputs: the place of each LR image, and of its HR image, in ``lr/`` and ``hr/``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from degsynth.apply.manifest import Row
+
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
-"""Which of two files with equal stems keeps the stem: the more faithful format."""
+"""Of two files with equal stems, the one whose ending comes first here (the more faithful format) keeps the stem."""
 
 
-def drawn_name(name: str, draw: int, draws: int) -> str:
-    """The path that an output's stem is made from: the image's, with the draw's number where there are several."""
-    path = PurePosixPath(name)
-    return name if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
+@dataclass(frozen=True)
+class PlannedOutput:
+    """One LR image that is to be made."""
+
+    source: str
+    """POSIX path of the HR image relative to the HR root."""
+    draw: int
+    """Number of this LR image among those of the HR image."""
+    stem: str
+    """Path of the output relative to ``lr/`` and ``hr/``, without extension."""
+
+
+def plan_outputs(
+    names: Sequence[str], draws: int, finished: Sequence[Row], limit: int | None = None
+) -> dict[str, list[PlannedOutput]]:
+    """Return the outputs that are missing, by source: ``draws`` for each of the first ``limit`` names, less finished.
+
+    Stems are chosen among all names, whatever the limit, so that they do not change when more images are made later.
+    """
+
+    def key(source: str, draw: int) -> str:
+        """Return the path that an output's stem is made from: the image's, with the draw's number where it has one."""
+        path = PurePosixPath(source)
+        return source if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
+
+    keys = {(name, draw): key(name, draw) for name in names for draw in range(draws)}
+    settled = {
+        key(row.source, row.draw): PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
+        for row in finished
+    }
+    stems = assign_stems(list(keys.values()), settled)
+    missing: dict[str, list[PlannedOutput]] = {}
+    for name in names[:limit]:
+        outputs = [PlannedOutput(name, draw, stems[keys[name, draw]]) for draw in range(draws)]
+        outputs = [output for output in outputs if keys[name, output.draw] not in settled]
+        if outputs:
+            missing[name] = outputs
+    return missing
 
 
 def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None) -> dict[str, str]:
-    """For every relative path a stem (sub-folders kept, no extension) that no other has, whatever the case of letters.
+    """Give every relative path a stem (with sub-folders, without extension) that no other has, ignoring case.
 
-    Of ``dup.png`` and ``dup.jpg`` the first keeps ``dup``, the other becomes ``dup_jpg``; a name already in use is
-    numbered. ``settled`` are names that already have their stem (from an earlier run); they keep it. Apart from those
-    the result depends on the set of names only.
+    Of ``dup.png`` and ``dup.jpg`` the first keeps ``dup``, the other becomes ``dup_jpg``; a stem that is taken already
+    gets a number. ``settled`` are paths that have their stem already (from an earlier run); they keep it. Apart from
+    those the result depends on the set of names only.
     """
 
     def rank(name: str) -> tuple[int, str]:

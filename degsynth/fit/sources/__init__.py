@@ -1,1 +1,17 @@
 """Where a fit's images come from: aligned pairs, two unpaired folders, or LR photographs alone."""
+
+from __future__ import annotations
+
+from degsynth.fit.options import Events, FitOptions
+from degsynth.fit.sources.pairs import Pairs
+from degsynth.fit.sources.photos import Photos
+from degsynth.fit.sources.source import Source
+from degsynth.fit.sources.unpaired import Folders
+from degsynth.methods.protocol import Data
+
+
+def open_source(data: Data, options: FitOptions, events: Events) -> Source:
+    """Find, check and split the images of a fit; DataError names those that cannot be used."""
+    if data == "paired":
+        return Pairs(options, events)
+    return Folders(options, events) if data == "unpaired" else Photos(options, events)

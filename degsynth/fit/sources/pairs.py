@@ -1,9 +1,9 @@
-"""Aligned pairs, as a fit is given them (`degsynth.given.Given`)."""
+"""Aligned pairs as the images of a fit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,146 +11,148 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from degsynth import methods
-from degsynth.data.opening import open_for_fit
+from degsynth.config import OnProgress
+from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
-from degsynth.data.patches import Patches
+from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import DataError, FitError
 from degsynth.evaluation.held_out import HeldOut, Judge
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import evaluate
-from degsynth.fit import export
+from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
-from degsynth.methods import Learned, Method
+from degsynth.fit.sources import source
+from degsynth.fit.sources.source import Batches, Means
+from degsynth.methods import linear
+from degsynth.methods.protocol import Learned, Method
+from degsynth.methods.shared.pairs import Paired
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degradation import Degradation
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 
 SHIFT_WARNING_HR_PX = 0.1
+"""A mean shift of the pairs beyond this is reported."""
 START_PAIRS = 64
-"""So many pairs, evenly spread, are enough for what training starts from, and for the kernel it is compared with."""
+"""Number of pairs, evenly spread, that suffice for what training starts from and for the kernel it is compared with."""
 
 
-class Pairs:
-    """Pairs to fit to and held-out ones."""
+class Pairs(source.Source):
+    """Pairs to fit to, and held-out ones."""
 
     def __init__(self, options: FitOptions, events: Events) -> None:
         """Find, check and split the pairs; DataError names those that cannot be used."""
         self.options = options
-        self.pairs, self.checked = open_for_fit(
-            Path(str(options.hr)),
-            Path(options.lr),
+        opening = PairOptions(
             options.scale,
             options.data_range,
-            options.register_pairs == "shift",
-            options.bad_pairs == "skip",
-            options.cache_mb * 2**20,
-            events.on_progress,
-            events.on_warning,
+            register=options.register_pairs == "shift",
+            skip_bad=options.bad_pairs == "skip",
+            cache_bytes=options.cache_mb * 2**20,
         )
+        folders = Path(str(options.hr)), Path(options.lr)
+        self.pairs, self.checked = open_for_fit(*folders, opening, events.on_progress, events.on_warning)
         self.scale, self.channels, self.dtype = self.pairs.scale, self.pairs.channels, self.checked.dtype
         self.data_range = self.pairs.data_range
         self.train, self.held = self.pairs.held_out_split(options.seed)
+        self.start = Paired(self.train.subset(self.train.spread(START_PAIRS)), self.scale, self.channels)
         self.border = _border(self.held)
         self.notes = [f"scale {self.scale}; {len(self.train)} pairs to fit, {len(self.held)} held out"]
-        self.references: dict[str, Checkpoint] = {}
-        self.no_references = ""
 
-    def fingerprint(self) -> str:
-        """Over all pairs, the held-out ones among them."""
+    def fingerprint(self) -> str:  # noqa: D102
         return self.pairs.fingerprint()
 
-    def _start(self) -> PairSet:
-        return self.train.subset(self.train.spread(START_PAIRS))
-
     def prepare(self, method: Method, kept: Path | None = None) -> None:
-        """From all pairs where the method ends with that, else from some."""
-        method.prepare(self._start() if isinstance(method, methods.Learned) else self.train)
+        """Prepare a method that learns by steps from some pairs, any other method from all of them."""
+        method.prepare(self.start if isinstance(method, Learned) else Paired(self.train, self.scale, self.channels))
 
-    def keep(self, out: Path) -> None:
-        """Nothing takes so long that it must be kept."""
-
-    def refer(self) -> None:
-        """What one kernel can do on the same pairs: the figure that a learned method must beat."""
-        from degsynth.methods import linear
-
-        method = linear.Method(linear.Config(), self.scale, self.channels)
-        try:
-            method.prepare(self._start())
-        except FitError as error:  # a learned method may do with less
-            self.no_references = f"no figure of linear to compare with: {error}"
-            return
-        spec = export.spec_of("linear", method, self.train, {}, None)
-        self.references["linear"] = export.as_checkpoint(method.degrader(), spec)
-
-    def batches(self, method: Learned, name: str, device: str) -> tuple[Callable[[int], dict[str, Tensor]], int]:
-        """Aligned patches."""
+    def batches(self, method: Learned, device: str) -> Batches:
+        """Return batches of aligned patches."""
         config = method.config
-        patches = Patches(
-            self.train, self.options.seed, config.batch, method.patch, method.multiple_of, config.flips, device
-        )
+        options = PatchOptions(config.batch, method.patch, config.flips, device, method.multiple_of)
+        patches = Patches(self.train, self.options.seed, options)
         side = patches.patch * self.scale
         if side < method.least_patch:
             raise DataError(
-                f"{name} learns from patches of at least {method.least_patch} HR px; the smallest image allows "
-                f"{side}: leave it out"
+                f"{self.options.method} learns from patches of at least {method.least_patch} HR px; the smallest image "
+                f"allows {side}: leave it out"
             )
-        return patches.batch, side
-
-    def judge(self, method: Learned, device: str) -> Judge:
-        """PSNR on held-out pairs."""
-        return HeldOut(self.held, self.border, method.multiple_of, device)
-
-    def evaluate(
-        self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
-    ) -> dict[str, Any]:
-        """`evaluation.paired` on the held-out pairs."""
-        return evaluate(
-            model,
-            self.held,
-            border=self.border,
-            beside=self.references,
-            on_image=lambda count: on_progress("scoring", count, len(self.held)),
-        )
-
-    def rows(self, degrade: previews.Degrade, count: int) -> list[list[Panel]]:
-        """What is made of held-out pairs beside what is real."""
-        return previews.rows(degrade, self.held, count)
+        return Batches(patches.batch, side)
 
     def samples(self, count: int) -> Sequence[Tensor]:
-        """HR of held-out pairs."""
+        """Return HR images of held-out pairs."""
         return [self.held.tensors(index)[0] for index in self.held.spread(count)]
 
     def facts(self) -> dict[str, Any]:
-        """Names, shifts and faults."""
-        found = {
+        """Return names, shifts and faults of the pairs."""
+        facts = {
             "fitted": [pair.name for pair in self.train.pairs],
             "held_out": [pair.name for pair in self.held.pairs],
             "left_out": [asdict(fault) for fault in self.checked.faults],
             "shift_lr_px": {pair.name: pair.shift for pair in self.pairs.pairs},
             "median_shift_lr_px": self.checked.median_shift(),
         }
-        return {"pairs": found}
+        return {"pairs": facts}
 
-    def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """A shift that all pairs have."""
-        shifts = [pair.shift for pair in self.pairs.pairs if pair.shift is not None]
-        y, x = (self.scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
-        if self.options.register_pairs == "shift" or math.hypot(y, x) < SHIFT_WARNING_HR_PX:
-            return []
-        return [
-            f"the pairs are shifted against each other by ({y:+.2f}, {x:+.2f}) HR px (y, x) on average, and so will be "
-            "what the model makes; --register shift takes that out"
-        ]
+    def scorer(self, method: Method) -> PairScorer:
+        """Return a scorer; a learned method is compared with the one kernel of `linear`."""
+        references: dict[str, Checkpoint] = {}
+        missing = ""
+        if isinstance(method, Learned):
+            kernel = linear.Method(linear.Config(), self.scale, self.channels)
+            try:
+                kernel.prepare(self.start)
+                references["linear"] = measured_checkpoint("linear", kernel, self)
+            except FitError as error:  # a learned method may do with less
+                missing = f"no figure of linear to compare with: {error}"
+        return PairScorer(self, references, missing)
 
-    def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:
-        """PSNR of each."""
+
+class PairScorer(source.Scorer):
+    """Judges a fit by the luma PSNR of its LR against the real LR of held-out pairs."""
+
+    def __init__(self, pairs: Pairs, references: dict[str, Checkpoint], missing: str) -> None:
+        self.source, self.references, self.missing_reference = pairs, references, missing
+
+    def judge(self, method: Learned, device: str) -> Judge:
+        """Return the PSNR on held-out pairs."""
+        return HeldOut(self.source.held, self.source.border, method.multiple_of, device)
+
+    def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
+        """Return the figures of `degsynth.evaluation.paired` on the held-out pairs."""
+        held = self.source.held
+        return evaluate(
+            Degradation(model),
+            held,
+            border=self.source.border,
+            beside=self.references,
+            on_image=lambda count: on_progress("scoring", count, len(held)),
+        )
+
+    def pictures(self, degrade: previews.Degrade, count: int) -> list[list[Panel]]:
+        """Return synthesised LR beside real LR."""
+        return previews.rows(degrade, self.source.held, count)
+
+    def summary(self, mean: Means) -> str:
+        """Put the PSNR of each model into one line."""
         figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in mean.items())
         return f"held-out pairs, luma PSNR against the real LR: {figures}"
 
+    def warnings(self, mean: Means) -> list[str]:
+        """Warn of a shift that all pairs have."""
+        pairs, scale = self.source.pairs.pairs, self.source.scale
+        shifts = [pair.shift for pair in pairs if pair.shift is not None]
+        y, x = (scale * float(np.mean([shift[axis] for shift in shifts])) for axis in (0, 1))
+        if self.source.options.register_pairs == "shift" or math.hypot(y, x) < SHIFT_WARNING_HR_PX:
+            return []
+        return [
+            f"the pairs are shifted against each other by ({y:+.2f}, {x:+.2f}) HR px (y, x) on average, and so will be "
+            "what the model makes; `register_pairs=shift` takes that out"
+        ]
+
 
 def _border(held: PairSet) -> int:
-    """The usual border, or less where held-out images are small; DataError where they are too small to score."""
+    """Return the usual border, or less where held-out images are small; DataError where they are too small to score."""
     smallest = min(min(lr.shape[1:]) for _, lr in held)  # as they are scored: registration crops
     if smallest < SSIM_WINDOW:
         raise DataError(f"an LR image is {smallest} px high or wide; at least {SSIM_WINDOW} are needed to score a fit")

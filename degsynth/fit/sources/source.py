@@ -1,68 +1,91 @@
-"""What a fit is given, pairs, two folders or photographs alone, seen alike by `degsynth.fit`."""
+"""What a fit needs to know of its images, whether they are pairs, two folders or LR photographs alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from degsynth.config import Interval, OnProgress
 from degsynth.evaluation.held_out import Judge
-from degsynth.methods import Learned, Method
+from degsynth.methods.protocol import Learned, Method
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 
+Means = Mapping[str, Mapping[str, float]]
+"""Mean figures on held-out images, by model and by name of the figure."""
 
-class Given(Protocol):
-    """Images to fit to, and held-out ones to judge the fit by."""
+
+@dataclass(frozen=True)
+class Batches:
+    """Training batches."""
+
+    batch: Callable[[int], dict[str, Tensor]]
+    """Makes the batch of a step, on the device of the fit."""
+    patch: int
+    """Side of the patches, HR px."""
+
+
+class Source(Protocol):
+    """The images of a fit, split into those to fit to and held-out ones."""
 
     scale: int
     channels: int
     dtype: str
-    data_range: tuple[float, float] | None
+    data_range: Interval | None
+    """Black and white in the units of the files; None: the range of the type."""
     notes: list[str]
-    """What was found that a user should know."""
-    references: dict[str, Checkpoint]
-    """Models that a learned method is compared with, by name."""
-    no_references: str
-    """Why there are none, where there could be."""
+    """What a user should know of the images."""
 
     def fingerprint(self) -> str:
-        """SHA-256 over the names and bytes of all files."""
+        """Return the SHA-256 over the names and bytes of all images, the held-out ones included."""
 
     def prepare(self, method: Method, kept: Path | None = None) -> None:
-        """Let the method estimate what it needs no gradients for; of a resumed fit ``kept`` holds what `keep` wrote."""
+        """Let the method estimate what it needs no gradients for.
 
-    def keep(self, out: Path) -> None:
-        """Write into the run directory what was estimated, if it takes long."""
+        ``kept``: the run directory of a resumed fit, which holds what `write_estimates` wrote.
+        """
 
-    def refer(self) -> None:
-        """Make the references."""
+    def write_estimates(self, out: Path) -> None:
+        """Write into the run directory what took long to estimate; by default there is nothing of the kind."""
+        return
 
-    def batches(self, method: Learned, name: str, device: str) -> tuple[Callable[[int], dict[str, Tensor]], int]:
-        """What makes the batch of a step, and the side of its patches, HR px. DataError where images are too small."""
-
-    def judge(self, method: Learned, device: str) -> Judge:
-        """What training is steered by."""
-
-    def evaluate(
-        self, method: Method, model: Checkpoint, on_progress: Callable[[str, int, int], None]
-    ) -> dict[str, Any]:
-        """Figures on held-out images: ``mean`` by model, ``images`` and what else there is."""
-
-    def rows(self, degrade: Degrade, count: int) -> list[list[Panel]]:
-        """Pictures of held-out images."""
+    def batches(self, method: Learned, device: str) -> Batches:
+        """Return the training batches. DataError where the images are too small."""
 
     def samples(self, count: int) -> Sequence[Tensor]:
-        """Some held-out HR images (C, H, W)."""
+        """Return at most ``count`` held-out HR images (C, H, W)."""
 
     def facts(self) -> dict[str, Any]:
-        """Which images were fitted, held out, left out."""
+        """Return, for ``fit.json``, which images were fitted to, held out and left out."""
 
-    def warnings(self, mean: Mapping[str, Mapping[str, float]]) -> list[str]:
-        """What a user should not overlook in them, and in the figures of `evaluate`."""
+    def scorer(self, method: Method) -> Scorer:
+        """Return what judges the method on held-out images."""
 
-    def told(self, mean: Mapping[str, Mapping[str, float]]) -> str:
-        """The figures of `evaluate` in one line."""
+
+class Scorer(Protocol):
+    """Judges a fit on held-out images, and says what came of it."""
+
+    references: Mapping[str, Checkpoint]
+    """Models that a learned method is compared with, by name."""
+    missing_reference: str
+    """Why a reference is missing; empty where none is."""
+
+    def judge(self, method: Learned, device: str) -> Judge:
+        """Return the figure by which training is steered."""
+
+    def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
+        """Return the figures on held-out images: ``mean`` by model, ``images``, and what else there is."""
+
+    def pictures(self, degrade: Degrade, count: int) -> list[list[Panel]]:
+        """Return rows of pictures of at most ``count`` held-out images."""
+
+    def summary(self, mean: Means) -> str:
+        """Put the figures of `evaluate` into one line."""
+
+    def warnings(self, mean: Means) -> list[str]:
+        """Return what a user must not overlook in the images and in the figures of `evaluate`."""

@@ -1,5 +1,5 @@
 """pdm: a distribution of blur kernels and of noise, learnt from two unrelated folders."""
 
-from degsynth.methods.pdm.method import PRESETS, Config, Method
+from degsynth.methods.pdm.method import PRESETS, QUICK, Config, Method
 
-__all__ = ["PRESETS", "Config", "Method"]
+__all__ = ["PRESETS", "QUICK", "Config", "Method"]

@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from degsynth.methods import Unpaired
+from degsynth.methods.protocol import Unpaired
 from degsynth.methods.shared import losses
 from degsynth.nets.kernel_generator import KernelGenerator, binomial
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blind_kernel import estimate
-from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, square_roots, widths
+from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widths
 from degsynth.ops.grain import Grain, grain, measure
 from degsynth.ops.kernels import stretched
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import area
 from degsynth.ops.spectra import Spectra
-from degsynth.ops.spread import evenly
+from degsynth.ops.spread import evenly_spaced
 
 LEAST_SIGMA = 1 / 255
 """Less noise than that cannot be told from rounding and faint texture, and is called none."""
@@ -56,28 +56,28 @@ class Noises:
     """Groups whose flat places are too few, which have the noise of all."""
     mixed: list[int]
     """Groups whose flat places disagree, strong as the noise is."""
-    quantum: float
+    level_step: float
     """Between two levels of the LR files."""
 
-    def added(self, lr: Tensor, dice: torch.Generator) -> Tensor:
+    def added(self, lr: Tensor, rng: torch.Generator) -> Tensor:
         """The lr (C, h, w) as the camera may have left it, with noise of any group, in the levels of its files."""
         if self.grains:
-            strength = math.exp(UNSURE * float(torch.randn(1, generator=dice)))
-            one = self.grains[int(torch.multinomial(self.share, 1, generator=dice))]
-            white = torch.randn(1, *lr.shape, generator=dice)
+            strength = math.exp(UNSURE * float(torch.randn(1, generator=rng)))
+            one = self.grains[int(torch.multinomial(self.share, 1, generator=rng))]
+            white = torch.randn(1, *lr.shape, generator=rng)
             lr = lr + strength * noise_of(one, lr[None], white)[0]
         lr = lr.clamp(0, 1)
-        return (lr / self.quantum).round() * self.quantum if self.quantum > 0 else lr
+        return (lr / self.level_step).round() * self.level_step if self.level_step > 0 else lr
 
 
 def noises(images: Unpaired) -> Noises:
     """The noise of the LR images, group by group."""
     share = torch.tensor(list(images.group_sizes.values()), dtype=torch.float64)
-    groups, silence = range(len(share)), Noises([], share / share.sum(), [], [], images.quantum)
-    overall = measure(images.lr, images.quantum)
+    groups, silence = range(len(share)), Noises([], share / share.sum(), [], [], images.level_step)
+    overall = measure(images.lr, images.level_step)
     if overall is None:
         return silence
-    found = [measure(of_group(images, group), images.quantum) if len(groups) > 1 else overall for group in groups]
+    found = [measure(of_group(images, group), images.level_step) if len(groups) > 1 else overall for group in groups]
     unsure = [group for group, one in zip(groups, found, strict=True) if one is None]
     grains = [overall if one is None else one for one in found]
     if not any(told(one) for one in grains):
@@ -94,7 +94,7 @@ def told(one: Grain) -> bool:
 
 def beyond(found: Noises, hr: Sequence[Tensor], left: float) -> Noises:
     """What noise there is besides that of the HR images, of whose variance blur leaves a share."""
-    of_hr = measure(hr, found.quantum) if found.grains else None
+    of_hr = measure(hr, found.level_step) if found.grains else None
     if of_hr is None or not told(of_hr):
         return found
     left_over = [one.without(of_hr, left) if one.usual() > 0 else one for one in found.grains]
@@ -143,7 +143,7 @@ class Pool:
         if self.base is None:
             return gaussians(shapes, self.size)
         average = self.share @ torch.stack([blurs.mean() for blurs in self.blurs])
-        return stretched(self.base, torch.linalg.inv(square_roots(average[None])) @ square_roots(shapes))
+        return stretched(self.base, torch.linalg.inv(matrix_sqrts(average[None])) @ matrix_sqrts(shapes))
 
     def at_limit(self) -> float:
         """Share of images whose blur is as wide as can be told."""
@@ -201,20 +201,20 @@ class KernelLesson:
         self.pool, self.numbers, self.draws, self.side, self.pictures = pool, numbers, draws, side, pictures
         self.weights = binomial() if side == 3 else torch.ones(1, 1)
 
-    def __call__(self, dice: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, rng: torch.Generator, count: int) -> tuple[Tensor, Tensor]:
         """(N, Z, side, side) and, of their middles, (N, K²)."""
-        z = torch.randn(count, self.numbers, self.side, self.side, generator=dice)
+        z = torch.randn(count, self.numbers, self.side, self.side, generator=rng)
         wanted = self.pool.kernels((z * self.weights).sum((2, 3))).flatten(1).float()
         parts = [z] if self.draws else []
         if self.pictures:
-            parts.append(torch.stack([_patch(self.pictures, self.side, dice) for _ in range(count)]))
+            parts.append(torch.stack([_patch(self.pictures, self.side, rng) for _ in range(count)]))
         return torch.cat(parts or [torch.zeros_like(z)], 1), wanted
 
 
 def contents(hr: Sequence[Tensor], scale: int) -> list[Tensor]:
     """Some HR images (C, h, w) at the LR's size, about gray."""
     found = []
-    for index in evenly(len(hr), MOST_TEACHERS):
+    for index in evenly_spaced(len(hr), MOST_TEACHERS):
         height, width = (length // scale * scale for length in hr[index].shape[1:])
         found.append(area(hr[index][None, :, :height, :width], scale)[0] - 0.5)
     return found
@@ -226,8 +226,8 @@ def teach_kernels(network: KernelGenerator, lesson: KernelLesson, steps: int) ->
     Where the wanted kernel does not follow from the inputs, what is learnt is its mean.
     """
     error = torch.tensor(0.0)
-    for optimizer, dice in _steps(network, steps):
-        z, wanted = lesson(dice, TAUGHT)
+    for optimizer, rng in _steps(network, steps):
+        z, wanted = lesson(rng, TAUGHT)
         error = losses.update(optimizer, difference(network.middle(z), wanted, network.signed))
     return float(error)
 
@@ -249,10 +249,10 @@ def relative_error(made: Tensor, wanted: Tensor) -> Tensor:
     return (made - wanted).square().sum() / wanted.square().sum()
 
 
-def noise_of(one: Grain, lr: Tensor, dice: Tensor) -> Tensor:
+def noise_of(one: Grain, lr: Tensor, rng: Tensor) -> Tensor:
     """The measured noise for lr (B, C, h, w) in [0, 1]."""
     sigma, taps, mixing = (part.float().to(lr.device) for part in (one.sigma, one.taps, one.mixing))
-    return grain(lr, dice, sigma, taps, mixing)
+    return grain(lr, rng, sigma, taps, mixing)
 
 
 def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor], one: Grain, steps: int) -> float:
@@ -261,12 +261,12 @@ def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor],
     Relative to the noise's variance: 1 where nothing was learnt.
     """
     error = torch.tensor(0.0)
-    some = [images[index] for index in evenly(len(images), MOST_TEACHERS)]
+    some = [images[index] for index in evenly_spaced(len(images), MOST_TEACHERS)]
     side = min(TAUGHT_PX, *(length for image in some for length in image.shape[1:]))
-    for optimizer, dice in _steps(network, steps):
-        lr = torch.stack([_patch(some, side, dice) for _ in range(TAUGHT_PATCHES)])
-        z = torch.randn(len(lr), numbers, *lr.shape[2:], generator=dice)
-        white = z[:, : lr.shape[1]] if network.draws else torch.randn(lr.shape, generator=dice)
+    for optimizer, rng in _steps(network, steps):
+        lr = torch.stack([_patch(some, side, rng) for _ in range(TAUGHT_PATCHES)])
+        z = torch.randn(len(lr), numbers, *lr.shape[2:], generator=rng)
+        white = z[:, : lr.shape[1]] if network.draws else torch.randn(lr.shape, generator=rng)
         error = losses.update(optimizer, relative_error(network(lr, z), noise_of(one, lr, white)))
     return float(error)
 
@@ -274,14 +274,14 @@ def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor],
 def _steps(network: nn.Module, steps: int) -> Iterator[tuple[torch.optim.Optimizer, torch.Generator]]:
     """An optimiser whose rate falls to 0, and dice, for every step."""
     optimizer = torch.optim.Adam(network.parameters(), lr=TEACHING_RATE)
-    dice = generator(0)
+    rng = generator(0)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = TEACHING_RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-        yield optimizer, dice
+        yield optimizer, rng
 
 
-def _patch(images: list[Tensor], side: int, dice: torch.Generator) -> Tensor:
-    image = images[int(torch.randint(len(images), (1,), generator=dice))]
-    y, x = (int(torch.randint(length - side + 1, (1,), generator=dice)) for length in image.shape[1:])
+def _patch(images: list[Tensor], side: int, rng: torch.Generator) -> Tensor:
+    image = images[int(torch.randint(len(images), (1,), generator=rng))]
+    y, x = (int(torch.randint(length - side + 1, (1,), generator=rng)) for length in image.shape[1:])
     return image[:, y : y + side, x : x + side]

@@ -40,21 +40,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from degsynth.config import Training
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import Data, Distribution, MeasuredNoise, Unpaired
+from degsynth.methods import protocol
 from degsynth.methods.pdm import estimate as start
 from degsynth.methods.pdm.optics import MOST_GROUPS, GrainNoise, NetworkNoise, PDMOptics, Silence
+from degsynth.methods.protocol import Data, Distribution, MeasuredNoise, Training, Unpaired
 from degsynth.methods.shared import losses
-from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
+from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.discriminator import FinePatches, LocalPatchGAN
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import half_width
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance
-from degsynth.ops.resample import inside
+from degsynth.ops.resample import crop_border
 
 LOGITS_PX = 24
 """Side of the part of a patch that the small discriminator judges, LR px; that of the paper: 32."""
@@ -76,6 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average": 0.0, "steps": 200_000, "beta": 0.9, "anchor": 0.0, "noise_weight": 100.0,
     },
 }  # fmt: skip
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "discriminator_first": 0, "imitation": 150}
 
 
 class Config(Training):
@@ -135,12 +137,14 @@ class Config(Training):
     """First moment's decay of both Adams."""
 
 
-class Method:
+class Method(protocol.Learned):
     """`degsynth.methods.Learned` and `Stochastic` for pdm."""
 
     data: Data = "unpaired"
+    config: Config
 
-    def __init__(self, config: Config, scale: int, channels: int) -> None:
+    def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the networks and their optimisers; ConfigError where options do not go together."""
         self.config, self.scale, self.channels = config, scale, channels
         self._check()
         size = config.kernel_size or (21 - (21 - scale) % 2 if config.start == "flat" else None)
@@ -257,14 +261,14 @@ class Method:
 
     # --- refinement ---------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """One step of the discriminator, then one of what draws (pdm, Eqs. 6-8, least squares losses)."""
-        hr, real, dice = batch["hr"], inside(batch["lr"], self.cut), generator(step)
-        clean, noise, field = self.draw(hr, dice)
-        made = inside(clean + noise, self.cut)
+        hr, real = batch["hr"], crop_border(batch["lr"], self.cut)
+        clean, noise, field = self.draw(hr, rng)
+        made = crop_border(clean + noise, self.cut)
         made = made + (made.clamp(0, 1) - made).detach()  # as real LR is cut off; but a gradient goes through
         planes = 1 if self.config.discriminator == "small" else real.shape[1]
-        dither = 2 * torch.rand(2 * len(real), planes, *real.shape[2:], generator=dice) - 1
+        dither = 2 * torch.rand(2 * len(real), planes, *real.shape[2:], generator=rng) - 1
         for_real, for_made = dither.to(hr.device).chunk(2)
         told = losses.squares(self.critic(real, for_real), 1.0)
         told = told + losses.squares(self.critic(made.detach(), for_made), 0.0)
@@ -278,27 +282,27 @@ class Method:
             terms["noise"] = noise.detach().square().mean()
             total = total + self.config.noise_weight * noise.square().mean()
         if self.config.anchor > 0:
-            held = self.departure(clean.detach(), noise, field, dice)
+            held = self.departure(clean.detach(), noise, field, rng)
             terms["anchor"] = held.detach()
             total = total + self.config.anchor * held
         losses.update(self.optimizers["generator"], total)
         self.critic.requires_grad_(True)
         return terms
 
-    def draw(self, hr: Tensor, dice: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, hr: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """LR (B, C, h, w) of a batch without noise, each with a kernel of its own; its noise; the dice of places.
 
         The noise looks at what was blurred, but does not tell the blur how to change (authors' code).
         """
         height, width = (length // self.scale for length in hr.shape[2:])
-        code = torch.randn(len(hr), self.optics.code_size, generator=dice).to(hr.device)
-        field = torch.randn(len(hr), self.optics.dice(hr.shape[1]), height, width, generator=dice).to(hr.device)
+        code = torch.randn(len(hr), self.optics.code_size, generator=rng).to(hr.device)
+        field = torch.randn(len(hr), self.optics.field_planes(hr.shape[1]), height, width, generator=rng).to(hr.device)
         clean = self.optics.clean(hr, code, field)
         return clean, self.optics.noise(clean.detach().clamp(0, 1), code, field), field
 
-    def departure(self, clean: Tensor, noise: Tensor, field: Tensor, dice: torch.Generator) -> Tensor:
+    def departure(self, clean: Tensor, noise: Tensor, field: Tensor, rng: torch.Generator) -> Tensor:
         """How far the networks are from what they were taught, kernels and noise."""
-        z, wanted = self.lesson(dice, 2 * len(clean))
+        z, wanted = self.lesson(rng, 2 * len(clean))
         made = self.kernels.middle(z.to(clean.device))
         held = start.difference(made, wanted.to(clean.device), self.config.signed)
         if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and self.found.grains:
@@ -318,20 +322,20 @@ class Method:
         """Colour counts that it takes, or None: any."""
         return None if isinstance(noises, Silence) and not self.sees else [self.channels]
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Exact tiles, centred kernels; two kinds of dice."""
         optics = self.degrader().optics
         noisy = not isinstance(optics.noises, Silence)
         beside = self.scale if self.config.spatial == "correlated" else 0
-        return {
-            "channels": self._channels(optics.noises) or "any",
-            "clean_halo": half_width(self.kernel_size, self.scale) + beside,
-            "noise_halo": optics.noises.reach,
-            "multiple_of": self.scale,
-            "stochastic": optics.code_size + optics.dice(self.channels) > 0,
-            "has_noise": noisy,
-            "phase": [(0.0, 0.0)],
-        }
+        return MethodSpec(
+            channels=self._channels(optics.noises) or "any",
+            clean_halo=half_width(self.kernel_size, self.scale) + beside,
+            noise_halo=optics.noises.reach,
+            multiple_of=self.scale,
+            stochastic=optics.code_size + optics.field_planes(self.channels) > 0,
+            has_noise=noisy,
+            phase=((0.0, 0.0),),
+        )
 
     def drawn(self, count: int = DRAWN) -> Tensor:
         """Kernels (N, K, K) float64 of as many seeds, or of as many pixels of one image at most."""
@@ -340,7 +344,7 @@ class Method:
                 codes = torch.cat([self.optics.draw(seed) for seed in range(count)])
                 return self.optics.image_kernels(codes).double()
             height, width = (length // self.scale for length in self.example.shape[2:])
-            field = torch.randn(1, self.optics.dice(self.channels), height, width, generator=generator(0))
+            field = torch.randn(1, self.optics.field_planes(self.channels), height, width, generator=generator(0))
             seen = self.example[:, :, : self.scale * height, : self.scale * width]
             taps = self.kernels(self.optics.inputs(seen, field))
             return cast("Tensor", taps.view(-1, self.kernel_size, self.kernel_size)[:count].double())

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.model.optics import Optics
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
@@ -27,7 +28,7 @@ class Silence(nn.Module):
         super().__init__()
         self.planes, self.reach = 0, 0
 
-    def forward(self, lr: Tensor, code: Tensor, dice: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
         return torch.zeros_like(lr)
 
 
@@ -59,11 +60,11 @@ class GrainNoise(nn.Module):
         # Rounding must not let the last share end below 1.
         return int((self.share.cumsum(0)[:-1] <= torch.special.ndtr(code[-1]) - 1e-6).sum())
 
-    def forward(self, lr: Tensor, code: Tensor, dice: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
         made: list[Tensor] = []
         for item in range(lr.shape[0]):
             which = self.group(code[item])
-            one = slice_of(lr, item), slice_of(dice, item)
+            one = slice_of(lr, item), slice_of(white, item)
             made.append(grain(one[0], one[1], self.sigma[which], self.taps[which], self.mixing[which]))
         return torch.cat(made)
 
@@ -75,8 +76,8 @@ class NetworkNoise(nn.Module):
         super().__init__()
         self.network, self.planes, self.reach = network, numbers if network.draws else 0, network.reach
 
-    def forward(self, lr: Tensor, code: Tensor, dice: Tensor) -> Tensor:  # noqa: D102
-        made: Tensor = self.network(lr, dice)
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
+        made: Tensor = self.network(lr, white)
         return made
 
 
@@ -85,7 +86,7 @@ def slice_of(batch: Tensor, item: int) -> Tensor:
     return batch[item : item + 1]
 
 
-class PDMOptics(nn.Module):
+class PDMOptics(Optics):
     """Kernels of a `KernelGenerator`, one an image or one a pixel, and noise of one of the three above."""
 
     def __init__(
@@ -116,7 +117,7 @@ class PDMOptics(nn.Module):
         return torch.randn(1, self.code_size, generator=generator(seed))
 
     @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
+    def field_planes(self, channels: int) -> int:  # noqa: D102
         planes: int = self.noises.planes
         return self.kernel_planes + planes
 
@@ -168,7 +169,3 @@ class PDMOptics(nn.Module):
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         made: Tensor = self.noises(lr, code, field[:, self.kernel_planes :])
         return made
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("pdm has no hardware factor")

@@ -34,13 +34,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from degsynth.config import Training
 from degsynth.errors import ConfigError, FitError
-from degsynth.methods import Unpaired
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Training, Unpaired
 from degsynth.methods.shared import losses
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
-from degsynth.methods.spectral import Sets, kernel_facts, taps_per_side
+from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.discriminator import FinePatches, PatchGAN, drawn
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops import kernel_families as families
@@ -49,9 +50,8 @@ from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, composed
 from degsynth.ops.least_squares import NormalEquations, solve
 from degsynth.ops.low_pass import low_pass
-from degsynth.ops.noise import generator
-from degsynth.ops.noise_level import square_root
-from degsynth.ops.resample import inside, luma
+from degsynth.ops.noise_level import matrix_sqrt
+from degsynth.ops.resample import crop_border, luma
 
 LOGITS_PX = 24
 """Side of the part of a patch that the small discriminator judges, LR px."""
@@ -126,7 +126,7 @@ class Config(Training):
     look like their own halves would. Published for ×4; preset ``paper`` leaves it off, too."""
 
 
-class Adversary(abc.ABC):
+class Adversary(protocol.Learned):
     """All of lfl and adl but the data loss."""
 
     def __init__(self, name: str, config: Config, scale: int, channels: int) -> None:
@@ -194,7 +194,7 @@ class Adversary(abc.ABC):
             raise FitError(f"{self.name}: {error}") from None
         self.memory.noise.copy_(self.sets.noise(self.found.kernel))
         if self.config.noise == "match":
-            self.memory.matched.copy_(square_root(self.sets.noise_left(self.found.kernel)))
+            self.memory.matched.copy_(matrix_sqrt(self.sets.noise_left(self.found.kernel)))
         if isinstance(self.generator, Taps):
             y, x = families.frequencies()
             aperture = {"bicubic": families.bicubic, "average": families.box}.get(self.config.start)
@@ -222,7 +222,7 @@ class Adversary(abc.ABC):
 
     def low_frequency_loss(self, hr: Tensor, made: Tensor) -> Tensor:
         """Eq. 4: L1 between low frequencies of hr (B, C, s·h, s·w) and made (B, C, h − 2·cut, w − 2·cut)."""
-        same = inside(hr, self.scale * self.cut)
+        same = crop_border(hr, self.scale * self.cut)
         size = min(self.config.filter_size, made.shape[-1])
         return F.l1_loss(
             low_pass(made, self.config.filter, size), low_pass(same, self.config.filter, self.scale * size)
@@ -231,21 +231,20 @@ class Adversary(abc.ABC):
     def make(self, hr: Tensor) -> Tensor:
         """LR of a batch, what would have read over the patch's edge left out."""
         if isinstance(self.generator, Taps):
-            return inside(blur_decimate(hr, self.generator.kernel()[None], self.scale), self.cut)
+            return crop_border(blur_decimate(hr, self.generator.kernel()[None], self.scale), self.cut)
         made: Tensor = self.generator(hr)
         return made
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
         """One step of the discriminator, then one of the downsampler (adl, Algorithm 1)."""
         hr, real = self.seen(batch)
-        dice = generator(step)
         made = self.make(hr)
-        told = self.told_apart(real, made.detach(), dice)
+        told = self.told_apart(real, made.detach(), rng)
         terms = {"discriminator": losses.update(self.optimizers["discriminator"], told)}
         if step < self.config.discriminator_first:
             return terms
         self.critic.requires_grad_(False)
-        fooled = losses.real(self.critic(self.noisy(made, dice), _dither(made, dice)))
+        fooled = losses.real(self.critic(self.noisy(made, rng), _dither(made, rng)))
         data = 2 * self.data_loss(hr, made, step)  # levels in [−1, 1]
         total = fooled + self.alpha(step) * data
         terms |= {"adversarial": fooled.detach(), "data": data.detach()}
@@ -259,20 +258,20 @@ class Adversary(abc.ABC):
 
     def seen(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """HR patches and the part of LR patches that made ones are compared with; luma where nothing asks for more."""
-        hr, real = batch["hr"], inside(batch["lr"], self.cut)
+        hr, real = batch["hr"], crop_border(batch["lr"], self.cut)
         side = self.scale * batch["lr"].shape[-1]
         hr = hr[..., :side, :side]  # of a cascade: one of its steps
         gray = self.linear and self.config.discriminator == "small"
         return (luma(hr), luma(real)) if gray else (hr, real)
 
-    def told_apart(self, real: Tensor, made: Tensor, dice: torch.Generator) -> Tensor:
+    def told_apart(self, real: Tensor, made: Tensor, rng: torch.Generator) -> Tensor:
         """Cross-entropy of the discriminator."""
-        for_real = losses.real(self.critic(real, _dither(real, dice)))
-        return for_real + losses.fake(self.critic(self.noisy(made, dice), _dither(made, dice)))
+        for_real = losses.real(self.critic(real, _dither(real, rng)))
+        return for_real + losses.fake(self.critic(self.noisy(made, rng), _dither(made, rng)))
 
-    def noisy(self, made: Tensor, dice: torch.Generator) -> Tensor:
+    def noisy(self, made: Tensor, rng: torch.Generator) -> Tensor:
         """Made LR with the noise that the real LR has beyond it."""
-        white = torch.randn(made.shape[0], self.channels, *made.shape[2:], generator=dice).to(made.device)
+        white = torch.randn(made.shape[0], self.channels, *made.shape[2:], generator=rng).to(made.device)
         noise = torch.einsum("ab,nbhw->nahw", self.memory.matched, white)
         return made + (noise if made.shape[1] == self.channels else luma(noise))
 
@@ -283,14 +282,13 @@ class Adversary(abc.ABC):
         misfit = spectra.misfit(spectra.of_kernel(generator.kernel().double()), self.found.floor)
         return misfit + 0.5 * generator.z.square().sum()
 
-    def diagnose(self, batch: dict[str, Tensor]) -> dict[str, float]:
+    def diagnose(self, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, float]:
         """How many held-out logits the last discriminator gets right against what is exported: 0.5 is guessing."""
         hr, real = self.seen(batch)
-        dice = generator(0)
         with torch.no_grad():
-            made = self.noisy(self.make(hr), dice)
-            right = (self.critic(real, _dither(real, dice)) > 0).float().mean()
-            right = right + (self.critic(made, _dither(made, dice)) < 0).float().mean()
+            made = self.noisy(self.make(hr), rng)
+            right = (self.critic(real, _dither(real, rng)) > 0).float().mean()
+            right = right + (self.critic(made, _dither(made, rng)) < 0).float().mean()
         return {"discriminator_accuracy": float(right) / 2}
 
     # --- what it amounts to -------------------------------------------------------------------------------------
@@ -343,19 +341,30 @@ class Adversary(abc.ABC):
         made = KernelOptics(self.kernel(generator), self.full_scale, self.noise)
         return Degrader(made.to(device), self.full_scale, channels=None if self.noise is None else [self.channels])
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Kernel: exact tiles, centred. Network: one colour count, phase measured, whole images with instance norm."""
-        noisy = {"noise_halo": 0, "multiple_of": self.full_scale}
-        noisy |= {"stochastic": self.noise is not None, "has_noise": self.noise is not None}
+        noisy = self.noise is not None
         if self.whole:
             reach = cast("Downsampler", self.generator).reach()
-            tiling = "exact" if self.config.norm == "none" else "whole_only"
+            tiling: Literal["exact", "whole_only"] = "exact" if self.config.norm == "none" else "whole_only"
             halo = reach + (self.scale * reach if self.config.cascade else 0)
-            return {"channels": [self.channels], "clean_halo": halo, "tiling": tiling, "phase": None, **noisy}
+            return MethodSpec(
+                channels=[self.channels],
+                clean_halo=halo,
+                tiling=tiling,
+                multiple_of=self.full_scale,
+                stochastic=noisy,
+                has_noise=noisy,
+            )
         kernel = self.kernel()
-        channels = "any" if self.noise is None else [self.channels]
-        halo = half_width(kernel.shape[-1], self.full_scale)
-        return {"channels": channels, "clean_halo": halo, "phase": [centroid(kernel)], **noisy}
+        return MethodSpec(
+            channels=[self.channels] if noisy else "any",
+            clean_halo=half_width(kernel.shape[-1], self.full_scale),
+            multiple_of=self.full_scale,
+            stochastic=noisy,
+            has_noise=noisy,
+            phase=(centroid(kernel),),
+        )
 
     def report(self) -> dict[str, Any]:
         """The kernel, how well it explains the spectra, and how far a network is from its kernel."""
@@ -379,7 +388,7 @@ class Adversary(abc.ABC):
             hr = hr[None, :, : side[0], : side[1]]
             with torch.no_grad():
                 apart = self.generator(hr) - blur_decimate(hr, kernel, self.scale)
-            errors.append(float(inside(apart, 8).square().mean()))
+            errors.append(float(crop_border(apart, 8).square().mean()))
         return -10 * math.log10(max(sum(errors) / len(errors), 1e-12))
 
     def warnings(self) -> list[str]:
@@ -394,6 +403,6 @@ class Adversary(abc.ABC):
         return found
 
 
-def _dither(like: Tensor, dice: torch.Generator) -> Tensor:
+def _dither(like: Tensor, rng: torch.Generator) -> Tensor:
     shape = like.shape[0], 1, *like.shape[2:]
-    return (2 * torch.rand(shape, generator=dice) - 1).to(like.device)
+    return (2 * torch.rand(shape, generator=rng) - 1).to(like.device)

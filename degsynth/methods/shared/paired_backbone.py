@@ -10,21 +10,20 @@ or as the change itself (`directnet`, whose network sees differences only). Data
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from degsynth.config import Training
 from degsynth.errors import ConfigError
-from degsynth.methods import linear
+from degsynth.methods.protocol import Training
+from degsynth.methods.shared.pairs import KernelOptions, Paired, level_change
+from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
-from degsynth.ops.noise import generator
-from degsynth.ops.resample import decimate, inside, turned
+from degsynth.ops.resample import crop_border, decimate, dihedral
 
 FIRST_WEIGHTS = 1e-2
 """Standard deviation of the last layer at a linear start: the network begins by changing next to nothing."""
@@ -137,7 +136,7 @@ class Backbone:
             raise ConfigError(f"method {name}: patch (={self.patch}) must be at least {self.least_patch} HR px")
         self.reach = self.network.reach * self.reduction + max(0, self.reduction - scale)
         self.mirrors = False
-        self.level_changed = ""
+        self.level_change = ""
 
     def _made(self, inputs: int, outputs: int) -> EncoderDecoder:
         width = self.config.width
@@ -154,16 +153,15 @@ class Backbone:
             nn.init.zeros_(made.last.bias)
         return made
 
-    def prepare(self, images: Iterable[tuple[Tensor, Tensor]], channels: int, base: Tensor, may_mirror: bool) -> None:
+    def prepare(self, images: Paired, base: Tensor, may_mirror: bool) -> None:
         """Solve for the one kernel that training starts from, if it does, and put it into ``base`` (K, K)."""
         if self.config.start == "linear":
-            first = linear.Method(linear.Config(kernel_size=self.kernel_size), self.scale, channels)
-            first.prepare(images)
-            base.copy_(first.solutions[0].kernel)
-            self.level_changed = linear.level_changed(first.free[0])
+            fit = images.fit_kernel(KernelOptions(self.kernel_size))
+            base.copy_(fit.solutions[0].kernel)
+            self.level_change = level_change(fit.free[0])
         self.mirrors = self.config.mirror and may_mirror and math.hypot(*centroid(base)) <= MIRROR_SHIFT_PX
 
-    def task(self, hr: Tensor, lr: Tensor, base: Tensor | None, step: int) -> tuple[Tensor, Tensor]:
+    def task(self, hr: Tensor, lr: Tensor, base: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """What the network sees and what change it should make of it: luma patches hr, and ``lr − k̄ ⋆ hr``.
 
         ``base`` None: there is no k̄, and the task is lr itself. A mirrored scene has a mirrored remainder (what a
@@ -172,25 +170,20 @@ class Backbone:
         if base is not None:
             lr = lr - blurred(hr, base, self.scale, self.stride)
         if self.mirrors:
-            turns = torch.randint(8, (len(hr),), generator=generator(step)).tolist()
+            turns = torch.randint(8, (len(hr),), generator=rng).tolist()
             hr, lr = (
-                torch.stack([turned(image, turn) for image, turn in zip(x, turns, strict=True)]) for x in (hr, lr)
+                torch.stack([dihedral(image, turn) for image, turn in zip(x, turns, strict=True)]) for x in (hr, lr)
             )
         return hr, lr
 
     def error(self, made: Tensor, wanted: Tensor) -> Tensor:
         """The loss, borders that see padding left out."""
-        apart = inside(made - wanted, self.border)
+        apart = crop_border(made - wanted, self.border)
         return apart.abs().mean() if self.config.loss == "l1" else apart.square().mean()
 
-    def spec(self) -> dict[str, Any]:
+    def spec(self) -> MethodSpec:
         """Exact tiles, no dice; the phase is what pairs and content make of it, and is measured."""
-        return {
-            "clean_halo": max(self.half_width, self.reach),
-            "noise_halo": 0,
-            "multiple_of": self.multiple_of,
-            "phase": None,
-        }
+        return MethodSpec(clean_halo=max(self.half_width, self.reach), multiple_of=self.multiple_of)
 
     def report(self, optics: nn.Module, base: Tensor) -> dict[str, Any]:
         """Size of the model, and width and centre of its base."""
@@ -202,6 +195,6 @@ class Backbone:
 
     def warnings(self, name: str) -> list[str]:
         """A change of level, which no kernel of sum 1 can follow."""
-        if not self.level_changed:
+        if not self.level_change:
             return []
-        return [f"{self.level_changed}; {name} holds the level: adapt LR first, or see what linear makes of it"]
+        return [f"{self.level_change}; {name} holds the level: adapt LR first, or see what linear makes of it"]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from degsynth.model.optics import Optics
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops.blind_kernel import leeway, level_and_place
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.noise_level import square_root
+from degsynth.ops.noise_level import matrix_sqrt
 
 HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
 """Departure and reach (`ops.blind_kernel.leeway`) about a start that a family explains, or about any other."""
 
 
-class KernelOptics(nn.Module):
+class KernelOptics(Optics):
     """One kernel for all channels, and white Gaussian noise that channels may share."""
 
     def __init__(self, kernel: Tensor, scale: int, noise: Tensor | None = None) -> None:
@@ -23,14 +24,10 @@ class KernelOptics(nn.Module):
         self.scale = scale
         self.noisy = noise is not None
         self.kernels = nn.Buffer((kernel / kernel.sum()).float()[None])
-        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
+        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else matrix_sqrt(noise).float())
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
+    def field_planes(self, channels: int) -> int:  # noqa: D102
         return channels if self.noisy else 0
 
     @torch.jit.export
@@ -42,10 +39,6 @@ class KernelOptics(nn.Module):
         if not self.noisy:
             return torch.zeros_like(lr)
         return torch.einsum("ab,nbhw->nahw", self.mixing, field)
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("this model has no hardware factor")
 
 
 class Taps(nn.Module):
@@ -85,20 +78,16 @@ class Memory(nn.Module):
         self.matched = nn.Buffer(torch.zeros(channels, channels))
 
 
-class NetworkOptics(nn.Module):
+class NetworkOptics(Optics):
     """The network of the paper, once or twice, and white noise."""
 
     def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
         super().__init__()
         self.network, self.rounds, self.noisy = network, rounds, noise is not None
-        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else square_root(noise).float())
+        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else matrix_sqrt(noise).float())
 
     @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.zeros(1, 0)
-
-    @torch.jit.export
-    def dice(self, channels: int) -> int:  # noqa: D102
+    def field_planes(self, channels: int) -> int:  # noqa: D102
         return channels if self.noisy else 0
 
     @torch.jit.export
@@ -110,7 +99,3 @@ class NetworkOptics(nn.Module):
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
-
-    @torch.jit.export
-    def set_hardware_factor(self, f: float) -> None:  # noqa: D102
-        raise ValueError("this model has no hardware factor")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from degsynth.parallel import Stage, stream
+from degsynth.parallel import stream
 
 
 def test_everything_comes_out_once_finished_or_failed() -> None:
@@ -15,21 +15,21 @@ def test_everything_comes_out_once_finished_or_failed() -> None:
             raise ValueError(f"not {n}")
         return n
 
-    done = list(stream(range(50), [Stage(third, 3), Stage(lambda n: 10 * n, 2), Stage(str, 4)]))
+    done = list(stream(range(50), third, 3))
     assert sorted(d.item for d in done) == list(range(50))
     for d in done:
         if d.item % 3 == 0:
             assert str(d.error) == f"not {d.item}"
         else:
-            assert d.result == str(10 * d.item)
+            assert d.result == d.item
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert list(stream([], [Stage(str, 2), Stage(str, 3)])) == []
+    assert list(stream([], str, 2)) == []
 
 
 def test_no_more_is_held_than_the_queues_allow() -> None:
-    """A slow last stage holds the first one back: memory is bounded."""
+    """Slow work holds the source back: memory is bounded."""
     fed: list[int] = []
 
     def slow(n: int) -> int:
@@ -41,13 +41,13 @@ def test_no_more_is_held_than_the_queues_allow() -> None:
             fed.append(n)
             yield n
 
-    for count, _ in enumerate(stream(numbers(), [Stage(int, 1), Stage(slow, 1)]), 1):
-        assert len(fed) <= count + 6
+    for count, _ in enumerate(stream(numbers(), slow, 1), 1):
+        assert len(fed) <= count + 2
 
 
 def test_a_consumer_that_leaves_leaves_no_thread_behind() -> None:
     before = threading.active_count()
-    running = stream(range(1000), [Stage(int, 2), Stage(int, 2)])
+    running = stream(range(1000), int, 2)
     next(running)
     running.close()
     assert threading.active_count() == before
@@ -55,7 +55,7 @@ def test_a_consumer_that_leaves_leaves_no_thread_behind() -> None:
 
 def test_work_that_takes_long_hears_that_the_consumer_has_left() -> None:
     left = threading.Event()
-    done = stream(iter(range(3)), [Stage(lambda item: item == 0 or left.wait(30), 2)], left.set)
+    done = stream(iter(range(3)), lambda item: item == 0 or left.wait(30), 2, left.set)
     assert next(done).result is True
     begun = time.monotonic()
     done.close()
@@ -64,7 +64,7 @@ def test_work_that_takes_long_hears_that_the_consumer_has_left() -> None:
 
 def test_an_exception_of_the_consumer_ends_the_threads_too() -> None:
     before = threading.active_count()
-    running = stream(range(1000), [Stage(int, 2)])
+    running = stream(range(1000), int, 2)
 
     def consume() -> None:
         for _ in running:
@@ -85,7 +85,7 @@ def test_an_exception_of_the_source_comes_after_what_went_in() -> None:
     seen = []
 
     def consume() -> None:
-        for done in stream(source(), [Stage(int, 2)]):
+        for done in stream(source(), int, 2):
             seen.append(done.result)
 
     with pytest.raises(RuntimeError, match="damaged"):

@@ -11,8 +11,9 @@ import torch
 
 from degsynth.errors import CheckpointError
 from degsynth.model import checkpoint
-from tests.doubles import PoolOptics, StochasticOptics, VariantOptics, save_double
-from tests.test_selftest import linear_double
+from degsynth.model.resolve import resolve
+from degsynth.model.spec import Spec
+from tests.doubles import PoolOptics, StochasticOptics, VariantOptics, linear_double, save_double
 
 
 @pytest.mark.parametrize("optics", [StochasticOptics(2, 12), VariantOptics(2, 12), PoolOptics(2, 12)])
@@ -120,7 +121,7 @@ def test_a_module_that_differs_once_saved_is_refused(tmp_path: Path) -> None:
 def test_a_halo_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
     from degsynth.model.degrader import Degrader
 
-    spec = checkpoint.Spec(degsynth_version="t", method="d", scale=2, clean_halo=5, noise_halo=1, halo=6, multiple_of=2)
+    spec = Spec(degsynth_version="t", method="d", scale=2, clean_halo=5, noise_halo=1, halo=6, multiple_of=2)
     with pytest.raises(CheckpointError, match="halo"):
         checkpoint.save(Degrader(VariantOptics(2, 12), 2), spec, tmp_path / "m.pt")
 
@@ -128,14 +129,14 @@ def test_a_halo_that_does_not_add_up_is_refused(tmp_path: Path) -> None:
 def test_resolve(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(CheckpointError, match=r"without config\.toml"):
-        checkpoint.resolve(str(tmp_path / "run"))
+        resolve(str(tmp_path / "run"))
     (tmp_path / "run/config.toml").touch()
     with pytest.raises(CheckpointError, match="did not end"):
-        checkpoint.resolve(str(tmp_path / "run"))
+        resolve(str(tmp_path / "run"))
     (tmp_path / "run/fit.json").touch()
-    assert checkpoint.resolve(str(tmp_path / "run")) == tmp_path / "run/checkpoint.pt"
+    assert resolve(str(tmp_path / "run")) == tmp_path / "run/checkpoint.pt"
     with pytest.raises(CheckpointError, match="no such file or run"):
-        checkpoint.resolve("nonsense")
+        resolve("nonsense")
 
 
 def test_wrong_input_is_explained_by_the_file_itself(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_float_images_need_a_range(photographs: list[Tensor], tmp_path: Path) ->
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(images.encode(images.Image(255 * image.permute(1, 2, 0).numpy()), ".tif"))
     options = {"method": "linear", "hr": str(tmp_path / "HR"), "lr": str(tmp_path / "LR")}
-    with pytest.raises(DataError, match="--data-range"):
+    with pytest.raises(DataError, match="`data_range=BLACK:WHITE`"):
         fit.run(fit.FitOptions(**options), SMALL, tmp_path / "run")
     record = fit.run(fit.FitOptions(**options, data_range=(0, 255)), SMALL, tmp_path / "run")
     assert record["dtype"] == "float32"

@@ -13,12 +13,12 @@ from degsynth.errors import DataError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import psnr, score, ssim
 from degsynth.evaluation.paired import evaluate
-from degsynth.model.render import Noise
+from degsynth.model.degradation import Degradation, Noise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian, similarity
 from degsynth.ops.resample import luma
 from tests.conftest import save_png
-from tests.test_selftest import linear_double, stochastic
+from tests.doubles import linear_double, stochastic
 
 
 @pytest.fixture
@@ -70,15 +70,15 @@ def test_the_true_model_scores_at_the_rounding_floor(tmp_path: Path, photographs
         lr = model.degrader.degrade(hr[None], 0)[0].mul(255).round().div(255)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
     found = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
-    result = evaluate(model, found)
+    result = evaluate(Degradation(model), found)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(20 * math.log10(255 * math.sqrt(12)), abs=0.2)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(
         np.mean([row["model"]["psnr_rgb"] for row in result["images"]])
     )
     noisy = stochastic(tmp_path / "n.pt", 2)
-    with_noise, without = evaluate(noisy, found), evaluate(noisy, found, noise=Noise(learned=False))
+    with_noise, without = evaluate(Degradation(noisy), found), evaluate(Degradation(noisy, Noise(learned=False)), found)
     assert with_noise["mean"]["model"]["psnr_y"] < without["mean"]["model"]["psnr_y"]
-    assert with_noise == evaluate(noisy, found)
+    assert with_noise == evaluate(Degradation(noisy), found)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])

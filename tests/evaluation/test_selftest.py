@@ -12,62 +12,21 @@ from degsynth.methods import linear
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
+from degsynth.model.spec import Spec
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian
 from tests.doubles import (
     SABOTAGES,
-    ComposedOptics,
     PooledOptics,
-    PoolOptics,
     SabotagedOptics,
-    StochasticOptics,
-    VariantOptics,
+    composed,
+    linear_double,
+    pool,
+    pooled,
     save_double,
+    stochastic,
+    variant,
 )
-
-SIZES = {1: 13, 2: 12, 3: 13, 4: 16}
-
-
-def linear_double(path: Path, scale: int, shift: tuple[float, float] = (0.0, 0.0), gain: float = 1.0) -> Checkpoint:
-    kernel = gaussian(SIZES[scale], 1.1, 1.7, 0.5, shift)
-    optics = linear.LinearOptics(kernel[None], torch.tensor([gain]), torch.tensor([0.01]), scale)
-    facts = {
-        "clean_halo": half_width(SIZES[scale], scale),
-        "gain": [gain],
-        "offset": [0.01],
-        "phase": [centroid(kernel)],
-    }
-    return save_double(path, optics, scale, **facts)
-
-
-def stochastic(path: Path, scale: int) -> Checkpoint:
-    halo = half_width(SIZES[scale], scale)
-    optics = StochasticOptics(scale, SIZES[scale])
-    return save_double(path, optics, scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)
-
-
-def variant(path: Path, scale: int) -> Checkpoint:
-    halo = half_width(SIZES[scale], scale)
-    return save_double(path, VariantOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True)
-
-
-def pooled(path: Path, scale: int) -> Checkpoint:
-    # An LR pixel sees its own pooling cell of 4 and, through the bilinear step, the next one: up to 8 LR px away.
-    halo = max(half_width(SIZES[scale], scale), 8 * scale)
-    return save_double(path, PooledOptics(scale, SIZES[scale]), scale, clean_halo=halo, multiple_of=4 * scale)
-
-
-def pool(path: Path, scale: int) -> Checkpoint:
-    halo = half_width(SIZES[scale], scale)
-    return save_double(path, PoolOptics(scale, SIZES[scale]), scale, clean_halo=halo, stochastic=True, channels=[1, 3])
-
-
-def composed(path: Path, scale: int) -> Checkpoint:
-    first, second = VariantOptics(scale, SIZES[scale]), StochasticOptics(2, SIZES[2])
-    halo = half_width(SIZES[scale], scale) + scale * half_width(SIZES[2], 2)
-    optics = ComposedOptics(first, second, second_scale=2, first_code=0)
-    return save_double(path, optics, 2 * scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)
-
 
 KINDS = [(make, scale) for make in (linear_double, stochastic, variant, pooled, pool) for scale in (1, 2, 3, 4)]
 KINDS += [(composed, 1), (composed, 2)]  # ×2 and ×4 altogether
@@ -113,7 +72,7 @@ def test_sabotage_is_caught(kind: str, sound: Checkpoint, tmp_path: Path) -> Non
 
 def save_unverified(path: Path, optics: torch.nn.Module, noisy: bool) -> Checkpoint:
     """As `save_double`, past the verification of `checkpoint.save`, which unseeded noise would not survive."""
-    spec = checkpoint.Spec(
+    spec = Spec(
         degsynth_version="test",
         method="double",
         scale=2,

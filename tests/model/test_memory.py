@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from degsynth.model.degrader import Degrader
-from degsynth.model.memory import Live, bytes_per_pixel
+from degsynth.model.memory import LiveBytes, bytes_per_pixel
 from degsynth.model.pool_model import BYTES_PER_PIXEL
 from degsynth.model.pool_optics import PoolOptics
 from tests.doubles import PoolOptics as Double
 
 
 def test_what_is_held_counts_and_what_is_not_does_not() -> None:
-    with Live() as live:
+    with LiveBytes() as live:
         kept = torch.zeros(1000)
         for _ in range(5):
             torch.zeros(500) + 1.0  # two at a time
@@ -34,7 +34,7 @@ class Copies(nn.Module):
     def draw(self, seed: int) -> torch.Tensor:
         return torch.zeros(1, 0)
 
-    def dice(self, channels: int) -> int:
+    def field_planes(self, channels: int) -> int:
         return 0
 
     def clean(self, hr: torch.Tensor, code: torch.Tensor, field: torch.Tensor) -> torch.Tensor:

@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from degsynth.config import Interval
 from degsynth.errors import DataError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import Dice, Identity, Noise, Rendering, render
+from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.noise_field import NoiseField
+from degsynth.model.render import render, render_bands, render_draw
 from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
-from tests.test_selftest import stochastic
+from degsynth.seeds import Identity
+from tests.doubles import stochastic
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +25,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return stochastic(tmp_path_factory.mktemp("model") / "model.pt", 2)
 
 
-def test_dice_are_those_of_the_whole_and_strips_draw_them_once() -> None:
+def test_windows_of_a_noise_field_equal_the_whole_and_blocks_are_drawn_once() -> None:
     drawn: list[tuple[int, int]] = []
 
     def draw(y: int, x: int, height: int, width: int) -> Tensor:
         drawn.append((y, x))
         return block_field(4, y, x, height, width, 2)
 
-    dice, whole = Dice(draw, 900, 310), block_field(4, 0, 0, 900, 310, 2)
+    field, whole = NoiseField(draw, 900, 310), block_field(4, 0, 0, 900, 310, 2)
     for top, bottom in ((0, 120), (100, 300), (280, 600), (599, 900)):
-        assert torch.equal(dice.window(top, bottom, 0, 310), whole[:, :, top:bottom])
+        assert torch.equal(field.window(top, bottom, 0, 310), whole[:, :, top:bottom])
     assert drawn == [(y, x) for y in (0, 256, 512, 768) for x in (0, 256)]
     for top, bottom in ((0, 257), (200, 512), (899, 900)):
         for left, right in ((0, 200), (190, 256), (255, 310)):
-            assert torch.equal(dice.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
+            assert torch.equal(field.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
 
 
 class Small:
@@ -58,50 +62,54 @@ class Small:
     "words", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate memory"]
 )
 def test_without_memory_smaller_tiles_are_tried_once(words: str, model: Checkpoint) -> None:
-    hr, noise = torch.rand(3, 300, 280), Noise(awgn=(3.0, 3.0))
-    whole = render(model, hr, Identity(0, "a"), noise).lr
+    hr, noise = torch.rand(3, 300, 280), Noise(awgn=Interval(3.0, 3.0))
+    whole = render(Degradation(model, noise), hr, Identity(0, "a"))
     most = (2 * (64 + 2 * model.spec.halo)) ** 2
     small = Small(model.degrader, most, words)
-    made = render(replace(model, degrader=small), hr, Identity(0, "a"), noise, tile=100)
-    assert torch.equal(made.lr, whole)
+    lr = render(Degradation(replace(model, degrader=small), noise), hr, Identity(0, "a"), tile=100)
+    assert torch.equal(lr, whole)
     assert sum(asked > most for asked in small.asked) == 1, "it is not tried in vain for every tile"
 
     hopeless = Small(model.degrader, most // 16, words)
-    with pytest.raises(DataError, match="out of memory on cpu with tiles of 50×50 LR px; give less --memory, or a"):
-        render(replace(model, degrader=hopeless), hr, Identity(0, "a"), noise, tile=100)
+    with pytest.raises(DataError, match="out of memory on cpu with tiles of 50×50 LR px; give less `memory`, or a"):
+        render(Degradation(replace(model, degrader=hopeless), noise), hr, Identity(0, "a"), tile=100)
     assert len(hopeless.asked) == 2
 
 
 def test_the_second_try_is_smaller_than_the_image(model: Checkpoint) -> None:
     """However large the tile was said to be."""
     hr = torch.rand(3, 300, 280)
-    whole = render(model, hr, Identity(0, "a"), Noise()).lr
+    whole = render(Degradation(model), hr, Identity(0, "a"))
     small = Small(model.degrader, (2 * (75 + 2 * model.spec.halo)) ** 2, "out of memory")
-    assert torch.equal(render(replace(model, degrader=small), hr, Identity(0, "a"), Noise(), tile=4096).lr, whole)
+    degradation = Degradation(replace(model, degrader=small))
+    assert torch.equal(render(degradation, hr, Identity(0, "a"), tile=4096), whole)
 
 
 def test_what_cannot_be_tiled_is_not(model: Checkpoint) -> None:
     spec = model.spec.model_copy(update={"tiling": "whole_only"})
     small = Small(model.degrader, 100, "out of memory")
     with pytest.raises(DataError, match="out of memory on cpu with tiles of 30×40 LR px; the model cannot be tiled"):
-        render(replace(model, degrader=small, spec=spec), torch.rand(3, 80, 60), Identity(0, "a"), Noise(), tile=8)
+        render(Degradation(replace(model, degrader=small, spec=spec)), torch.rand(3, 80, 60), Identity(0, "a"), tile=8)
     assert small.asked == [80 * 60]
 
 
 def test_other_errors_are_not_taken_for_it(model: Checkpoint) -> None:
     broken = Small(model.degrader, 0, "shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"):
-        render(replace(model, degrader=broken), torch.rand(3, 40, 40), Identity(0, "a"), Noise())
+        render(Degradation(replace(model, degrader=broken)), torch.rand(3, 40, 40), Identity(0, "a"))
     assert len(broken.asked) == 1
 
 
-def test_what_is_drawn_is_known_before_anything_is_made(model: Checkpoint) -> None:
-    def source(top: int, bottom: int, left: int, right: int) -> Tensor:
-        raise AssertionError("not yet")
-
+def test_everything_random_is_drawn_before_anything_is_made(model: Checkpoint) -> None:
+    degradation, hr = Degradation(model, Noise(awgn=Interval(2.0, 9.0))), torch.rand(3, 100, 120)
+    draw = degradation.draw(Identity(0, "a"), 3, 50, 60)
+    assert draw.awgn_sigma == degradation.draw(Identity(0, "a"), 3, 50, 60).awgn_sigma
     tiling = square(32, 2, model.spec.halo, 2)
-    made = Rendering(model, source, (3, 50, 60), Identity(0, "a"), Noise(awgn=(2.0, 9.0)), tiling)
-    hr = torch.rand(3, 100, 120)
-    assert made.awgn_sigma == render(model, hr, Identity(0, "a"), Noise(awgn=(2.0, 9.0))).awgn_sigma
-    made.source = lambda top, bottom, left, right: hr[:, top:bottom, left:right]
-    assert [band.shape for band in made.bands()] == [(3, 32, 60), (3, 18, 60)]
+
+    def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+        return hr[:, top:bottom, left:right]
+
+    bands = list(render_bands(degradation, draw, source, tiling))
+    assert [band.shape for band in bands] == [(3, 32, 60), (3, 18, 60)]
+    assert torch.equal(torch.cat(bands, 1), render_draw(degradation, draw, hr))
+    assert torch.equal(torch.cat(bands, 1), render(degradation, hr, Identity(0, "a")))

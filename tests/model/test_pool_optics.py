@@ -1,4 +1,4 @@
-"""A pool as optics: the kernel that is named is the kernel that is applied, at the centred phase."""
+"""A pool as optics: the kernel whose number is in the code is applied, at the centred phase."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from degsynth.model import checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.model.pool_file import Origin, Pool
 from degsynth.model.pool_model import as_degrader
-from degsynth.model.pool_optics import EMPTY, PoolOptics, empty_rims
+from degsynth.model.pool_optics import NEGLIGIBLE, PoolOptics, empty_borders
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.subpixel import suited
 
@@ -24,11 +24,11 @@ def pool(count: int = 4) -> Pool:
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_a_delta_writes_the_kernel(scale: int) -> None:
-    """A point at every place of a block: together their LR are the whole kernel, turned, at the centred phase."""
-    given = pool()
-    degrader = Degrader(PoolOptics(given.kernels, scale), scale)
+    """Points at every place of a block: together their LR images are the whole kernel at the centred phase, turned."""
+    kernels = pool().kernels
+    degrader = Degrader(PoolOptics(kernels, scale), scale)
     code = torch.tensor([[2.0]])
-    taps = suited(given.kernels, scale)[2]
+    taps = suited(kernels, scale)[2]
     size, side = taps.shape[0], 40
     seen = torch.zeros(size, size, dtype=torch.float64)
     pad = (size - scale) // 2
@@ -44,25 +44,25 @@ def test_a_delta_writes_the_kernel(scale: int) -> None:
                     row, column = at + y - scale * i + pad, at + x - scale * j + pad
                     if 0 <= row < size and 0 <= column < size:
                         seen[row, column] = lr[i, j]
-    assert float((seen - taps).abs().sum()) < 3 * EMPTY, "what lies in rims that are next to empty"
+    assert float((seen - taps).abs().sum()) < 3 * NEGLIGIBLE, "only nearly empty borders are missing"
     assert float(seen.sum()) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_rims_are_those_that_are_next_to_empty() -> None:
-    """Never so wide that a kernel could not be centred, nor of what counts."""
+def test_borders_that_are_left_out_are_nearly_empty() -> None:
+    """They are never so wide that nothing would be left that can be centred."""
     kernels = suited(torch.stack([gaussian(25, 0.5, 0.5), gaussian(25, 4.0, 4.0)]), 2)
-    narrow, wide = empty_rims(kernels, 2).tolist()
+    narrow, wide = empty_borders(kernels, 2).tolist()
     assert wide <= 1
     assert narrow > 10
     inside = kernels[0, narrow : 32 - narrow, narrow : 32 - narrow]
-    assert abs(float(inside.sum()) - 1) <= EMPTY
+    assert abs(float(inside.sum()) - 1) <= NEGLIGIBLE
     point = torch.zeros(1, 5, 5, dtype=torch.float64)
     point[0, 2, 2] = 1.0
-    assert empty_rims(point, 1).tolist() == [2]
-    assert empty_rims(point, 3).tolist() == [1]
+    assert empty_borders(point, 1).tolist() == [2]
+    assert empty_borders(point, 3).tolist() == [1]
 
 
-def test_draws_are_even_and_pass_over_what_is_flagged() -> None:
+def test_draws_are_uniform_and_leave_out_flagged_kernels() -> None:
     flagged = Pool(pool().kernels, [Origin("estimated", flag="odd width" if n == 1 else "") for n in range(4)], 2)
     degrader, spec = as_degrader(flagged, 2, "it")
     drawn = torch.cat([degrader.draw(seed) for seed in range(600)]).flatten()

@@ -12,16 +12,18 @@ from torch import Tensor
 
 from degsynth import apply
 from degsynth.apply.manifest import Manifest
+from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.errors import ConfigError
 from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import Factor, Identity, Noise, render
+from degsynth.model.degradation import Degradation
+from degsynth.model.render import render
+from degsynth.seeds import Identity
 from tests.conftest import Run, save_png
-from tests.doubles import factor_double
-from tests.test_selftest import linear_double
+from tests.doubles import factor_double, linear_double
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def lr_of(out: Path, row: Any) -> Tensor:
 
 
 def test_one_factor_for_all(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
-    apply.run(model, hr, tmp_path / "out", apply.Options(factor=Factor(2.0, 2.0)))
+    apply.run(model, hr, tmp_path / "out", apply.Options(hardware_factor=Interval(2.0, 2.0)))
     apply.run(model, hr, tmp_path / "own")
     turned = checkpoint.load(model.path)
     turned.degrader.set_hardware_factor(2.0)
@@ -57,7 +59,7 @@ def test_one_factor_for_all(model: Checkpoint, hr: Path, tmp_path: Path) -> None
 
 def test_a_factor_for_each_image(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     for out, workers in (("a", 1), ("b", 3)):
-        apply.run(model, hr, tmp_path / out, apply.Options(factor=Factor(0.5, 2.0), workers=workers))
+        apply.run(model, hr, tmp_path / out, apply.Options(hardware_factor=Interval(0.5, 2.0), workers=workers))
     rows = Manifest(tmp_path / "a").read()
     assert rows == Manifest(tmp_path / "b").read()
     drawn = [row.hardware_factor for row in rows]
@@ -73,19 +75,22 @@ def test_a_factor_for_each_image(model: Checkpoint, hr: Path, tmp_path: Path) ->
 
 
 def test_a_run_is_not_resumed_with_another_factor(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
-    apply.run(model, hr, tmp_path / "out", apply.Options(factor=Factor(1.0, 1.0), limit=2))
+    apply.run(model, hr, tmp_path / "out", apply.Options(hardware_factor=Interval(1.0, 1.0), limit=2))
     with pytest.raises(ConfigError, match="hardware_factor"):
-        apply.run(model, hr, tmp_path / "out", apply.Options(factor=Factor(2.0, 2.0), existing="resume"))
-    summary = apply.run(model, hr, tmp_path / "out", apply.Options(factor=Factor(1.0, 1.0), existing="resume"))
+        apply.run(model, hr, tmp_path / "out", apply.Options(hardware_factor=Interval(2.0, 2.0), existing="resume"))
+    summary = apply.run(
+        model, hr, tmp_path / "out", apply.Options(hardware_factor=Interval(1.0, 1.0), existing="resume")
+    )
     assert (summary.done, summary.resumed) == (6, 2)
 
 
 def test_tiles_have_the_factor_of_their_image(model: Checkpoint, photographs: list[Tensor]) -> None:
-    hr, identity, factor = photographs[0][:, :120, :150], Identity(3, "x"), Factor(0.2, 3.0)
-    whole = render(model, hr, identity, Noise(), factor=factor)
-    tiled = render(model, hr, identity, Noise(), tile=16, factor=factor)
-    assert torch.allclose(whole.lr, tiled.lr, atol=2e-6)
-    assert whole.hardware_factor == tiled.hardware_factor
+    hr, identity, factor = photographs[0][:, :120, :150], Identity(3, "x"), Interval(0.2, 3.0)
+    degradation = Degradation(model, hardware_factor=factor)
+    whole, tiled = render(degradation, hr, identity), render(degradation, hr, identity, tile=16)
+    assert torch.allclose(whole, tiled, atol=2e-6)
+    draws = [degradation.draw(identity, 3, 60, 75) for _ in range(2)]
+    assert draws[0].hardware_factor == draws[1].hardware_factor
 
 
 @pytest.mark.parametrize("text", ["5", "0.05", "2:1", "1:9", "soft", "nan"])
@@ -128,7 +133,7 @@ def pairs(model: Checkpoint, tmp_path: Path, photographs: list[Tensor]) -> tuple
     """Another camera: the same optics at 1.6."""
     for number, shot in enumerate(photographs):
         hr = shot[:, :240, :240]
-        lr = render(model, hr, Identity(0, ""), Noise(), factor=Factor(1.6, 1.6)).lr
+        lr = render(Degradation(model, hardware_factor=Interval(1.6, 1.6)), hr, Identity(0, ""))
         save_png(tmp_path / f"pairs/HR/{number}.png", hr)
         save_png(tmp_path / f"pairs/LR/{number}.png", lr)
     return tmp_path / "pairs/HR", tmp_path / "pairs/LR"
@@ -183,11 +188,12 @@ def test_unpaired_folders_may_differ_in_number_and_size(
 
 
 def test_evaluate_turns_the_model_only(model: Checkpoint, pairs: tuple[Path, Path]) -> None:
-    from degsynth.data.opening import open_for_model
+    from degsynth.data.opening import ScoringOptions, open_for_model
 
-    opened = open_for_model(*pairs, 2, "any", None)
-    own = evaluate(model, opened, beside={"other": model})["mean"]
-    turned = evaluate(model, opened, beside={"other": model}, factor=Factor(1.6, 1.6))["mean"]
+    opened = open_for_model(*pairs, ScoringOptions(2))
+    own = evaluate(Degradation(model), opened, beside={"other": model})["mean"]
+    wider = Degradation(model, hardware_factor=Interval(1.6, 1.6))
+    turned = evaluate(wider, opened, beside={"other": model})["mean"]
     assert turned["model"]["l1_y"] < 0.25 / 255 < own["model"]["l1_y"]
     assert turned["other"] == own["other"]
 
@@ -213,7 +219,7 @@ def test_a_sharper_camera_is_warned_of_at_every_step(
     for number, shot in enumerate(photographs):
         hr = shot[:, :160, :160]
         save_png(tmp_path / f"HR/{number}.png", hr)
-        lr = render(model, hr, Identity(0, ""), Noise(), factor=Factor(0.2, 0.2)).lr
+        lr = render(Degradation(model, hardware_factor=Interval(0.2, 0.2)), hr, Identity(0, ""))
         save_png(tmp_path / f"LR/{number}.png", lr)
     new = tmp_path / "new.pt"
     code, stdout, stderr = cli("calibrate", model.path, "--hr", tmp_path / "HR", "--lr", tmp_path / "LR", "-o", new)
@@ -238,9 +244,9 @@ def test_what_was_set_in_the_model_counts(model: Checkpoint, photographs: list[T
     turned = checkpoint.load(model.path)
     turned.degrader.set_hardware_factor(2.0)
     hr = photographs[0][:, :64, :64]
-    made = render(turned, hr, Identity(0, "x"), Noise())
-    assert made.hardware_factor == 2.0
-    assert torch.equal(made.lr, render(model, hr, Identity(0, "x"), Noise(), factor=Factor(2.0, 2.0)).lr)
+    assert Degradation(turned).draw(Identity(0, "x"), 3, 32, 32).hardware_factor == 2.0
+    asked = Degradation(model, hardware_factor=Interval(2.0, 2.0))
+    assert torch.equal(render(Degradation(turned), hr, Identity(0, "x")), render(asked, hr, Identity(0, "x")))
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from degsynth import methods
 from degsynth.config import Training
 from degsynth.data import pairs as pairing
-from degsynth.data.patches import Patches
+from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import ConfigError, FitError, FitStoppedError
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.fit import loop
-from degsynth.fit.run_directory import RunFolder
+from degsynth.fit.run_directory import RunDirectory
 from degsynth.methods.linear import LinearOptics
 from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate
@@ -89,13 +89,13 @@ def drive(
 ) -> loop.State:
     """Train as `fit` does; ``stop_at`` is the step after which somebody wants it to stop."""
     assert isinstance(method, methods.Learned)
-    folder = RunFolder(out)
+    folder = RunDirectory(out)
     state = loop.State(method)
     if resume:
         state.restore(folder.load_snapshot())
     else:
         folder.make()
-    patches = Patches(pair_set.subset([0, 1, 2]), 5, method.config.batch, method.patch, 2)
+    patches = Patches(pair_set.subset([0, 1, 2]), 5, PatchOptions(method.config.batch, method.patch, grid=2))
     held_out = HeldOut(pair_set.subset([3]), 4, 2)
 
     @contextlib.contextmanager
@@ -125,8 +125,8 @@ def test_it_learns_and_leaves_what_a_run_leaves(pair_set: pairing.PairSet, tmp_p
     assert [p.name for p in sorted((tmp_path / "run/previews").iterdir())] == [
         "step_0000100", "step_0000200", "step_0000300",
     ]  # fmt: skip
-    assert RunFolder(tmp_path / "run").steps() == [320, 340, 360, 380, 400]
-    assert RunFolder(tmp_path / "run").load_snapshot(340)["fact"] == 1
+    assert RunDirectory(tmp_path / "run").steps() == [320, 340, 360, 380, 400]
+    assert RunDirectory(tmp_path / "run").load_snapshot(340)["fact"] == 1
 
 
 @pytest.mark.parametrize("stop_at", [1, 17, 39])
@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_stops_it(pair_set: pairing.PairSet, tmp_path:
     """By step and name; no snapshot holds what it spoilt."""
     with pytest.raises(FitError, match="step 23: the loss term 'l2' is nan"):
         drive(OneKernel(fail_at=23), pair_set, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDirectory(tmp_path / "run")
     assert max(folder.steps()) <= 23
     assert bool(torch.isfinite(folder.load_snapshot()["modules"]["optics"]["kernels"]).all())
 
@@ -214,7 +214,7 @@ class Vignette(nn.Module):
     def draw(self, seed: int) -> Tensor:
         return torch.zeros(1, 0)
 
-    def dice(self, channels: int) -> int:
+    def field_planes(self, channels: int) -> int:
         return 0
 
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
@@ -252,7 +252,7 @@ def test_weights_that_are_not_finite_reach_no_snapshot(pair_set: pairing.PairSet
     method.training_step = spoilt  # type: ignore[method-assign]
     with pytest.raises(FitError, match="step 7: weights of 'optics' are not finite"):
         drive(method, pair_set, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDirectory(tmp_path / "run")
     assert max(folder.steps()) == 6
     assert math.isfinite(folder.load_snapshot()["best_score"])
 
@@ -283,11 +283,11 @@ def test_damaged_snapshots_are_refused_by_name(pair_set: pairing.PairSet, tmp_pa
         }[damage]
     )
     with pytest.raises(ConfigError, match=f"{path.name} cannot be read"):
-        RunFolder(tmp_path / "run").load_snapshot()
+        RunDirectory(tmp_path / "run").load_snapshot()
 
 
 def test_a_log_cut_short_by_a_crash_is_mended(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = RunDirectory(tmp_path / "run")
     folder.make()
     for step in (1, 2, 3):
         folder.log({"step": step})
@@ -301,7 +301,7 @@ def test_a_log_cut_short_by_a_crash_is_mended(tmp_path: Path) -> None:
 def test_a_folder_that_somebody_else_made_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(ConfigError, match="cannot be made"):
-        RunFolder(tmp_path / "run").make()
+        RunDirectory(tmp_path / "run").make()
 
 
 @pytest.mark.parametrize(("lead", "kept"), [(-0.05, True), (0.01, True), (0.05, False)])
@@ -325,9 +325,9 @@ def test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better(
 
     method = OneKernel(steps=20)
     assert isinstance(method, methods.Learned)
-    folder, state, judge = RunFolder(tmp_path / "run"), loop.State(method), Judge()
+    folder, state, judge = RunDirectory(tmp_path / "run"), loop.State(method), Judge()
     folder.make()
-    patches = Patches(pair_set, 5, method.config.batch, method.patch, 2)
+    patches = Patches(pair_set, 5, PatchOptions(method.config.batch, method.patch, grid=2))
     loop.train(
         state, patches.batch, judge, {}, folder, {}, lambda what, count, total: None, lambda text: None,
         lambda degrader, name: None, lambda: contextlib.nullcontext(lambda: False),

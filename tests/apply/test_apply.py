@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from degsynth.apply.applier import Options
 from torch import Tensor
 
 from degsynth import apply
-from degsynth.apply.applier import Options
 from degsynth.apply.manifest import Manifest, Row
+from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.render import Noise
+from degsynth.model.degradation import Noise
 from degsynth.seeds import derive
 from tests.conftest import save_png
-from tests.doubles import PoolOptics, StochasticOptics, save_double
-from tests.test_selftest import linear_double, stochastic
+from tests.doubles import PoolOptics, StochasticOptics, linear_double, save_double, stochastic
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, t
 )
 def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     """Workers, tiles, the absolute path and a limit change nothing; another seed does."""
-    noise = Noise(awgn=(2.0, 6.0))
+    noise = Noise(awgn=Interval(2.0, 6.0))
     apply.run(model, hr, tmp_path / "a", Options(noise=noise))
     shutil.copytree(hr, tmp_path / "moved" / "elsewhere")
     apply.run(model, tmp_path / "moved" / "elsewhere", tmp_path / "b", replace(options, noise=noise))
@@ -126,7 +126,7 @@ def test_tiff_by_bands(kind: str, model: Checkpoint, tmp_path: Path, photographs
         compression="zlib",
         **({"tile": (64, 48)} if kind == "tiles" else {"rowsperstrip": 10}),
     )
-    noise = Noise(awgn=(2.0, 6.0))
+    noise = Noise(awgn=Interval(2.0, 6.0))
     for out, memory in (("a", 1e9), ("b", 1e6), ("c", 1e5)):
         apply.run(model, tmp_path / "HR", tmp_path / out, Options(noise=noise, memory=memory, draws=2))
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
@@ -163,7 +163,7 @@ def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]
     for number, shot in enumerate(photographs):
         save_png(tmp_path / f"HR/{number}.png", 0.6 * shot[:, :240, :240] + 0.2, np.uint16)
     apply.run(model, tmp_path / "HR", tmp_path / "without")
-    apply.run(model, tmp_path / "HR", tmp_path / "with", Options(noise=Noise(awgn=(2.0, 8.0))))
+    apply.run(model, tmp_path / "HR", tmp_path / "with", Options(noise=Noise(awgn=Interval(2.0, 8.0))))
     sigmas = []
     for row in Manifest(tmp_path / "with").read():
         a, b = (images.read(tmp_path / side / str(row.lr)).pixels.astype(float) for side in ("with", "without"))
@@ -219,9 +219,9 @@ def test_one_of_several_draws_is_done_again(model: Checkpoint, hr: Path, tmp_pat
 @pytest.mark.parametrize("scale", [2, 3])
 def test_noise_of_another_model(scale: int, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     """The blur stays what it was; the noise is what the giver makes of that LR, from dice of its own; tiles agree."""
-    giver = stochastic(tmp_path / "giver.pt", scale)
-    apply.run(model, hr, tmp_path / "out", Options(noise=Noise(giver=giver)))
-    apply.run(model, hr, tmp_path / "tiles", Options(noise=Noise(giver=giver), tile=16))
+    noise_model = stochastic(tmp_path / "giver.pt", scale)
+    apply.run(model, hr, tmp_path / "out", Options(noise=Noise(noise_model=noise_model)))
+    apply.run(model, hr, tmp_path / "tiles", Options(noise=Noise(noise_model=noise_model), tile=16))
     assert contents(tmp_path / "out") == contents(tmp_path / "tiles")
     for row in Manifest(tmp_path / "out").read():
         assert row.noise == "other"
@@ -230,24 +230,26 @@ def test_noise_of_another_model(scale: int, model: Checkpoint, hr: Path, tmp_pat
         place = 0, 0, high.shape[2] // 2, high.shape[3] // 2, 3
         clean = model.degrader.clean(high, model.degrader.draw(row.seed), model.degrader.field(row.seed, *place))
         seed = derive(0, row.source, 0, 0, "noise")
-        added = giver.degrader.noise(clean.clamp(0, 1), giver.degrader.draw(seed), giver.degrader.field(seed, *place))
+        added = noise_model.degrader.noise(
+            clean.clamp(0, 1), noise_model.degrader.draw(seed), noise_model.degrader.field(seed, *place)
+        )
         expected = images.quantise((clean + added)[0], np.dtype(np.uint8))
         assert np.array_equal(images.read(tmp_path / "out" / str(row.lr)).pixels, expected)
     named = json.loads((tmp_path / "out/dataset.json").read_text())["made_by"]["noise_model"]
-    assert named == {"sha256": giver.sha256, "method": "double", "scale": scale}
+    assert named == {"sha256": noise_model.sha256, "method": "double", "scale": scale}
 
 
 def test_noise_that_cannot_be_had(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"noise of .*silent\.pt: the model \(double\) has none"):
-        Noise(giver=linear_double(tmp_path / "silent.pt", 2))
+        Noise(noise_model=linear_double(tmp_path / "silent.pt", 2))
     facts = {"clean_halo": 8, "noise_halo": 1, "stochastic": True, "has_noise": True}
     gray, colour = (
         save_double(tmp_path / f"{count}.pt", StochasticOptics(2, 18), 2, channels=[count], **facts) for count in (1, 3)
     )
     with pytest.raises(ConfigError, match=r"1\.pt is for gray images, the model .*3\.pt for RGB ones"):
-        apply.run(colour, hr, tmp_path / "out", Options(noise=Noise(giver=gray)))
+        apply.run(colour, hr, tmp_path / "out", Options(noise=Noise(noise_model=gray)))
     assert not (tmp_path / "out").exists()
-    summary = apply.run(model, hr, tmp_path / "out", Options(noise=Noise(giver=gray)))
+    summary = apply.run(model, hr, tmp_path / "out", Options(noise=Noise(noise_model=gray)))
     assert summary.failed == 10
     assert "the noise's model takes gray" in str(Manifest(tmp_path / "out").read()[0].error)
 
@@ -471,7 +473,7 @@ def test_values_beyond_white_are_not_clipped_in_silence(tmp_path: Path, photogra
     rows: list[Row] = []
     apply.run(twelve, tmp_path / "HR", tmp_path / "a", on_row=lambda row, n: rows.append(row))
     assert "beyond white at 4095" in str(rows[0].error)
-    assert "--data-range" in str(rows[0].error)
+    assert "`data_range=BLACK:WHITE`" in str(rows[0].error)
     assert apply.run(twelve, tmp_path / "HR", tmp_path / "b", Options(data_range="dtype")).done == 1
 
 
@@ -563,7 +565,7 @@ def test_killed_and_resumed(number: int, model: Checkpoint, many: Path, tmp_path
     done = len(Manifest(tmp_path / "out").read())
     assert 5 <= done < 80, "it was not interrupted in the middle"
     assert start(model, many, tmp_path / "out", "--awgn", "1:4", "--resume").wait() == 0
-    apply.run(model, many, tmp_path / "straight", Options(noise=Noise(awgn=(1.0, 4.0))))
+    apply.run(model, many, tmp_path / "straight", Options(noise=Noise(awgn=Interval(1.0, 4.0))))
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
 
 

@@ -134,7 +134,7 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
 
 @pytest.fixture
 def bad_world(folders: tuple[Path, Path], tmp_path: Path) -> Path:
-    from tests.test_selftest import linear_double
+    from tests.doubles import linear_double
 
     linear_double(tmp_path / "model.pt", 2)
     (tmp_path / "empty").mkdir()

@@ -1,0 +1,155 @@
+"""The default layout: ``hr/NAME`` and ``lr/NAME``, with the HR file itself where it needs no change.
+
+An image is decoded in bands, degraded in tiles, quantised and encoded band by band, so that no more than a few bands are
+in memory where the file format allows that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from degsynth.apply.dataset_folder import Files, Transaction
+from degsynth.apply.engines.threads import WorkerStreams
+from degsynth.apply.layouts.names import PlannedOutput
+from degsynth.apply.manifest import Row
+from degsynth.apply.options import Options
+from degsynth.data import images
+from degsynth.errors import OutputError, os_reason
+from degsynth.model.degradation import Degradation, Draw, lr_size
+from degsynth.model.render import render_bands, tiles_of
+from degsynth.model.tiling import Tiling, fitting
+from degsynth.ops.resample import area
+from degsynth.seeds import Identity
+
+
+class PairWriter:
+    """The work on one image: from the HR file on the disk to both sides of every output."""
+
+    def __init__(self, degradation: Degradation, options: Options, root: Path, out: Path) -> None:
+        """``root`` is the folder that sources are relative to, ``out`` the folder of the data set."""
+        self.degradation, self.options, self.root = degradation, options, root
+        self.scale = degradation.model.spec.scale
+        self.files = Files(out)
+        self.data_range = images.choose_range(options.data_range, degradation.model.spec.data_range)
+        self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
+        self._streams = WorkerStreams(options.device)
+        self._abandoned = threading.Event()
+
+    def abandon(self) -> None:
+        """End the work on all images soon: nobody waits for them any more."""
+        self._abandoned.set()
+
+    def write(self, outputs: list[PlannedOutput]) -> list[Row]:
+        """Write both sides of all outputs of one image, and return their rows. Where one fails none is left."""
+        path = self.root / outputs[0].source
+        with (
+            images.opened(path) as picture,
+            self._streams.current(),
+            torch.inference_mode(),
+            self.files.transaction() as files,
+        ):
+            rows: list[Row] = []
+            for output in outputs:
+                rows.append(self._write_output(files, output, picture, rows[0] if rows else None))
+            return rows
+
+    def failed(self, outputs: list[PlannedOutput], error: Exception | None) -> list[Row]:
+        """Return the rows of outputs that could not be made."""
+        reason = _reason(error, self.root / outputs[0].source)
+        return [Row(source=output.source, status="failed", draw=output.draw, error=reason) for output in outputs]
+
+    def _write_output(
+        self, files: Transaction, output: PlannedOutput, picture: images.Picture, sibling: Row | None
+    ) -> Row:
+        """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
+        path = self.root / output.source
+        height, width = lr_size(picture.height, picture.width, self.scale)
+        identity = Identity(self.options.seed, output.source, draw=output.draw)
+        draw = self.degradation.draw(identity, picture.channels, height, width)
+        suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
+        lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
+        lr_name = f"lr/{output.stem}{suffix}"
+        lr_sha256 = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
+        hr_size = (self.scale * height, self.scale * width)
+        cropped = (picture.height, picture.width) != hr_size
+        hr_sha256 = None
+        if picture.rotated or cropped:  # the file itself cannot serve as HR
+            hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
+            if sibling is not None:
+                files.copy(self.files.out / str(sibling.hr), hr_name)
+                hr_sha256 = sibling.hr_sha256
+            else:
+                hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1])
+                hr_sha256 = files.write(hr_name, hr_file, images.bands(picture, *hr_size))
+        else:
+            hr_name = f"hr/{output.stem}{path.suffix}"
+            hr_kept = files.link(path, hr_name, self.options.link)
+        return Row(
+            source=output.source,
+            source_bytes=path.stat().st_size,
+            status="ok",
+            draw=output.draw,
+            hr=hr_name,
+            lr=lr_name,
+            source_size=(picture.height, picture.width),
+            hr_size=hr_size,
+            lr_size=(height, width),
+            cropped=cropped,
+            hr_kept=hr_kept,
+            channels=picture.channels,
+            dtype=str(picture.dtype),
+            seed=identity.seed("kernel"),
+            kernel_id=draw.kernel_id,
+            hardware_factor=draw.hardware_factor,
+            noise=self.degradation.noise_name,
+            warning=self.degradation.row_warning(),
+            awgn_sigma=draw.awgn_sigma,
+            hr_sha256=hr_sha256,
+            lr_sha256=lr_sha256,
+        )
+
+    def _tiling(self, height: int, width: int) -> Tiling:
+        if self.options.tile is not None:
+            return tiles_of(self.degradation, self.options.tile)
+        spec = self.degradation.model.spec
+        return fitting(height, width, self.pixels_per_tile, self.scale, self.degradation.halo, spec.multiple_of)
+
+    def _lr_bands(self, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
+        """Yield the LR image in the type of the file; its alpha is the mean over an LR pixel."""
+        _, height, width = draw.size
+
+        def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+            pixels = picture.window(top, bottom, left, right).pixels
+            if self.options.data_range is None:
+                images.check_range(pixels, self.data_range)
+            return images.to_tensor(pixels, self.data_range, self.options.device)
+
+        top = 0
+        for band in render_bands(self.degradation, draw, source, self._tiling(height, width)):
+            bottom = top + band.shape[1]
+            alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
+            yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
+            top = bottom
+            if self._abandoned.is_set():
+                raise OutputError("the run has ended")
+
+    def _alpha(self, picture: images.Picture, top: int, bottom: int, width: int) -> images.Array:
+        """Return the alpha of rows ``top`` … ``bottom`` − 1 of the LR image."""
+        alpha = picture.window(self.scale * top, self.scale * bottom, 0, self.scale * width).alpha
+        assert alpha is not None
+        means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
+        return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _reason(error: Exception | None, path: Path) -> str:
+    """Return one line for the manifest; the row names the file, so the line does not."""
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else os_reason(error)
+    text = str(error).strip().removeprefix(f"{path}: ")
+    return text.splitlines()[-1] if text else type(error).__name__

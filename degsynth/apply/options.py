@@ -1,0 +1,88 @@
+"""What a run of `apply` is asked for, and what it reports at the end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from degsynth.apply.dataset_folder import Existing, Link
+from degsynth.config import Interval
+from degsynth.errors import ConfigError
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degradation import Degradation, Noise
+from degsynth.parallel import MAX_WORKERS
+
+LINKS: tuple[Link, ...] = ("hard", "symlink", "copy")
+"""Ways to bring unchanged HR files into the data set."""
+WORKER_MEMORY = 0.25e9
+"""Bytes that the tiles of one worker may need on a CPU, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything about a run but the model and the folders."""
+
+    seed: int = 0
+    """Every random number of the run follows from this seed and the identity of the output."""
+    noise: Noise = Noise()  # noqa: RUF009 - frozen
+    """Noise that is added after the blur."""
+    hardware_factor: Interval | None = None
+    """Interval from which each image's hardware factor is drawn; None: the model's own factor, where it has one."""
+    data_range: Interval | Literal["dtype"] | None = None
+    """Black and white in the units of the files; ``dtype``: the range of the type; None: the checkpoint's, else the
+    type's."""
+    tile: int | None = None
+    """Side of a tile in LR px; None: as large as the memory allows."""
+    memory: float | None = None
+    """Bytes that the tiles of all workers together may need; None: `WORKER_MEMORY` for each worker, on a GPU half of
+    what is free there."""
+    link: Link = "hard"
+    """How HR files that need no change are brought into ``hr/``."""
+    workers: int = 2
+    """Number of images that are worked on at a time, each by one thread."""
+    device: str = "cpu"
+    """Where the model runs: cpu or cuda[:N]."""
+    existing: Existing = "refuse"
+    """What happens to a data set that exists already."""
+    limit: int | None = None
+    """Only the first so many images are made; None: all."""
+    draws: int = 1
+    """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "tile", "limit", "draws"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} (={value}) must be at least 1")
+        if self.workers > MAX_WORKERS:
+            raise ConfigError(f"workers (={self.workers}) must be at most {MAX_WORKERS}")
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
+
+    def degradation(self, model: Checkpoint) -> Degradation:
+        """Return how images are degraded by a model; ConfigError where model and options do not go together."""
+        return Degradation(model, self.noise, self.hardware_factor, self.device)
+
+    def worker_memory(self) -> float:
+        """Return the bytes that the tiles of one worker may need."""
+        if self.memory is not None:
+            return self.memory / self.workers
+        if self.device == "cpu":
+            return WORKER_MEMORY
+        return torch.cuda.mem_get_info(self.device)[0] / 2 / self.workers
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the inputs."""
+
+    done: int
+    failed: int
+    resumed: int
+    """Outputs that an earlier run had finished."""
+    ignored: list[str]
+    """Files of the HR folder whose names are not those of images."""
+    interrupted: bool = False

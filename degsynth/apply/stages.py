@@ -1,0 +1,131 @@
+"""The stages of a run: check, open the data set, plan the outputs, make them, close.
+
+A worker takes an image from disk to disk (`layouts.pairs`), so images are what is done in parallel (`engines.threads`).
+What a file becomes depends on its own identity only. An output is finished when its manifest row is written: files are
+made in ``.partial`` and moved into place first. A run that was killed leaves finished outputs and perhaps a few files
+without a row, which a resumed run writes again, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import degsynth
+from degsynth.apply.dataset_folder import PARTIAL, opened
+from degsynth.apply.engines import threads
+from degsynth.apply.layouts.names import plan_outputs
+from degsynth.apply.layouts.pairs import PairWriter
+from degsynth.apply.manifest import Manifest, Row
+from degsynth.apply.options import Options, Summary
+from degsynth.data import images
+from degsynth.errors import OutputError, os_reason
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degradation import Degradation
+
+OnRow = Callable[[Row, int], None]
+"""Called with every finished row and the number of rows in all."""
+
+
+def ignore_row(row: Row, total: int) -> None:
+    """Be an `OnRow` that does nothing."""
+
+
+def run(
+    checkpoint: Checkpoint,
+    hr: Path,
+    out: Path,
+    options: Options | None = None,
+    on_row: OnRow = ignore_row,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Degrade the images of ``hr`` (a folder, searched recursively, or one image) and write the data set ``out``.
+
+    ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs. Raises DataError or
+    ConfigError before anything is written, OutputError where the disk refuses later on; a bad image is a failed row.
+    """
+    options = options or Options()
+    degradation = options.degradation(checkpoint)
+    names, ignored = images.find(hr)
+    with opened(out, hr, _description(degradation, options), options.existing) as rows:
+        resumed = len(rows)
+        planned = plan_outputs(names, options.draws, rows, options.limit)
+        writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
+        inputs = _Inputs(list(planned), should_stop)
+        total = sum(len(outputs) for outputs in planned.values())
+        manifest = Manifest(out)
+        for done in threads.run(lambda name: writer.write(planned[name]), inputs, options.workers, writer.abandon):
+            for row in done.result or writer.failed(planned[done.item], done.error):
+                _record(manifest.append, row)
+                rows.append(row)
+                on_row(row, total)
+        if not inputs.interrupted:
+            _record(manifest.write, rows)
+            shutil.rmtree(out / PARTIAL, ignore_errors=True)
+    failed = sum(row.status == "failed" for row in rows)
+    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted)
+
+
+class _Inputs:
+    """The names of the images to be made, until somebody asks to stop."""
+
+    def __init__(self, names: list[str], should_stop: Callable[[], bool]) -> None:
+        self._names, self._should_stop = names, should_stop
+        self.interrupted = False
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self._names:
+            if self._should_stop():
+                self.interrupted = True
+                return
+            yield name
+
+
+def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:
+    try:
+        write(content)
+    except OSError as error:
+        raise OutputError(f"the manifest: {os_reason(error)}; mend that, then go on with `existing=resume`") from None
+
+
+def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
+    """Return what ``dataset.json`` says. ``made_by`` decides the bytes: a resumed run must have the same."""
+    factor, noise, model = options.hardware_factor, options.noise, degradation.model
+    noise_model = None
+    if noise.noise_model is not None:
+        spec = noise.noise_model.spec
+        noise_model = {"sha256": noise.noise_model.sha256, "method": spec.method, "scale": spec.scale}
+    description = {
+        "made_by": {
+            "model_sha256": model.sha256,
+            "method": model.spec.method,
+            "scale": model.spec.scale,
+            "seed": options.seed,
+            "hardware_factor": factor,
+            "draws": options.draws,
+            "noise": degradation.noise_name,
+            "noise_model": noise_model,
+            "awgn": noise.awgn,
+            "data_range": images.choose_range(options.data_range, model.spec.data_range),
+        },
+        "environment": {
+            "degsynth": degsynth.__version__,
+            "torch": torch.__version__,
+            "opencv": cv2.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "device": options.device,
+        },
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description))  # as it will be read back
+    return plain

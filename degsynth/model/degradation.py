@@ -1,0 +1,230 @@
+"""How an image is degraded: the model, and what the user chooses beside it (noise, hardware factor, device)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from degsynth.config import Interval
+from degsynth.errors import ConfigError, DataError
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.noise_field import NoiseField
+from degsynth.model.spec import colour_names
+from degsynth.ops.noise import block_field, uniform
+from degsynth.seeds import Identity
+
+SIGMA_UNIT = 255.0
+"""The σ of AWGN is given on the 0–255 scale of the data range."""
+UNKNOWN_BYTES = 1024
+"""Bytes that a model is assumed to need for an HR pixel where its file does not say."""
+LOW_FACTOR = 0.5
+"""Below this share of the factor of the fit, a model sharpens what its encoder and decoder learnt to sharpen, and no
+longer blurs it again; the user is warned."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise that is added after the blur."""
+
+    learned: bool = True
+    """Add the model's own noise, where it has some, or that of ``noise_model``."""
+    noise_model: Checkpoint | None = None
+    """Another model, whose noise takes the place of the model's own. Noise lies on the LR grid, whatever the scale."""
+    awgn: Interval | None = None
+    """Interval from which the σ of additive white Gaussian noise is drawn, one for each image, on the 0–255 scale."""
+
+    def __post_init__(self) -> None:
+        if self.awgn is not None:
+            awgn = Interval(*self.awgn)
+            object.__setattr__(self, "awgn", awgn)
+            if not 0 <= awgn.low <= awgn.high <= SIGMA_UNIT:
+                raise ConfigError(
+                    f"awgn {awgn.low:g}:{awgn.high:g}: give σ from 0 to {SIGMA_UNIT:g}, or LO:HI with LO ≤ HI"
+                )
+        if self.noise_model is not None and not self.noise_model.spec.has_noise:
+            raise ConfigError(
+                f"noise of {self.noise_model.path}: the model ({self.noise_model.spec.method}) has none; "
+                "give one that has, or awgn"
+            )
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A model together with everything that a user chooses about how it degrades images."""
+
+    model: Checkpoint
+    noise: Noise = Noise()
+    hardware_factor: Interval | None = None
+    """Interval from which each image's hardware factor is drawn; None: the model's own factor, where it has one."""
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.hardware_factor is not None:
+            object.__setattr__(self, "hardware_factor", Interval(*self.hardware_factor))
+            self._check_hardware_factor(Interval(*self.hardware_factor))
+        self._check_noise_channels()
+
+    def _check_hardware_factor(self, factor: Interval) -> None:
+        known = self.model.spec.hardware_factor
+        if known is None:
+            raise ConfigError(
+                f"hardware factor {factor}: the model {self.model.path} ({self.model.spec.method}) has none; "
+                "models fitted by abl do"
+            )
+        if not known.range.low <= factor.low <= factor.high <= known.range.high:
+            raise ConfigError(
+                f"hardware factor {factor}: give one from {known.range.low:g} to {known.range.high:g}, or LO:HI with "
+                "LO ≤ HI"
+            )
+
+    def _check_noise_channels(self) -> None:
+        """Raise ConfigError where there are no images that both the model and the noise model take."""
+        if self.noise.noise_model is None:
+            return
+        own, other = self.model.spec.channels, self.noise.noise_model.spec.channels
+        if own != "any" and other != "any" and not set(own) & set(other):
+            raise ConfigError(
+                f"noise of {self.noise.noise_model.path} is for {colour_names(other)} images, the model "
+                f"{self.model.path} for {colour_names(own)} ones; give noise that was learnt on the same kind"
+            )
+
+    @property
+    def noise_model(self) -> Checkpoint:
+        """The model whose noise is added: another one, or the model itself."""
+        return self.noise.noise_model or self.model
+
+    @property
+    def noise_name(self) -> Literal["learned", "other", "none"]:
+        """The kind of learned noise that is added, as the manifest names it."""
+        if self.noise.learned and self.noise.noise_model is not None:
+            return "other"
+        return "learned" if self.noise.learned and self.model.spec.has_noise else "none"
+
+    @property
+    def whole_only(self) -> bool:
+        """Whether images cannot be made in tiles."""
+        return "whole_only" in (self.model.spec.tiling, self.noise_model.spec.tiling)
+
+    @property
+    def halo(self) -> int:
+        """HR px beyond an LR pixel's own block that the pixel depends on, with the noise that is added."""
+        return self.model.spec.clean_halo + self.model.spec.scale * self.noise_model.spec.noise_halo
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Bytes of memory that a tile needs for each of its HR pixels."""
+        return max(model.spec.bytes_per_pixel or UNKNOWN_BYTES for model in (self.model, self.noise_model))
+
+    def warnings(self) -> list[str]:
+        """List what a user should know before images are made."""
+        factor = self._low_factor_warning()
+        noise = self._noise_scale_warning()
+        return [text for text in (factor, noise) if text]
+
+    def _low_factor_warning(self) -> str:
+        known, asked = self.model.spec.hardware_factor, self.hardware_factor
+        if known is None:
+            return ""
+        low = known.default if asked is None else asked.low
+        if low >= LOW_FACTOR * known.trained:
+            return ""
+        return (
+            f"hardware factor {low:g} is far below the {known.trained:g} of the fit: the model then sharpens what it "
+            "should blur, and amplifies noise"
+        )
+
+    def _noise_scale_warning(self) -> str:
+        if self.noise_model.spec.scale == self.model.spec.scale:
+            return ""
+        return (
+            f"the noise was learnt at scale {self.noise_model.spec.scale}, the model blurs at scale "
+            f"{self.model.spec.scale}: is it the same camera's?"
+        )
+
+    def row_warning(self) -> str | None:
+        """Return the warning that is recorded with every image, if there is one."""
+        return self._noise_scale_warning() or None
+
+    def check_channels(self, channels: int) -> None:
+        """Raise DataError where the model, or the model whose noise is added, does not take such images."""
+        for model, name in ((self.model, "the model"), (self.noise.noise_model, "the noise's model")):
+            if model is None or model.spec.channels == "any" or channels in model.spec.channels:
+                continue
+            raise DataError(
+                f"the image is {colour_names([channels])}, {name} takes {colour_names(model.spec.channels)}; "
+                "convert the image, or fit a model to such images"
+            )
+
+    def draw(self, identity: Identity, channels: int, height: int, width: int) -> Draw:
+        """Draw everything that is random about one LR image (channels, height, width).
+
+        Raises DataError where the model does not take images of so many channels.
+        """
+        self.check_channels(channels)
+        seed = identity.seed("kernel")
+        code = self.model.degrader.draw(seed, height, width)
+        hardware_factor = self._draw_hardware_factor(code, identity)
+        own = DrawnModel(self.model, code, NoiseField.of(self.model, seed, channels, height, width))
+        noise = own
+        if self.noise.noise_model is not None:  # drawn from a seed of its own: the blur is the same without it
+            seed, other = identity.seed("noise"), self.noise.noise_model
+            code = other.degrader.draw(seed, height, width)
+            noise = DrawnModel(other, code, NoiseField.of(other, seed, channels, height, width))
+        awgn_sigma, awgn = None, None
+        if self.noise.awgn is not None:
+            awgn_seed = identity.seed("awgn")
+            awgn_sigma = uniform(awgn_seed, *self.noise.awgn)
+            awgn = NoiseField(lambda y, x, h, w: block_field(awgn_seed, y, x, h, w, channels), height, width)
+        kernel_id = int(own.code[0, 0]) if self.model.spec.pool else None
+        return Draw((channels, height, width), own, noise, awgn, awgn_sigma, hardware_factor, kernel_id)
+
+    def _draw_hardware_factor(self, code: Tensor, identity: Identity) -> float | None:
+        """Write the image's factor into its code, where one is asked for; return the factor that the image gets."""
+        known = self.model.spec.hardware_factor
+        if known is None:
+            return None
+        if self.hardware_factor is not None:
+            factor = uniform(identity.seed("factor"), *self.hardware_factor)
+            code[:, known.entry] = factor
+            return factor
+        written = float(code[0, known.entry])
+        # The code has 32 bits: report the number as it was set where that is the only difference.
+        return known.default if math.isclose(written, known.default, rel_tol=1e-6) else written
+
+
+@dataclass(frozen=True)
+class DrawnModel:
+    """A model with the random numbers that it uses for one image."""
+
+    model: Checkpoint
+    code: Tensor
+    """(1, G), what the image has one of."""
+    field: NoiseField
+    """Random planes of the LR image."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Everything that is random about one LR image."""
+
+    size: tuple[int, int, int]
+    """Channels, height and width of the LR image."""
+    blur: DrawnModel
+    noise: DrawnModel
+    """The model whose learned noise is added: the same as ``blur``, or another one."""
+    awgn: NoiseField | None
+    awgn_sigma: float | None
+    """σ of the AWGN on the 0–255 scale."""
+    hardware_factor: float | None
+    kernel_id: int | None
+    """Index of the kernel in the model's pool, where it has one."""
+
+
+def lr_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """Return height and width of the LR of an HR image; DataError where there is not one whole LR pixel."""
+    if min(height, width) < scale:
+        raise DataError(f"the image is {width}×{height}, smaller than one LR pixel at scale {scale}")
+    return height // scale, width // scale

@@ -1,0 +1,46 @@
+"""Random planes of one image: any window of them, drawn in whole blocks that are kept while windows overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.ops.noise import BLOCK
+
+
+class NoiseField:
+    """The random numbers (1, F, height, width) of an LR plane, of which windows are asked for from top to bottom."""
+
+    def __init__(self, draw: Callable[[int, int, int, int], Tensor], height: int, width: int) -> None:
+        """``draw`` returns the window (y, x, height, width) of the planes, (1, F, height, width)."""
+        self._draw, self._height, self._width = draw, height, width
+        self._blocks: dict[tuple[int, int], Tensor] = {}
+
+    @classmethod
+    def of(cls, model: Checkpoint, seed: int, channels: int, height: int, width: int) -> NoiseField:
+        """Return the planes that a model uses for an LR image (channels, height, width) with this seed."""
+        return cls(lambda y, x, h, w: model.degrader.field(seed, y, x, h, w, channels), height, width)
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Return rows ``top`` … ``bottom`` − 1 and columns ``left`` … ``right`` − 1 of all planes."""
+        rows = range(top // BLOCK, (bottom - 1) // BLOCK + 1)
+        columns = range(left // BLOCK, (right - 1) // BLOCK + 1)
+        self._blocks = {(row, column): self._block(row, column) for row in rows for column in columns}
+        lines = []
+        for row in rows:
+            inner_rows = slice(max(0, top - row * BLOCK), bottom - row * BLOCK)
+            blocks = [
+                self._blocks[row, column][:, :, inner_rows, max(0, left - column * BLOCK) : right - column * BLOCK]
+                for column in columns
+            ]
+            lines.append(blocks[0] if len(blocks) == 1 else torch.cat(blocks, 3))
+        return lines[0] if len(lines) == 1 else torch.cat(lines, 2)
+
+    def _block(self, row: int, column: int) -> Tensor:
+        if (row, column) in self._blocks:
+            return self._blocks[row, column]
+        height, width = self._height - row * BLOCK, self._width - column * BLOCK
+        return self._draw(row * BLOCK, column * BLOCK, min(BLOCK, height), min(BLOCK, width))
