@@ -1,13 +1,14 @@
-"""How much single photographs are blurred, and how that is distributed over a set of them: Gaussian blurs.
+"""How strongly single photographs are blurred, and how that is distributed over a set of them, for Gaussian blurs.
 
-One photograph tells its blur badly: scenes differ in sharpness of their own by 20 to 30 %. But sharp photographs of
-like scenes can be blurred by any known amount, and it can be measured how far off an estimate then is. So
+A single photograph determines its blur badly: scenes differ in sharpness by 20 to 30 %. But sharp photographs of
+similar scenes can be blurred by any known amount, and then the error of an estimate can be measured. So
 
 1. HR images are degraded by Gaussians of all widths and directions, with the noise of the LR images, and a regression
-   learns to read the shape off the spectrum and the steepness of edges (`Reader`);
-2. it reads the LR images. Its readings scatter by more than the truth does;
-3. the distribution of the truth is the one under which these readings are likeliest, with the scatter that was found in
-   (1) on images left out (`deconvolved`; the nonparametric maximum likelihood estimate, by EM).
+   learns to read the shape of the Gaussian from the spectrum and the steepness of edges (`Reader`);
+2. it reads the LR images. Its readings scatter more than the true shapes do;
+3. the distribution of the true shapes is the one under which these readings are likeliest, given the errors that were
+   measured in (1) on images left out of the regression (`deconvolved`; the nonparametric maximum likelihood estimate,
+   by EM).
 
 A shape is (a, b, c): the covariance is Σ = exp [[a + b, c], [c, a − b]] in HR px², its first axis y; exp(a/2) is the
 width σ (geometric mean of both axes).
@@ -29,32 +30,42 @@ from degsynth.ops.spectra import SIDE, Bins, power
 from degsynth.ops.spread import evenly_spaced
 
 KERNELS = 14
-"""By which each HR image is degraded."""
-LARGEST, MOST_IMAGES = 512, 48
-"""Side of the part of an HR image that is, and images."""
-ELONGATED = 0.6
-"""Standard deviation of the log of the ratio of widths that are tried; half of all are round."""
-MOST_ELONGATED = 1.4
+"""Number of kernels by which each HR image is degraded."""
+MAX_SIDE, MAX_IMAGES = 512, 48
+"""Side of the part of an HR image that is degraded (px), and largest number of HR images."""
+ELONGATION_SIGMA = 0.6
+"""Standard deviation of the log of the ratio of widths of every second kernel that is tried; the others are round."""
+MAX_ELONGATION = 1.4
+"""Largest log of that ratio."""
 RIDGE = 1e-2
-"""Weight, per image, of what regressions must not make large."""
-ALIKE = 3.0
-"""Distance up to which features are alike, in standard deviations of each: longer, and the regression is nearly linear;
-at half of it readings of other photographs scatter by a tenth more."""
-PARTS = 8
-"""Into which the images are cut to see how far off readings of images left out are."""
+"""Weight, per image, of the ridge penalty of the regressions."""
+LENGTH_SCALE = 3.0
+"""Length scale of the similarity of features, in standard deviations of each feature.
+
+If it were longer, the regression would be nearly linear; at half of it the readings of other photographs scatter by a
+tenth more.
+"""
+FOLDS = 8
+"""Number of parts into which the images are divided to measure the errors of readings of images left out."""
 CELLS = 60
-"""Widths between which the distribution is looked for."""
-ROUNDS = 500
-TAILS = 4
-"""Degrees of freedom of Student's t, which errors of reading follow."""
-LEAST_WEIGHT = 1e-3
+"""Number of widths on which the distribution is estimated."""
+EM_STEPS = 500
+"""Number of steps of EM."""
+STUDENT_FREEDOM = 4
+"""Degrees of freedom of Student's t distribution, which the errors of readings are assumed to follow."""
+MIN_WEIGHT = 1e-3
+"""Cells with less weight than this are left out."""
 QUANTILES = (0.5, 0.9, 0.98, 0.998)
-RINGS = 6
-"""Into which directional contrasts are gathered."""
+"""Quantiles of the absolute differences that measure the steepness of edges."""
+RING_GROUPS = 6
+"""Number of groups into which the rings of the spectrum are gathered for directional contrasts."""
 
 
 def covariances(shapes: Tensor) -> Tensor:
-    """(N, 3) → (N, 2, 2) in HR px², axes y, x: the exponential of [[a + b, c], [c, a − b]], in closed form."""
+    """Return the covariances (N, 2, 2) in HR px², axes y, x, of shapes (N, 3).
+
+    They are exp [[a + b, c], [c, a − b]], computed in closed form.
+    """
     a, b, c = shapes.unbind(1)
     half = torch.hypot(b, c).clamp(min=1e-12)
     even, odd = torch.cosh(half), torch.sinh(half) / half
@@ -63,15 +74,15 @@ def covariances(shapes: Tensor) -> Tensor:
 
 
 def matrix_sqrts(shapes: Tensor) -> Tensor:
-    """The symmetric roots of `covariances`, (N, 2, 2) in HR px."""
+    """Return the symmetric square roots (N, 2, 2), in HR px, of the `covariances` of shapes (N, 3)."""
     return covariances(shapes / 2)
 
 
 def gaussians(shapes: Tensor, size: int) -> Tensor:
-    """Kernels (N, size, size) of sum 1, sampled at the centres of taps."""
-    at = torch.arange(size, dtype=shapes.dtype, device=shapes.device) - (size - 1) / 2
+    """Return the Gaussians of shapes (N, 3) as kernels (N, size, size) of sum 1, sampled at the centres of taps."""
+    offsets = torch.arange(size, dtype=shapes.dtype, device=shapes.device) - (size - 1) / 2
     inverse = torch.linalg.inv(covariances(shapes))
-    y, x = at[:, None], at[None, :]
+    y, x = offsets[:, None], offsets[None, :]
     form = (
         inverse[:, 0, 0, None, None] * y * y
         + 2 * inverse[:, 0, 1, None, None] * y * x
@@ -82,85 +93,124 @@ def gaussians(shapes: Tensor, size: int) -> Tensor:
 
 
 def widths(scale: int) -> tuple[float, float]:
-    """Between which widths of blur are told, HR px."""
+    """Return the smallest and the largest width of blur that can be read, HR px."""
     return max(0.35, 0.2 * scale), max(2.5, 1.8 * scale)
 
 
 class Features:
-    """What is looked at in a photograph (h, w), [0, 1]."""
+    """The features of a photograph (h, w) in [0, 1] from which its blur is read."""
 
     def __init__(self) -> None:
         bins = Bins(SIDE)
-        at = torch.fft.fftfreq(SIDE, dtype=torch.float64)
-        angle = torch.atan2(at[:, None].expand(SIDE, SIDE), at[None, :].expand(SIDE, SIDE))
+        frequency = torch.fft.fftfreq(SIDE, dtype=torch.float64)
+        angle = torch.atan2(frequency[:, None].expand(SIDE, SIDE), frequency[None, :].expand(SIDE, SIDE))
         self.bins = bins
         self.waves = torch.stack([bins(torch.cos(2 * angle)), -bins(torch.sin(2 * angle))])
         rings = int(bins.ring.max()) + 1
         self.rings = torch.nn.functional.one_hot(bins.ring, rings).double()
         self.rings /= self.rings.sum(0)
-        gathered = torch.arange(rings) * RINGS // rings
-        self.gathered = torch.nn.functional.one_hot(gathered, RINGS).double()
+        group = torch.arange(rings) * RING_GROUPS // rings
+        self.groups = torch.nn.functional.one_hot(group, RING_GROUPS).double()
 
     def __call__(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Of all directions alike, (P,); and for b and c what changes sign where the picture is turned, (2, Q)."""
+        """Return features (P,) that do not depend on direction, and directional contrasts (2, Q) for b and for c.
+
+        The contrasts change their sign where the photograph is turned by a quarter turn.
+        """
         log = torch.log(self.bins(power(gray, SIDE)) * 255**2 + 1e-2)
-        contrast = (self.waves * log) @ self.rings @ self.gathered
+        contrast = (self.waves * log) @ self.rings @ self.groups
         return torch.cat([log @ self.rings, _steepness(255 * gray)]), contrast
 
 
 def _steepness(gray: Tensor) -> Tensor:
-    """Logs of high quantiles of differences of several orders, against those of a coarse one."""
-
-    def both(weights: Sequence[float]) -> Tensor:
-        step = torch.tensor(weights, dtype=gray.dtype)[None, None]
-        found = [
-            torch.nn.functional.conv2d(gray[None, None], kernel[None]).abs().flatten()
-            for kernel in (step, step.transpose(1, 2))
-        ]
-        sample = torch.cat(found).sort().values
-        at = torch.tensor(QUANTILES) * (len(sample) - 1)
-        return torch.log(sample[at.long()].double() + 0.3)
-
-    first, second, third = (both(weights) for weights in ((-1, 1), (1, -2, 1), (-1, 3, -3, 1)))
-    coarse = both((-1, 0, 0, 0, 1))
+    """Return the logs of high quantiles of the absolute differences of several orders, minus those of a coarse one."""
+    first, second, third = (_log_quantiles(gray, weights) for weights in ((-1, 1), (1, -2, 1), (-1, 3, -3, 1)))
+    coarse = _log_quantiles(gray, (-1, 0, 0, 0, 1))
     return torch.cat([first - coarse, second - coarse, third - coarse, coarse.diff()])
 
 
-def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
-    """The middles of images (C, H, W), of sizes that are multiples of the scale; of few images several parts.
+def _log_quantiles(gray: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the logs of `QUANTILES` of the absolute values of an image filtered along both axes."""
+    step = torch.tensor(weights, dtype=gray.dtype)[None, None]
+    values = [
+        torch.nn.functional.conv2d(gray[None, None], kernel[None]).abs().flatten()
+        for kernel in (step, step.transpose(1, 2))
+    ]
+    sample = torch.cat(values).sort().values
+    index = torch.tensor(QUANTILES) * (len(sample) - 1)
+    return torch.log(sample[index.long()].double() + 0.3)
 
-    With the number of the image, or of a single one the number of the part: what is left out together.
+
+def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
+    """Iterate over the middles of images (C, H, W), with sides that are multiples of the scale.
+
+    Of fewer than `FOLDS` images there are several parts each. Each crop comes with the number of its image, or of the
+    part where there is a single image: crops of the same number are left out of a regression together.
     """
-    few, found, parts = len(hr) < PARTS, 0, 0
-    for index in evenly_spaced(len(hr), MOST_IMAGES):
+    few, image_number, part_number = len(hr) < FOLDS, 0, 0
+    for index in evenly_spaced(len(hr), MAX_IMAGES):
         image = hr[index]
         if min(image.shape[1:]) < scale * SIDE:
             continue
-        top, left = (max(0, (length - LARGEST) // 2) for length in image.shape[1:])
-        middle = image[:, top : top + LARGEST, left : left + LARGEST]
-        half = max(scale * SIDE, LARGEST // 2)
+        top, left = (max(0, (length - MAX_SIDE) // 2) for length in image.shape[1:])
+        middle = image[:, top : top + MAX_SIDE, left : left + MAX_SIDE]
+        half = max(scale * SIDE, MAX_SIDE // 2)
         rows, columns = (max(1, length // half) if few else 1 for length in middle.shape[1:])
         for strip in middle.tensor_split(rows, 1):
             for part in strip.tensor_split(columns, 2):
                 height, width = (length // scale * scale for length in part.shape[1:])
-                yield parts if len(hr) == 1 else found, part[:, :height, :width]
-                parts += 1
-        found += 1
+                yield part_number if len(hr) == 1 else image_number, part[:, :height, :width]
+                part_number += 1
+        image_number += 1
+
+
+@dataclass(frozen=True)
+class ReadingErrors:
+    """The errors of readings, for each of several true values of a."""
+
+    grid: Tensor
+    """True values of a, (CELLS,)."""
+    mean: Tensor
+    """Mean reading where the truth is a value of the grid, (CELLS,)."""
+    scatter: Tensor
+    """Standard deviation of the readings about this mean, (CELLS,)."""
+    turned: float
+    """Variance of the errors of b and of c."""
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Shapes as they were read (N, 3), and what is known of the error of reading."""
+    """The shapes that were read from images, and their errors."""
 
     shapes: Tensor
-    grid: Tensor
-    """Values of a (CELLS,)."""
-    middle: Tensor
-    """What is read, on average, where the truth is one of the grid, (CELLS,)."""
-    scatter: Tensor
-    """And its deviation, (CELLS,)."""
-    turned: float
-    """Variance of the error of b and of c."""
+    """(N, 3)."""
+    errors: ReadingErrors
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Degraded images whose blur is known."""
+
+    alike: Tensor
+    """Features that do not depend on direction, (N, P)."""
+    turning: Tensor
+    """Directional contrasts, (N, 2, Q)."""
+    shapes: Tensor
+    """True shapes, (N, 3)."""
+    number: Tensor
+    """Number of the image of each example; see `crops`."""
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """A regression learnt from examples."""
+
+    near: Tensor
+    """Standardised features of the examples, (N, P)."""
+    weights: Tensor
+    """Weights of the similarities to the examples, for a, (N,)."""
+    turned: Tensor
+    """Weights of the directional contrasts, for b and c, (3 Q,)."""
 
 
 class Reader:
@@ -169,161 +219,198 @@ class Reader:
     def __init__(
         self, hr: Sequence[Tensor], scale: int, size: int, finish: Callable[[Tensor, torch.Generator], Tensor]
     ) -> None:
-        """Degrade images (C, H, W); ``finish`` adds to lr (C, h, w) the LR's noise and rounds it."""
+        """Degrade images (C, H, W), and learn to read their blur.
+
+        ``finish`` adds the noise of the LR images to an image (C, h, w), and rounds it. Raises ValueError where no
+        image is large enough.
+        """
         self.features, self.scale = Features(), scale
         self.low, self.high = (2 * math.log(width) for width in widths(scale))
-        rng = generator(0)
-        alike, turning, shapes, which = [], [], [], []
-        for number, image in crops(hr, scale):
-            for shape in self._shapes(rng):
-                lr = blur_decimate(image[None], gaussians(shape[None], size).float(), scale)[0].clamp(0, 1)
-                both = self.features(luma(finish(lr, rng))[0])
-                alike.append(both[0])
-                turning.append(both[1])
-                shapes.append(shape)
-                which.append(number)
-        if not shapes:
-            raise ValueError(f"no HR image is at least {scale * SIDE} px high and wide, which blur is told from")
-        self.alike, self.turning = torch.stack(alike), torch.stack(turning)
-        self.shapes, self.which = torch.stack(shapes), torch.tensor(which)
-        self.mean, self.spread = self.alike.mean(0), self.alike.std(0) + 1e-6
         self.middle_a = (self.low + self.high) / 2
-        everything = torch.ones(len(self.which), dtype=torch.bool)
-        self.learnt = self._learnt(everything)
-        left_out = torch.zeros_like(self.shapes)
-        folds = min(PARTS, int(self.which.max()) + 1)
-        for fold in range(folds):
-            out = self.which % folds == fold
-            learnt = self._learnt(~out) if folds > 1 else self.learnt
-            left_out[out] = self._read(self.alike[out], self.turning[out], learnt)
-        self._errors(left_out)
+        self.examples = self._degrade(hr, size, finish)
+        self.mean, self.spread = self.examples.alike.mean(0), self.examples.alike.std(0) + 1e-6
+        self.regression = self._learn(torch.ones(len(self.examples.number), dtype=torch.bool))
+        self.errors = self._measure_errors(self._read_left_out())
 
-    def _shapes(self, rng: torch.Generator) -> Tensor:
-        """Of all widths, evenly, (KERNELS, 3)."""
+    def _degrade(
+        self, hr: Sequence[Tensor], size: int, finish: Callable[[Tensor, torch.Generator], Tensor]
+    ) -> _Examples:
+        rng = generator(0)
+        alike, turning, shapes, numbers = [], [], [], []
+        for number, image in crops(hr, self.scale):
+            for shape in self._random_shapes(rng):
+                lr = blur_decimate(image[None], gaussians(shape[None], size).float(), self.scale)[0].clamp(0, 1)
+                features = self.features(luma(finish(lr, rng))[0])
+                alike.append(features[0])
+                turning.append(features[1])
+                shapes.append(shape)
+                numbers.append(number)
+        if not shapes:
+            raise ValueError(
+                f"no HR image is at least {self.scale * SIDE} px high and wide, as it must be to measure blur"
+            )
+        return _Examples(torch.stack(alike), torch.stack(turning), torch.stack(shapes), torch.tensor(numbers))
+
+    def _random_shapes(self, rng: torch.Generator) -> Tensor:
+        """Return shapes (KERNELS, 3) whose widths are evenly distributed."""
         number = torch.arange(KERNELS, dtype=torch.float64)
         a = self.low + (self.high - self.low) * (number + torch.rand(KERNELS, generator=rng)) / KERNELS
-        longer = (ELONGATED * torch.randn(KERNELS, generator=rng).double()).clamp(-MOST_ELONGATED, MOST_ELONGATED)
+        longer = ELONGATION_SIGMA * torch.randn(KERNELS, generator=rng).double()
+        longer = longer.clamp(-MAX_ELONGATION, MAX_ELONGATION)
         longer = torch.where(number % 2 == 0, longer, torch.zeros_like(longer))
         angle = 2 * math.pi * torch.rand(KERNELS, generator=rng).double()
         return torch.stack([a, longer * torch.cos(angle), longer * torch.sin(angle)], 1)
 
-    def _standard(self, alike: Tensor) -> Tensor:
+    def _standardised(self, alike: Tensor) -> Tensor:
         return ((alike - self.mean) / self.spread).clamp(-4, 4)
 
-    def _turned(self, turning: Tensor, a: Tensor) -> Tensor:
-        """How contrast tells b and c depends on the width: (N, 2, Q) → (N, 2, 3 Q)."""
-        at = ((a - self.low) / (self.high - self.low))[:, None, None]
-        return torch.cat([turning, turning * at, turning * at.square()], 2)
+    def _columns(self, turning: Tensor, a: Tensor) -> Tensor:
+        """Return the regressors (N, 2, 3 Q) of b and c: contrasts (N, 2, Q) times 1, a and a².
 
-    def _learnt(self, use: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From some of the degraded images: their features, weights of `_alike` to them, and weights for b and c.
-
-        a by kernel ridge regression: how features tell it bends, and squares of them are led astray by the few images
-        that are unlike all others.
+        They are needed because the relation of the contrasts to b and c depends on the width.
         """
-        near = self._standard(self.alike[use])
+        position = ((a - self.low) / (self.high - self.low))[:, None, None]
+        return torch.cat([turning, turning * position, turning * position.square()], 2)
+
+    def _learn(self, used: Tensor) -> _Regression:
+        """Learn from the examples that are marked in ``used`` (N,).
+
+        a is found by kernel ridge regression: its dependence on the features is not linear, and a regression on squares
+        of features is misled by the few images that are unlike all others.
+        """
+        near, shapes = self._standardised(self.examples.alike[used]), self.examples.shapes[used]
         unit = torch.eye(len(near), dtype=torch.float64)
-        weights = torch.linalg.solve(_alike(near, near) + RIDGE * unit, self.shapes[use, 0] - self.middle_a)
-        a = self.middle_a + _alike(near, near) @ weights
-        both = self._turned(self.turning[use], a).flatten(0, 1)
-        return near, weights, _ridge(both, self.shapes[use, 1:].flatten())
+        weights = torch.linalg.solve(_similarity(near, near) + RIDGE * unit, shapes[:, 0] - self.middle_a)
+        a = self.middle_a + _similarity(near, near) @ weights
+        columns = self._columns(self.examples.turning[used], a).flatten(0, 1)
+        return _Regression(near, weights, _ridge(columns, shapes[:, 1:].flatten()))
 
-    def _read(self, alike: Tensor, turning: Tensor, learnt: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        near, weights, turned = learnt
-        a = self.middle_a + _alike(self._standard(alike), near) @ weights
-        return torch.cat([a[:, None], self._turned(turning, a) @ turned], 1)
+    def _read(self, alike: Tensor, turning: Tensor, regression: _Regression) -> Tensor:
+        """Return the shapes (N, 3) that a regression reads from features (N, P) and (N, 2, Q)."""
+        a = self.middle_a + _similarity(self._standardised(alike), regression.near) @ regression.weights
+        return torch.cat([a[:, None], self._columns(turning, a) @ regression.turned], 1)
 
-    def _errors(self, read: Tensor) -> None:
-        """What is read where the truth is a, on average: of degree four; and log variance about that: of degree two."""
-        at = (self.shapes[:, 0] - self.low) / (self.high - self.low)
-        middle = _polynomial(at, read[:, 0], 4)
+    def _read_left_out(self) -> Tensor:
+        """Return readings (N, 3) of the examples, each by a regression that was learnt without its image.
+
+        Where all examples have the same number, none can be left out, and the regression on all of them is used.
+        """
+        examples = self.examples
+        read = torch.zeros_like(examples.shapes)
+        folds = min(FOLDS, int(examples.number.max()) + 1)
+        for fold in range(folds):
+            out = examples.number % folds == fold
+            regression = self._learn(~out) if folds > 1 else self.regression
+            read[out] = self._read(examples.alike[out], examples.turning[out], regression)
+        return read
+
+    def _measure_errors(self, read: Tensor) -> ReadingErrors:
+        """Measure the errors of readings (N, 3) of the examples.
+
+        The mean reading is a polynomial of degree four in the true a; the log of the variance about it is one of degree
+        two.
+        """
+        shapes = self.examples.shapes
+        position = (shapes[:, 0] - self.low) / (self.high - self.low)
+        mean = _Polynomial(position, read[:, 0], 4)
         # The mean of log ε² is 1.27 below the log of the variance, for a normal ε.
-        log_variance = _polynomial(at, torch.log((read[:, 0] - middle(at)).square() + 4e-4) + 1.27, 2)
+        log_variance = _Polynomial(position, torch.log((read[:, 0] - mean(position)).square() + 4e-4) + 1.27, 2)
         grid = (torch.arange(CELLS, dtype=torch.float64) + 0.5) / CELLS
-        self.grid = self.low + (self.high - self.low) * grid
-        self.middle = middle(grid)
-        self.scatter = torch.exp(0.5 * log_variance(grid)).clamp(0.16, 1.2)
-        self.turned = float((read[:, 1:] - self.shapes[:, 1:]).square().mean())
+        scatter = torch.exp(0.5 * log_variance(grid)).clamp(0.16, 1.2)
+        turned = float((read[:, 1:] - shapes[:, 1:]).square().mean())
+        return ReadingErrors(self.low + (self.high - self.low) * grid, mean(grid), scatter, turned)
 
     def read(self, lr: Sequence[Tensor]) -> Readings:
-        """Shapes of the blur of images (C, h, w). ValueError where one is smaller than a window."""
-        found = [self.features(luma(image)[0]) for image in lr if min(image.shape[1:]) >= SIDE]
-        if len(found) < len(lr):
-            raise ValueError(f"an LR image is not {SIDE} px high and wide, which blur is told from")
-        alike, turning = (torch.stack(column) for column in zip(*found, strict=True))
-        return Readings(self._read(alike, turning, self.learnt), self.grid, self.middle, self.scatter, self.turned)
+        """Read the shapes of the blur of images (C, h, w); ValueError where one is smaller than a window."""
+        features = [self.features(luma(image)[0]) for image in lr if min(image.shape[1:]) >= SIDE]
+        if len(features) < len(lr):
+            raise ValueError(f"an LR image is less than {SIDE} px high or wide; blur cannot be measured in it")
+        alike, turning = (torch.stack(column) for column in zip(*features, strict=True))
+        return Readings(self._read(alike, turning, self.regression), self.errors)
 
 
-def _alike(a: Tensor, b: Tensor) -> Tensor:
-    """How alike standardised features (N, P) and (M, P) are: a Gaussian of their distance, (N, M)."""
-    return torch.exp(-torch.cdist(a, b).square() / (2 * ALIKE**2 * a.shape[1]))
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Return how similar standardised features (N, P) and (M, P) are: a Gaussian of their distance, (N, M)."""
+    return torch.exp(-torch.cdist(a, b).square() / (2 * LENGTH_SCALE**2 * a.shape[1]))
 
 
-def _ridge(columns: Tensor, wanted: Tensor) -> Tensor:
-    """Least squares with a small weight on all that is not constant."""
+def _ridge(columns: Tensor, target: Tensor) -> Tensor:
+    """Return weights by least squares with a small penalty on the weights of all columns that are not constant."""
     normal = columns.T @ columns
-    weight = RIDGE * len(columns) * (columns.std(0) > 0).double()
-    found: Tensor = torch.linalg.solve(normal + torch.diag(weight), columns.T @ wanted)
-    return found
+    penalty = RIDGE * len(columns) * (columns.std(0) > 0).double()
+    weights: Tensor = torch.linalg.solve(normal + torch.diag(penalty), columns.T @ target)
+    return weights
 
 
-def _polynomial(at: Tensor, wanted: Tensor, degree: int) -> Callable[[Tensor], Tensor]:
-    def powers(x: Tensor) -> Tensor:
-        return torch.stack([x**power for power in range(degree + 1)], 1)
+class _Polynomial:
+    """A polynomial fitted to values by least squares."""
 
-    columns = powers(at)
-    weights = torch.linalg.solve(
-        columns.T @ columns + 1e-9 * len(at) * torch.eye(degree + 1, dtype=at.dtype), columns.T @ wanted
-    )
-    return lambda x: powers(x) @ weights
+    def __init__(self, x: Tensor, values: Tensor, degree: int) -> None:
+        self.degree = degree
+        columns = self._powers(x)
+        ridge = 1e-9 * len(x) * torch.eye(degree + 1, dtype=x.dtype)
+        self.weights: Tensor = torch.linalg.solve(columns.T @ columns + ridge, columns.T @ values)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._powers(x) @ self.weights
+
+    def _powers(self, x: Tensor) -> Tensor:
+        return torch.stack([x**power for power in range(self.degree + 1)], 1)
 
 
 @dataclass(frozen=True)
 class Blurs:
-    """A distribution of Gaussian blurs: for each of M cells of width a weight, and a normal distribution of b and c."""
+    """A distribution of Gaussian blurs: M cells of width, each with a weight and a normal distribution of b and c."""
 
     width: Tensor
-    """a of each, (M,), rising."""
+    """a of each cell, (M,), rising."""
     weight: Tensor
-    """(M,), Σ 1."""
+    """Weight of each cell, (M,), with sum 1."""
     turned: Tensor
-    """Mean of (b, c), (M, 2)."""
+    """Mean of (b, c) in each cell, (M, 2)."""
     root: Tensor
-    """A root of their covariance, (M, 2, 2)."""
+    """A square root of the covariance of (b, c) in each cell, (M, 2, 2)."""
     widest: float
-    """From which width a on nothing can be told apart."""
+    """Value of a from which on blurs cannot be distinguished."""
 
     def at_limit(self) -> float:
-        """Share of images whose blur is as wide as can be told, or wider: what is found is then too narrow."""
+        """Return the share of images whose blur is at the largest width that can be read, or beyond.
+
+        Their estimated blur is too narrow.
+        """
         return float(self.weight[self.width >= self.widest].sum())
 
     def mean(self) -> Tensor:
-        """The mean shape, (3,)."""
+        """Return the mean shape, (3,)."""
         return self.weight @ torch.cat([self.width[:, None], self.turned], 1)
 
     def shapes(self, z: Tensor) -> Tensor:
-        """Shapes (N, 3) of standard normal numbers z (N, ≥ 3): the first is the quantile of the width."""
+        """Return shapes (N, 3) for standard normal numbers z (N, ≥ 3), of which the first determines the width."""
         quantile = torch.special.ndtr(z[:, 0].double())
         cell = torch.searchsorted(self.weight.cumsum(0), quantile).clamp(max=len(self.weight) - 1)
-        both = self.turned[cell] + torch.einsum("nij,nj->ni", self.root[cell], z[:, 1:3].double())
-        return torch.cat([self.width[cell, None], both], 1)
+        b_c = self.turned[cell] + torch.einsum("nij,nj->ni", self.root[cell], z[:, 1:3].double())
+        return torch.cat([self.width[cell, None], b_c], 1)
 
 
 def deconvolved(readings: Readings) -> Blurs:
-    """The distribution of blurs under which the readings are likeliest (NPMLE: Kiefer & Wolfowitz 1956, by EM)."""
-    apart = (readings.shapes[:, 0, None] - readings.middle) / readings.scatter
-    likely = (1 + apart.square() / TAILS) ** (-(TAILS + 1) / 2) / readings.scatter
+    """Return the distribution of blurs under which the readings are likeliest.
+
+    It is the nonparametric maximum likelihood estimate (Kiefer & Wolfowitz 1956), by EM.
+    """
+    errors = readings.errors
+    distance = (readings.shapes[:, 0, None] - errors.mean) / errors.scatter
+    likelihood = (1 + distance.square() / STUDENT_FREEDOM) ** (-(STUDENT_FREEDOM + 1) / 2) / errors.scatter
     weight = torch.full((CELLS,), 1 / CELLS, dtype=torch.float64)
-    for _ in range(ROUNDS):
-        owed = likely * weight
-        owed = owed / owed.sum(1, keepdim=True)
-        weight = owed.mean(0)
-    used = weight > LEAST_WEIGHT
-    owed, weight = owed[:, used] / owed[:, used].sum(0), weight[used] / weight[used].sum()
-    both = readings.shapes[:, 1:]
-    turned = owed.T @ both
-    about = both[:, None] - turned
-    covariance = torch.einsum("nm,nmi,nmj->mij", owed, about, about)
-    values, vectors = torch.linalg.eigh(covariance - readings.turned * torch.eye(2, dtype=torch.float64))
+    for _ in range(EM_STEPS):
+        membership = likelihood * weight
+        membership = membership / membership.sum(1, keepdim=True)
+        weight = membership.mean(0)
+    used = weight > MIN_WEIGHT
+    membership, weight = membership[:, used] / membership[:, used].sum(0), weight[used] / weight[used].sum()
+    b_c = readings.shapes[:, 1:]
+    turned = membership.T @ b_c
+    deviation = b_c[:, None] - turned
+    covariance = torch.einsum("nm,nmi,nmj->mij", membership, deviation, deviation)
+    values, vectors = torch.linalg.eigh(covariance - errors.turned * torch.eye(2, dtype=torch.float64))
     root = vectors @ torch.diag_embed(values.clamp(min=0).sqrt())
-    return Blurs(readings.grid[used], weight, turned, root, float(readings.grid[-2]))
+    return Blurs(errors.grid[used], weight, turned, root, float(errors.grid[-2]))

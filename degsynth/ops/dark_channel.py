@@ -2,8 +2,8 @@
 
 The estimation goes from coarse to fine. On each level the latent image (`ops.latent_image`) and the kernel
 (`ops.kernel_from_edges`) are computed alternately, each from the other; the next level, finer by √2, begins with that
-kernel. With ``dark_weight`` 0 only the L0 prior on gradients is used (Anger, Facciolo & Delbracio 2019), in a quarter of
-the time.
+kernel. With ``dark_weight`` 0 only the L0 prior on gradients is used (Anger, Facciolo & Delbracio 2019), which takes a
+quarter of the time.
 
 The settings are those of the authors' code, but the equations of the kernel are solved exactly here, and images are
 made periodic in another way (`latent_image.periodic`). Two more things differ from the paper. First, the window of a

@@ -146,9 +146,7 @@ def latent(blurred: Tensor, kernel: Tensor, dark: float, gradient: float) -> Ten
     return x
 
 
-def _few_gradients(
-    x: Tensor, numerator: Tensor, denominator: Tensor, gradient_power: Tensor, weight: float
-) -> Tensor:
+def _few_gradients(x: Tensor, numerator: Tensor, denominator: Tensor, gradient_power: Tensor, weight: float) -> Tensor:
     """Minimise over x and g, beginning at x (H, W), and return x.
 
     ``numerator`` and ``denominator`` are those of x̂ without the terms of ∇; ``gradient_power`` is |∇̂|², ``weight`` μ.

@@ -39,7 +39,7 @@ DIRECTIONS = ("cos_2", "sin_2", "cos_4", "sin_4", "cos_6")
 CONTENT = ("contrast", "slope", "bend", *DIRECTIONS, *(f"slope_of_{name}" for name in DIRECTIONS))
 """Names of the properties in which the log-spectra of photographs differ, in the order of `Bins.content`."""
 LOWEST_BIN = 1.5
-"""Lowest frequency that is used, in cycles per SIDE px: slower waves are caused by the window more than by the scene."""
+"""Lowest frequency that is used, in cycles per SIDE px; slower waves come from the window rather than the scene."""
 GAIN_SCATTER = 0.1
 """Standard deviation of log-power added to that of contrast: shots are exposed and developed differently."""
 LEAST_SCATTER = 1e-2
@@ -98,7 +98,7 @@ class Bins:
         self.content = self._content(radius / side, angle)
         """Log-spectra (n, 13) of the properties in which photographs differ, one column for each name in `CONTENT`.
 
-        The directions are as many waves as that number of sectors can distinguish. They have a slope each because
+        The directions are as many waves as `SECTORS` sectors can distinguish. Each has a slope as well, because
         façades fill one sector at all frequencies.
         """
 

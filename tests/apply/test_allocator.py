@@ -9,7 +9,7 @@ import pytest
 CODE = """
 import resource, sys, threading
 import numpy as np
-from degsynth import allocator
+from degsynth.apply import allocator
 if sys.argv[1] == "keep":
     allocator.keep_freed_memory()
 

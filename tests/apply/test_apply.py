@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from degsynth.apply.applier import Options
 from torch import Tensor
 
 from degsynth import apply
+from degsynth.apply import Options
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.config import Interval
 from degsynth.data import images
@@ -371,7 +371,7 @@ def test_an_existing_data_set(model: Checkpoint, hr: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
     apply.run(model, hr, out)
     before = contents(out)
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(ConfigError, match="existing=resume"):
         apply.run(model, hr, out)
     assert apply.run(model, hr, out, Options(existing="resume")).resumed == 10
     with pytest.raises(ConfigError, match="was made with seed 0, now it is 7"):
@@ -586,7 +586,7 @@ def test_a_disk_that_refuses_is_a_resumable_error(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Manifest, "append", full)
-    with pytest.raises(OutputError, match=r"No space left .* --resume"):
+    with pytest.raises(OutputError, match=r"No space left .* `existing=resume`"):
         apply.run(model, hr, tmp_path / "out")
     monkeypatch.undo()
     assert apply.run(model, hr, tmp_path / "out", Options(existing="resume")).done == 10

@@ -110,7 +110,7 @@ def test_names_with_dollars_are_drawn_and_nothing_is_left_of_a_failed_fit(
     def refuse(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("degsynth.report.sheet", refuse)
+    monkeypatch.setattr("degsynth.reports.panels.sheet", refuse)
     with pytest.raises(OutputError, match="No space left"):
         fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "full")
     assert not (tmp_path / "full").exists()
@@ -121,7 +121,7 @@ def test_another_level_is_pointed_out(folders: dict[str, str], tmp_path: Path) -
         cv2.imwrite(str(path), (0.5 * cv2.imread(str(path))).round().astype(np.uint8))
     warnings: list[str] = []
     fit.run(fit.FitOptions(**folders), SMALL, tmp_path / "run", fit.Events(on_warning=warnings.append))
-    assert any("gain 0.50" in text and "--set gain=apply" in text for text in warnings)
+    assert any("gain 0.50" in text and "`gain=apply`" in text for text in warnings)
     fit.run(
         fit.FitOptions(**folders), {**SMALL, "gain": "apply"}, tmp_path / "b", fit.Events(on_warning=warnings.append)
     )
@@ -188,14 +188,14 @@ def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monk
 
     learn = dml.Method.training_step
 
-    def spoilt(self: dml.Method, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        terms = learn(self, batch, step)
+    def spoilt(self: dml.Method, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
+        terms = learn(self, batch, step, rng)
         return {"l1": terms["l1"] * float("nan")} if step == 33 else terms
 
     monkeypatch.setattr(dml.Method, "training_step", spoilt)
     options = fit.FitOptions(**{**folders, "method": "dml"})
     values = {"steps": 60, "width": 4, "batch": 2, "kernel_size": 8}
-    with pytest.raises(FitError, match="step 33: the loss term 'l1' is nan; lower --set learning_rate=") as caught:
+    with pytest.raises(FitError, match="step 33: the loss term 'l1' is nan; lower `learning_rate=`") as caught:
         fit.run(options, values, tmp_path / "run")
     assert caught.value.exit_code == 1
     kept = sorted(int(path.stem[5:]) for path in (tmp_path / "run/snapshots").iterdir())
@@ -203,7 +203,7 @@ def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monk
     model = fit.open_snapshot(tmp_path / "run", kept[-1], tmp_path / "kept.pt")
     assert bool(torch.isfinite(model.degrader.degrade(torch.rand(1, 3, 40, 40), 0)).all())
 
-    monkeypatch.setattr("degsynth.loop.VALIDATIONS", 1)
+    monkeypatch.setattr("degsynth.fit.loop.VALIDATIONS", 1)
     with pytest.raises(FitError, match="step 33"):
         fit.run(options, values, tmp_path / "none")
     assert not (tmp_path / "none").exists(), "without a snapshot there is nothing to go on from"

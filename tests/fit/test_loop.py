@@ -15,17 +15,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from degsynth import methods
-from degsynth.config import Training
 from degsynth.data import pairs as pairing
 from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import ConfigError, FitError, FitStoppedError
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.fit import loop
+from degsynth.fit.options import Events
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.methods.linear import LinearOptics
+from degsynth.methods.protocol import Learned, Training
 from degsynth.model.degrader import Degrader
+from degsynth.model.optics import Optics
+from degsynth.model.spec import MethodSpec
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.position import relative_position
@@ -35,7 +37,7 @@ from tests.conftest import save_png
 Folders = Callable[..., tuple[Path, Path]]
 
 
-class OneKernel:
+class OneKernel(Learned):
     """Learns a kernel by descent; the loss can be made to fail at a step."""
 
     data = "paired"
@@ -43,7 +45,7 @@ class OneKernel:
 
     def __init__(self, fail_at: int = -1, **values: Any) -> None:
         self.config = Training(**{"steps": 40, "batch": 2, "learning_rate": 0.02, "warmup": 5, **values})
-        self.fail_at, self.rates = fail_at, []
+        self.fail_at, self.rates, self.randoms = fail_at, [], []
         start = gaussian(6, 2.0, 2.0)
         self.optics = LinearOptics(start[None], torch.ones(1), torch.zeros(1), 2)
         self.optics.kernels = nn.Parameter(start[None].float())
@@ -52,7 +54,8 @@ class OneKernel:
 
     def prepare(self, images: Any) -> None: ...
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
+        self.randoms.append(float(torch.rand(1, generator=rng)))
         self.rates.append(self.optimizers["adam"].param_groups[0]["lr"])
         error = (blur_decimate(batch["hr"], self.optics.kernels, 2) - batch["lr"])[..., 3:-3, 3:-3]
         loss = error.square().mean() * (math.nan if step == self.fail_at else 1.0)
@@ -64,14 +67,8 @@ class OneKernel:
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         return Degrader(optics or self.optics, 2)
 
-    def spec(self) -> dict[str, Any]:
-        return {}
-
-    def report(self) -> dict[str, Any]:
-        return {}
-
-    def warnings(self) -> list[str]:
-        return []
+    def spec(self) -> MethodSpec:
+        return MethodSpec(clean_halo=2, multiple_of=2)
 
 
 @pytest.fixture
@@ -86,29 +83,27 @@ def drive(
     out: Path,
     resume: bool = False,
     stop_at: int | None = None,
+    seed: int = 5,
 ) -> loop.State:
     """Train as `fit` does; ``stop_at`` is the step after which somebody wants it to stop."""
-    assert isinstance(method, methods.Learned)
     folder = RunDirectory(out)
     state = loop.State(method)
     if resume:
         state.restore(folder.load_snapshot())
     else:
         folder.make()
-    patches = Patches(pair_set.subset([0, 1, 2]), 5, PatchOptions(method.config.batch, method.patch, grid=2))
+    patches = Patches(pair_set.subset([0, 1, 2]), seed, PatchOptions(method.config.batch, method.patch, grid=2))
     held_out = HeldOut(pair_set.subset([3]), 4, 2)
 
     @contextlib.contextmanager
     def deferred_stop() -> Iterator[Callable[[], bool]]:
         yield lambda: state.step == stop_at
 
-    loop.train(
-        state, patches.batch, held_out, {"linear": 30.0}, folder, {"fact": 1},
-        on_progress=lambda what, count, total: None,
-        on_figures=lambda text: None,
-        on_picture=lambda degrader, name: (folder.previews / name).touch(),
-        deferred_stop=deferred_stop,
-    )  # fmt: skip
+    def draw_preview(degrader: Degrader, name: str) -> None:
+        (folder.previews / name).touch()
+
+    course = loop.Course(patches.batch, held_out, {"linear": 30.0}, folder, {"fact": 1}, seed, draw_preview)
+    loop.train(state, course, Events(deferred_stop=deferred_stop))
     return state
 
 
@@ -127,6 +122,19 @@ def test_it_learns_and_leaves_what_a_run_leaves(pair_set: pairing.PairSet, tmp_p
     ]  # fmt: skip
     assert RunDirectory(tmp_path / "run").steps() == [320, 340, 360, 380, 400]
     assert RunDirectory(tmp_path / "run").load_snapshot(340)["fact"] == 1
+
+
+def test_the_random_numbers_of_a_step_follow_from_seed_and_step(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    """A resumed fit draws what an uninterrupted one does; another seed draws something else at every step."""
+    straight, stopped, resumed, other = OneKernel(), OneKernel(), OneKernel(), OneKernel()
+    drive(straight, pair_set, tmp_path / "straight")
+    with pytest.raises(FitStoppedError):
+        drive(stopped, pair_set, tmp_path / "stopped", stop_at=17)
+    drive(resumed, pair_set, tmp_path / "stopped", resume=True)
+    drive(other, pair_set, tmp_path / "other", seed=6)
+    assert stopped.randoms + resumed.randoms == straight.randoms
+    assert not set(other.randoms) & set(straight.randoms)
+    assert len(set(straight.randoms)) == len(straight.randoms)
 
 
 @pytest.mark.parametrize("stop_at", [1, 17, 39])
@@ -181,7 +189,7 @@ def test_the_running_mean(pair_set: pairing.PairSet, tmp_path: Path) -> None:
         with torch.no_grad():
             method.optics.kernels += 0.01
         state.step = step
-        state.take_mean()
+        state.update_average()
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * method.optics.kernels.detach()
     assert torch.allclose(state.learnt().kernels, expected)  # type: ignore[arg-type]
@@ -208,20 +216,11 @@ def test_held_out_middles(pair_set: pairing.PairSet) -> None:
     assert held_out.psnr(lambda part: part.lr[None] + 0.1) < 21
 
 
-class Vignette(nn.Module):
+class Vignette(Optics):
     """Darkens from left to right: what it does depends on nothing but the place."""
-
-    def draw(self, seed: int) -> Tensor:
-        return torch.zeros(1, 0)
-
-    def field_planes(self, channels: int) -> int:
-        return 0
 
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         return area(hr, 2) * (0.6 - 0.3 * relative_position(field, code)[:, 1:2])
-
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.zeros_like(lr)
 
 
 def test_a_model_that_goes_by_place_is_scored_where_it_is(tmp_path: Path) -> None:
@@ -242,8 +241,8 @@ def test_weights_that_are_not_finite_reach_no_snapshot(pair_set: pairing.PairSet
     method = OneKernel(steps=10, average=0.0)
     learn = method.training_step
 
-    def spoilt(batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        terms = learn(batch, step)
+    def spoilt(batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
+        terms = learn(batch, step, rng)
         if step == 6:
             with torch.no_grad():
                 method.optics.kernels.fill_(math.nan)
@@ -324,14 +323,11 @@ def test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better(
             return 2.0
 
     method = OneKernel(steps=20)
-    assert isinstance(method, methods.Learned)
     folder, state, judge = RunDirectory(tmp_path / "run"), loop.State(method), Judge()
     folder.make()
     patches = Patches(pair_set, 5, PatchOptions(method.config.batch, method.patch, grid=2))
-    loop.train(
-        state, patches.batch, judge, {}, folder, {}, lambda what, count, total: None, lambda text: None,
-        lambda degrader, name: None, lambda: contextlib.nullcontext(lambda: False),
-    )  # fmt: skip
+    course = loop.Course(patches.batch, judge, {}, folder, {}, 5, lambda degrader, name: None)
+    loop.train(state, course, Events())
     assert (state.best_step == 0) == kept
     assert state.start_score == 1.0
     assert state.contents()["start_score"] == 1.0

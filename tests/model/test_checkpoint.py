@@ -12,7 +12,7 @@ import torch
 from degsynth.errors import CheckpointError
 from degsynth.model import checkpoint
 from degsynth.model.resolve import resolve
-from degsynth.model.spec import Spec
+from degsynth.model.spec import FORMAT_VERSION, SPEC_NAME, Spec
 from tests.doubles import PoolOptics, StochasticOptics, VariantOptics, linear_double, save_double
 
 
@@ -55,7 +55,7 @@ def test_spec_travels_with_the_file(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt") as archive:
         name = next(n for n in archive.namelist() if n.endswith("degsynth.json"))
         record = json.loads(archive.read(name))
-    assert record["format_version"] == checkpoint.FORMAT_VERSION
+    assert record["format_version"] == FORMAT_VERSION
     assert (record["scale"], record["clean_halo"], record["noise_halo"], record["halo"]) == (2, 5, 0, 5)
     assert record["phase"][0][0] == pytest.approx(0.25, abs=0.01)
     assert checkpoint.Spec.model_validate(record) == model.spec
@@ -65,7 +65,7 @@ def save_with_record(path: Path, text: str | None) -> Path:
     """A scripted module with any text as its degsynth.json."""
     with checkpoint._quiet_jit():
         module = torch.jit.script(torch.nn.Identity())
-        torch.jit.save(module, str(path), _extra_files={} if text is None else {checkpoint.SPEC_NAME: text})
+        torch.jit.save(module, str(path), _extra_files={} if text is None else {SPEC_NAME: text})
     return path
 
 

@@ -54,11 +54,11 @@ def sampled_disk(size: int, radius: float, fine: int = 16) -> Tensor:
 def test_a_gaussian_put_in_comes_out(halves: tuple[list[Tensor], list[Tensor]], shape: tuple[float, ...]) -> None:
     across, along, angle = shape
     kernel = gaussian(20, across, along, angle)
-    found = estimate(spectra_of(halves, kernel), "auto", 20)
-    assert similarity(found.kernel, kernel) > 0.97
-    assert math.hypot(*centroid(found.kernel)) < 1e-3
-    assert not found.free
-    measured = gaussian_shape(found.kernel)
+    result = estimate(spectra_of(halves, kernel), "auto", 20)
+    assert similarity(result.kernel, kernel) > 0.97
+    assert math.hypot(*centroid(result.kernel)) < 1e-3
+    assert not result.free
+    measured = gaussian_shape(result.kernel)
     assert measured[0] == pytest.approx(along, rel=0.12)
     assert measured[1] == pytest.approx(across, rel=0.12)
     if along > across:
@@ -82,18 +82,18 @@ def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     halves: tuple[list[Tensor], list[Tensor]],
 ) -> None:
     spectra, hypothesis = spectra_of(halves, HALO), family_hypothesis("box", 2, 20)
-    found, box = estimate(spectra, "auto", 20), likeliest(spectra, hypothesis)
-    assert found.family == "radial"
+    result, box = estimate(spectra, "auto", 20), likeliest(spectra, hypothesis)
+    assert result.family == "radial"
     assert not box.plausible
-    close = nearest(spectra, hypothesis, found, box)
-    assert similarity(found.kernel, HALO) > similarity(close.kernel, HALO) + 0.005
+    close = nearest(spectra, hypothesis, result, box)
+    assert similarity(result.kernel, HALO) > similarity(close.kernel, HALO) + 0.005
     errors = []
-    for estimated in (found, close, box):
-        made, wanted = (
+    for estimated in (result, close, box):
+        computed, expected = (
             blur_decimate(torch.stack(halves[1])[:, None], kernel[None].float(), 2)
             for kernel in (estimated.kernel, HALO)
         )
-        errors.append(float((made - wanted).square().mean()))
+        errors.append(float((computed - expected).square().mean()))
     assert errors == sorted(errors)
 
 
@@ -101,12 +101,12 @@ def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[T
     """A cross: no ellipse, and no function of frequency alone."""
     kernel = 0.5 * (gaussian(20, 0.7, 2.6) + gaussian(20, 2.6, 0.7))
     spectra = spectra_of(halves, kernel)
-    found, box = estimate(spectra, "auto", 20), likeliest(spectra, family_hypothesis("box", 2, 20))
-    assert found.free
+    result, box = estimate(spectra, "auto", 20), likeliest(spectra, family_hypothesis("box", 2, 20))
+    assert result.free
     assert not box.plausible
-    assert similarity(found.kernel, kernel) > max(0.98, similarity(box.kernel, kernel) + 0.02)
-    assert float(found.kernel.sum()) == pytest.approx(1, abs=1e-9)
-    assert math.hypot(*centroid(found.kernel)) < 1e-6
+    assert similarity(result.kernel, kernel) > max(0.98, similarity(box.kernel, kernel) + 0.02)
+    assert float(result.kernel.sum()) == pytest.approx(1, abs=1e-9)
+    assert math.hypot(*centroid(result.kernel)) < 1e-6
 
 
 def test_the_simplest_is_kept_unless_another_is_far_likelier() -> None:
@@ -118,9 +118,9 @@ def test_the_simplest_is_kept_unless_another_is_far_likelier() -> None:
 
 def test_defocus_is_told_from_a_gaussian(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     kernel = sampled_disk(20, 2.5)
-    found = estimate(spectra_of(halves, kernel), "auto", 20)
-    assert found.family == "disk"
-    assert similarity(found.kernel, kernel) > 0.99
+    result = estimate(spectra_of(halves, kernel), "auto", 20)
+    assert result.family == "disk"
+    assert similarity(result.kernel, kernel) > 0.99
 
 
 # --- families -------------------------------------------------------------------------------------------------------
@@ -130,12 +130,12 @@ def test_defocus_is_told_from_a_gaussian(halves: tuple[list[Tensor], list[Tensor
 def test_box_is_the_mean_of_a_block(scale: int) -> None:
     size = 20 if scale % 2 == 0 else 21
     y, x = families.frequencies()
-    made = families.taps(families.box(y, scale) * families.box(x, scale), size)
-    wanted = torch.zeros(size, size, dtype=torch.float64)
+    computed = families.taps(families.box(y, scale) * families.box(x, scale), size)
+    expected = torch.zeros(size, size, dtype=torch.float64)
     first = (size - scale) // 2
-    wanted[first : first + scale, first : first + scale] = 1 / scale**2
-    assert torch.allclose(made, wanted, atol=0.02)
-    assert similarity(made, wanted) > 0.995
+    expected[first : first + scale, first : first + scale] = 1 / scale**2
+    assert torch.allclose(computed, expected, atol=0.02)
+    assert similarity(computed, expected) > 0.995
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -146,16 +146,16 @@ def test_bicubic_is_that_of_torch(scale: int) -> None:
     y, x = families.frequencies()
     size = 8 * scale if scale % 2 == 0 else 8 * scale + 1
     kernel = families.taps(families.bicubic(y, scale) * families.bicubic(x, scale), size)
-    made = blur_decimate(smooth.float(), kernel[None].float(), scale)
+    computed = blur_decimate(smooth.float(), kernel[None].float(), scale)
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
-    assert torch.allclose(made[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
+    assert torch.allclose(computed[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
 
 
 @given(st.floats(0.3, families.MAX_RADIUS), st.floats(0.0, 0.7))
 def test_disk_is_an_airy_pattern_of_bessel(radius: float, frequency: float) -> None:
-    made = families.disk(*(torch.tensor(value, dtype=torch.float64) for value in (frequency, radius)))
+    computed = families.disk(*(torch.tensor(value, dtype=torch.float64) for value in (frequency, radius)))
     x = 2 * math.pi * radius * max(frequency, 1e-9)
-    assert float(made) == pytest.approx(2 * scipy.special.j1(x) / x, abs=1e-12)
+    assert float(computed) == pytest.approx(2 * scipy.special.j1(x) / x, abs=1e-12)
 
 
 @given(st.floats(0.9, 3.0), st.floats(0.9, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))
@@ -165,11 +165,11 @@ def test_gaussian_from_its_transfer_function(along: float, across: float, angle:
     half = math.log(across) - math.log(along)  # y is across at angle 0
     shape = torch.tensor([a, half * math.cos(2 * angle), half * math.sin(2 * angle)], dtype=torch.float64)
     y, x = families.frequencies()
-    made = families.taps(families.gaussian(y, x, shape), size)
-    wanted = gaussian(size, across, along, angle)
-    assert torch.allclose(made, wanted, atol=4e-3)
-    assert math.hypot(*centroid(made)) < 1e-6
-    long, short, turned = gaussian_shape(wanted)
+    computed = families.taps(families.gaussian(y, x, shape), size)
+    expected = gaussian(size, across, along, angle)
+    assert torch.allclose(computed, expected, atol=4e-3)
+    assert math.hypot(*centroid(computed)) < 1e-6
+    long, short, turned = gaussian_shape(expected)
     if size >= 8 * max(along, across):
         assert long == pytest.approx(max(along, across), rel=0.03)
         assert short == pytest.approx(min(along, across), rel=0.03)
@@ -181,8 +181,8 @@ def test_radial_passes_through_its_knots_and_is_even_and_smooth_at_zero() -> Non
     values = torch.linspace(0.9, 0.0, families.KNOTS - 1, dtype=torch.float64)
     none = torch.zeros(2, dtype=torch.float64)
     at = torch.linspace(0, 0.5, families.KNOTS, dtype=torch.float64)[:-1]
-    found = families.radial(torch.zeros_like(at), at, none, values)
-    assert torch.allclose(found, torch.cat([torch.ones(1, dtype=torch.float64), values])[:-1], atol=1e-6)
+    result = families.radial(torch.zeros_like(at), at, none, values)
+    assert torch.allclose(result, torch.cat([torch.ones(1, dtype=torch.float64), values])[:-1], atol=1e-6)
     near = families.radial(torch.zeros(2, dtype=torch.float64), torch.tensor([-1e-3, 1e-3]).double(), none, values)
     assert float(near[0]) == pytest.approx(float(near[1]))
     assert float(near[0]) == pytest.approx(1, abs=1e-3)

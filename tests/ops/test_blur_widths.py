@@ -15,6 +15,7 @@ from degsynth.ops.blur_widths import (
     CELLS,
     Blurs,
     Reader,
+    ReadingErrors,
     Readings,
     covariances,
     crops,
@@ -30,10 +31,10 @@ NUMBER = st.floats(-1.5, 1.5)
 @given(a=NUMBER, b=NUMBER, c=NUMBER)
 def test_covariance_is_the_exponential(a: float, b: float, c: float) -> None:
     shape = torch.tensor([[a, b, c]], dtype=torch.float64)
-    wanted = torch.matrix_exp(torch.tensor([[a + b, c], [c, a - b]], dtype=torch.float64))
-    assert torch.allclose(covariances(shape)[0], wanted, rtol=1e-9)
+    expected = torch.matrix_exp(torch.tensor([[a + b, c], [c, a - b]], dtype=torch.float64))
+    assert torch.allclose(covariances(shape)[0], expected, rtol=1e-9)
     root = matrix_sqrts(shape)[0]
-    assert torch.allclose(root @ root, wanted, rtol=1e-9)
+    assert torch.allclose(root @ root, expected, rtol=1e-9)
 
 
 def test_a_shape_is_the_gaussian_that_its_axes_and_angle_say() -> None:
@@ -51,7 +52,7 @@ def test_a_shape_is_the_gaussian_that_its_axes_and_angle_say() -> None:
 def readings(values: Tensor, scatter: float) -> Readings:
     grid = torch.linspace(-1, 3, CELLS, dtype=torch.float64)
     shapes = torch.stack([values, torch.zeros_like(values), torch.zeros_like(values)], 1)
-    return Readings(shapes, grid, grid.clone(), torch.full_like(grid, scatter), 0.01)
+    return Readings(shapes, ReadingErrors(grid, grid.clone(), torch.full_like(grid, scatter), 0.01))
 
 
 def test_deconvolution_takes_the_scatter_of_reading_away() -> None:

@@ -37,8 +37,8 @@ def stroke() -> Tensor:
 
 def correlated(image: Tensor, kernel: Tensor) -> Tensor:
     """Blurred as `ops.blur` does it, in 8 bits, without the rim."""
-    made = F.conv2d(image[None, None], kernel[None, None].float())[0, 0]
-    return (made.clamp(0, 1) * 255).round() / 255
+    computed = F.conv2d(image[None, None], kernel[None, None].float())[0, 0]
+    return (computed.clamp(0, 1) * 255).round() / 255
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,18 @@ def correlated(image: Tensor, kernel: Tensor) -> Tensor:
 )
 def test_the_kernel_put_in_comes_out(photographs: list[Tensor], kernel: Tensor, least: float) -> None:
     """Of its width, and not mirrored: the mirrored one is less like it."""
-    found = estimate(correlated(sharp(photographs), kernel), Settings(dark_weight=0.0))
-    assert found.shape == (25, 25)
-    assert float(found.sum()) == pytest.approx(1.0, abs=1e-12)
-    assert float(found.min()) >= 0.0
-    assert max(map(abs, centroid(found))) <= 0.51
-    alike = similarity(found, kernel)
+    result = estimate(correlated(sharp(photographs), kernel), Settings(dark_weight=0.0))
+    assert result.shape == (25, 25)
+    assert float(result.sum()) == pytest.approx(1.0, abs=1e-12)
+    assert float(result.min()) >= 0.0
+    assert max(map(abs, centroid(result))) <= 0.51
+    alike = similarity(result, kernel)
     assert alike > least
     if not torch.allclose(kernel, kernel.flip(0, 1)):
-        assert similarity(found, kernel.flip(0, 1)) < alike - 0.1
+        assert similarity(result, kernel.flip(0, 1)) < alike - 0.1
     else:
-        for seen, wanted in zip(gaussian_shape(found)[:2], gaussian_shape(kernel)[:2], strict=True):
-            assert seen == pytest.approx(wanted, rel=0.25)
+        for seen, expected in zip(gaussian_shape(result)[:2], gaussian_shape(kernel)[:2], strict=True):
+            assert seen == pytest.approx(expected, rel=0.25)
 
 
 def test_the_dark_channel_takes_part(photographs: list[Tensor]) -> None:
@@ -96,12 +96,12 @@ def test_normal_equations_are_those_of_the_convolution() -> None:
     for number in range(9):
         tap = torch.zeros(9, dtype=torch.float64)
         tap[number] = 1.0
-        made = [signal.convolve2d(part.double().numpy(), tap.view(3, 3).numpy(), mode="full") for part in edges]
-        columns.append(np.concatenate([part.ravel() for part in made]))
+        computed = [signal.convolve2d(part.double().numpy(), tap.view(3, 3).numpy(), mode="full") for part in edges]
+        columns.append(np.concatenate([part.ravel() for part in computed]))
     whole = torch.from_numpy(np.stack(columns, 1))
-    wanted = torch.cat([F.pad(part.double(), (1, 1, 1, 1)).flatten() for part in seen])
+    expected = torch.cat([F.pad(part.double(), (1, 1, 1, 1)).flatten() for part in seen])
     assert torch.allclose(matrix, whole.T @ whole, atol=1e-9)
-    assert torch.allclose(right, whole.T @ wanted, atol=1e-9)
+    assert torch.allclose(right, whole.T @ expected, atol=1e-9)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3, 5, 13, 35]), st.integers(0, 5))
@@ -134,15 +134,15 @@ def test_latent_image_solves_its_equation() -> None:
     kept = across**2 + down**2 >= weight / beta
     across, down = across * kept, down * kept
     adjoint = across.roll(1, 1) - across + down.roll(1, 0) - down
-    wanted = torch.fft.irfft2(
+    expected = torch.fft.irfft2(
         (seen + beta * torch.fft.rfft2(adjoint)) / (passed.abs() ** 2 + beta * power), s=image.shape
     )
     tightest, latent_image.MAX_GRADIENT_TIGHTNESS = latent_image.MAX_GRADIENT_TIGHTNESS, 1.5 * beta
     try:
-        found = latent_image.latent(image, kernel, 0.0, weight)
+        result = latent_image.latent(image, kernel, 0.0, weight)
     finally:
         latent_image.MAX_GRADIENT_TIGHTNESS = tightest
-    assert torch.allclose(found, wanted, atol=1e-5)
+    assert torch.allclose(result, expected, atol=1e-5)
 
 
 def test_a_periodic_image_keeps_its_pixels_and_has_no_edge(photographs: list[Tensor]) -> None:
@@ -157,13 +157,13 @@ def test_a_periodic_image_keeps_its_pixels_and_has_no_edge(photographs: list[Ten
 
 @given(st.integers(1, 5000))
 def test_fast_lengths(length: int) -> None:
-    found = latent_image.fast_length(length)
-    rest = found
+    result = latent_image.fast_length(length)
+    rest = result
     for prime in (2, 3, 5, 7):
         while rest % prime == 0:
             rest //= prime
     assert rest == 1
-    assert length <= found <= 1.2 * length + 1
+    assert length <= result <= 1.2 * length + 1
 
 
 def test_otsu_is_that_of_scikit_image(photographs: list[Tensor]) -> None:
@@ -175,9 +175,9 @@ def test_specks_and_faint_taps_are_no_kernel() -> None:
     kernel = torch.zeros(15, 15, dtype=torch.float64)
     kernel[5:8, 5:8] = 1.0
     kernel[13, 13], kernel[6, 8], kernel[0, 0] = 0.6, 0.01, -0.5
-    found = cleaned(kernel, 0.05)
-    assert float(found[13, 13]) == float(found[6, 8]) == float(found[0, 0]) == 0.0
-    assert float(found.sum()) == pytest.approx(1.0)
+    result = cleaned(kernel, 0.05)
+    assert float(result[13, 13]) == float(result[6, 8]) == float(result[0, 0]) == 0.0
+    assert float(result.sum()) == pytest.approx(1.0)
     with pytest.raises(ValueError, match="no kernel"):
         cleaned(torch.full((5, 5), float("nan"), dtype=torch.float64), 0.05)
 

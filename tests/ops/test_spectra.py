@@ -77,8 +77,8 @@ def test_distance_is_about_one_for_other_scenes_and_more_for_another_blur() -> N
         hr = [scene(100 * trial + number, 192) for number in range(10)]
         lr = [degraded(scene(100 * trial + 50 + number, 192), kernel, 2) for number in range(10)]
         spectra = Spectra(hr, lr, 2)
-        for kernels, found in ((kernel, distances), (gaussian(12, 1.4, 1.4), wrong)):
-            found.append(spectra.distance(float(spectra.misfit(spectra.of_kernel(kernels), 0.0))))
+        for kernels, result in ((kernel, distances), (gaussian(12, 1.4, 1.4), wrong)):
+            result.append(spectra.distance(float(spectra.misfit(spectra.of_kernel(kernels), 0.0))))
     assert 0.7 < float(np.mean(distances)) < 1.4
     assert min(wrong) > 1.5 * float(np.mean(distances))
 
@@ -101,8 +101,8 @@ def test_one_facade_is_no_blur(counts: tuple[int, int], pattern: str) -> None:
 def test_same_images_give_the_same_bits() -> None:
     """Again and again: a fit that is repeated must end in the same bytes."""
     hr, lr = [scene(number, 96) for number in range(4)], [scene(50 + number, 64) for number in range(4)]
-    found = [Spectra([image.clone() for image in hr], [image.clone() for image in lr], 1) for _ in range(12)]
-    assert all(torch.equal(spectra.precision, found[0].precision) for spectra in found)
+    result = [Spectra([image.clone() for image in hr], [image.clone() for image in lr], 1) for _ in range(12)]
+    assert all(torch.equal(spectra.precision, result[0].precision) for spectra in result)
     shapes = {gaussian_shape(gaussian(20, 1.0, 1.6, 0.4)) for _ in range(12)}
     assert len(shapes) == 1
 
@@ -119,9 +119,9 @@ def test_contrast_and_exposure_are_content() -> None:
 
 def test_parts_cover_an_image_and_are_not_larger_than_asked() -> None:
     image = torch.arange(70 * 130.0).view(70, 130)
-    found = parts(image, 50)
-    assert max(max(part.shape) for part in found) <= 50
-    assert sum(part.numel() for part in found) == image.numel()
+    result = parts(image, 50)
+    assert max(max(part.shape) for part in result) <= 50
+    assert sum(part.numel() for part in result) == image.numel()
     assert parts(image, 200)[0].shape == image.shape
 
 

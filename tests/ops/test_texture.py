@@ -34,21 +34,21 @@ def test_the_tensor_is_that_of_the_gradients(photographs: list[Tensor]) -> None:
     part = slice(10, 40)
     y, x = down[part, part].flatten(), across[part, part].flatten()
     tensor = torch.stack([torch.stack([y @ y, y @ x]), torch.stack([y @ x, x @ x])]) / len(y)
-    wanted = float(torch.linalg.eigvalsh(tensor)[0]) ** 0.5
-    assert float(least_gradient(gray, (30, 30), 10)[1, 1]) == pytest.approx(wanted, rel=1e-3)
+    expected = float(torch.linalg.eigvalsh(tensor)[0]) ** 0.5
+    assert float(least_gradient(gray, (30, 30), 10)[1, 1]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_best_windows_are_apart_and_best_first(photographs: list[Tensor]) -> None:
     gray = luma(photographs[1])[0]
     side, step = (96, 96), 16
-    found = best_windows(gray, side, 5, 0.0)
-    assert len(found) == 5
+    result = best_windows(gray, side, 5, 0.0)
+    assert len(result) == 5
     scores = least_gradient(gray, side, step)
-    ranks = [float(scores[y // step, x // step]) for y, x in found]
+    ranks = [float(scores[y // step, x // step]) for y, x in result]
     assert ranks == sorted(ranks, reverse=True)
     assert ranks[0] == float(scores.max())
-    for number, (y, x) in enumerate(found):
-        assert all(abs(y - v) >= 48 or abs(x - u) >= 48 for v, u in found[:number])
+    for number, (y, x) in enumerate(result):
+        assert all(abs(y - v) >= 48 or abs(x - u) >= 48 for v, u in result[:number])
     assert best_windows(torch.full((200, 200), 0.3), side, 5, 0.001) == []
 
 
