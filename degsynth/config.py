@@ -1,4 +1,4 @@
-"""Configuration: typed and frozen records, written out in full, strict about unknown keys; and what callbacks look like.
+"""Configuration: typed and frozen records that are strict about unknown keys; and what callbacks look like.
 
 Configuration files are TOML: read by the standard library, written by tomli-w.
 """
@@ -112,7 +112,8 @@ def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Write tables of scalars and lists as TOML. TOML has no null, so a value of None becomes a comment."""
     parts: list[str] = []
     for title, table in tables.items():
-        unset = "".join(f"# {key} is unset\n" for key, value in table.items() if value is None)
-        known = {key: value for key, value in table.items() if value is not None}
-        parts.append(tomli_w.dumps({title: known}) + unset)
+        lines = [
+            f"# {key} is unset\n" if value is None else tomli_w.dumps({key: value}) for key, value in table.items()
+        ]
+        parts.append(f"[{title}]\n" + "".join(lines))
     return "\n".join(parts)

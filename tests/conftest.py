@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer.main
 from hypothesis import settings
 from skimage import data
 from torch import Tensor
@@ -81,6 +83,22 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(caught.value.code or 0), captured.out, captured.err
 
     return run
+
+
+def flags_by_command() -> dict[str, set[str]]:
+    """The flags of every command, by its name; a sub-command's is ``kernel-pool show``."""
+
+    def visit(group: Any, prefix: str) -> dict[str, set[str]]:
+        flags: dict[str, set[str]] = {}
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                flags |= visit(command, f"{prefix}{name} ")
+            else:
+                options = (parameter for parameter in command.params if parameter.param_type_name == "option")
+                flags[prefix + name] = {flag for option in options for flag in option.opts} | {"--help", "-h"}
+        return flags
+
+    return visit(typer.main.get_command(app.app), "")
 
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

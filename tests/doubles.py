@@ -183,7 +183,7 @@ SABOTAGES = {
     "truncating": "mean level kept",
     "tile-dependent noise": "tiles equal the whole",
     "unseeded noise": "same seed, same output",
-    "dice shared by threads": "same seed in every thread",
+    "generator shared by threads": "same seed in every thread",
 }
 """What is broken → the check that has to notice."""
 
@@ -225,12 +225,13 @@ class SabotagedOptics(Optics):
             return 0.02 * torch.randn(lr.shape, generator=generator(int(code[0, 0])))
         if self.kind == "unseeded noise":
             return 0.02 * torch.randn_like(lr)
-        if (
-            self.kind == "dice shared by threads"
-        ):  # TorchScript makes this generator a constant (see `ops.noise.generator`)
-            shared = torch.Generator()
+        if self.kind == "generator shared by threads":
+            shared = torch.Generator()  # TorchScript makes it a constant (see `ops.noise.generator`)
             shared.manual_seed(int(code[0, 0]))
-            return 0.02 * torch.randn([1, 3, 64, 64], generator=shared).mean([2, 3], keepdim=True).expand_as(lr)
+            total = torch.zeros([1, 1, 1, 1])
+            for _ in range(16):  # between any two draws another thread may draw
+                total = total + torch.randn([1, 1, 64, 64], generator=shared).mean([2, 3], keepdim=True)
+            return 0.02 * total.expand_as(lr)
         return torch.zeros_like(lr)
 
 

@@ -20,7 +20,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_it_leaves(out: Path) -> None:
+def test_the_files_that_the_demo_writes(out: Path) -> None:
     assert {p.name for p in out.iterdir()} == {
         "pairs", "test", "run", "run_linear", "camera.pt", "trainset", "demo.png", "demo.json",
     }  # fmt: skip
@@ -40,7 +40,7 @@ def test_the_fit_beats_bicubic_on_photographs_it_never_saw(out: Path) -> None:
 
 
 def test_the_camera_is_as_documented() -> None:
-    """Its kernels are centred and widen; a flat gray keeps its level under noise of the documented variance."""
+    """The kernels are centred and widen; a flat gray keeps its level, and its noise has the documented variance."""
     widths = [gaussian_sigma(demo.camera_kernel(across)) for across in (0.0, 0.5, 1.0)]
     assert widths[0] == pytest.approx((0.8, 0.8), abs=0.01)
     assert [w[1] for w in widths] == sorted(w[1] for w in widths)  # type: ignore[type-var]
@@ -52,7 +52,7 @@ def test_the_camera_is_as_documented() -> None:
 
 
 def test_the_blur_varies_from_left_to_right() -> None:
-    """A row of points: the first is blurred by the left kernel, the last by the right one."""
+    """In a row of points, the first is blurred by the kernel of the left edge, the last by that of the right edge."""
     hr = torch.zeros(1, 60, 400)
     hr[0, 30, ::40] = 1.0
     lr = demo.camera(10 * hr, seed=0) / 10

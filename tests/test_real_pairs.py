@@ -1,4 +1,4 @@
-"""The real line on real camera pairs, where the machine has them: small enough for every test run."""
+"""Fit and evaluation on real camera pairs, where the machine has them; small enough for every test run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from degsynth.data import opening, pairs
 from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
-from degsynth.fit.stages import FitOptions
-from degsynth.fit.stages import run as run_fit
+from degsynth.fit import FitOptions
+from degsynth.fit import run as run_fit
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation
 
@@ -40,8 +40,8 @@ def test_linear_on_a_real_camera(split: tuple[Path, Path, str], tmp_path: Path) 
     assert record["pairs"]["median_shift_lr_px"] < 0.25
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     selftest.require(model)
-    found = opening.open_for_model(test / "HR", test / side, opening.ScoringOptions(2))
-    mean = evaluate(Degradation(model), found)["mean"]
+    scored = opening.open_for_model(test / "HR", test / side, opening.ScoringOptions(2))
+    mean = evaluate(Degradation(model), scored)["mean"]
     assert mean["model"]["psnr_y"] > mean["bicubic"]["psnr_y"] + 4
     assert mean["model"]["ssim_y"] > mean["bicubic"]["ssim_y"]
 
@@ -52,9 +52,8 @@ def test_the_scorer_gives_the_reference_figures(real_data: Path) -> None:
     from degsynth.ops.resample import bicubic
 
     source = real_data / "paired_city100_nikon"
-    found, _ = pairs.match(source / "HR", source / "LR_x2")
-    figures = [
-        score(bicubic(hr[None], 2)[0], lr) for hr, lr in pairs.PairSet(sorted(found, key=lambda p: p.name)[-8:], 2, 3)
-    ]
-    assert np.mean([f["psnr_y"] for f in figures]) == pytest.approx(29.32, abs=0.02)
-    assert np.mean([f["l1_y"] for f in figures]) == pytest.approx(0.0238, abs=1e-4)
+    matched, _ = pairs.match(source / "HR", source / "LR_x2")
+    last = pairs.PairSet(sorted(matched, key=lambda pair: pair.name)[-8:], 2, 3)
+    figures = [score(bicubic(hr[None], 2)[0], lr) for hr, lr in last]
+    assert np.mean([row["psnr_y"] for row in figures]) == pytest.approx(29.32, abs=0.02)
+    assert np.mean([row["l1_y"] for row in figures]) == pytest.approx(0.0238, abs=1e-4)

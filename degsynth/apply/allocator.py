@@ -1,7 +1,8 @@
-"""The C library's memory, for a process that makes one tile after another.
+"""Memory that is kept after it is freed, for a process that makes one tile after another.
 
-What is freed usually goes back to the system soon, which hands out pages anew, filled with zeros, one fault after
-another: up to a third of the CPU time of a simple blur. A process that will want as much again in a moment keeps it.
+The C library usually returns freed memory to the system soon, and the system hands it out again page by page, filled
+with zeros. For a simple blur these page faults take up to a third of the CPU time. A process that will need as much
+memory again in a moment had better keep it.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt (glibc's malloc.h)."""
-KEPT = 2**29
-"""Bytes of free memory that are kept."""
-OWN_PAGES = 2**25
-"""Blocks from that size on get pages of their own, which go back at once: the largest that glibc keeps by itself."""
+KEPT_BYTES = 2**29
+"""Free memory that is kept, bytes."""
+LARGEST_BLOCK = 2**25
+"""Size in bytes from which a block gets pages of its own, which return to the system as soon as it is freed. It is the
+largest size that glibc allows."""
 
 
 def keep_freed_memory() -> None:
-    """Have it keep what is freed, for the rest of the process; elsewhere than on Linux with glibc nothing happens."""
+    """Make the C library keep freed memory for the rest of the process; does nothing except on Linux with glibc."""
     if sys.platform != "linux":
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return
-    mallopt(TRIM_THRESHOLD, KEPT)
-    mallopt(MMAP_THRESHOLD, OWN_PAGES)
+    mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+    mallopt(MMAP_THRESHOLD, LARGEST_BLOCK)

@@ -1,4 +1,4 @@
-"""The folder of a data set: whose it is, what is finished in it, and that one run at a time writes it."""
+"""The folder of a data set: who made it, which outputs are finished, and a lock so that one run at a time writes it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ from degsynth.errors import ConfigError, os_reason
 from degsynth.files import write_atomic
 
 DATASET_NAME = "dataset.json"
+"""File that says how the data set was made."""
 PARTIAL = ".partial"
+"""Folder in which files are made before they are moved into place."""
 Existing = Literal["refuse", "resume", "overwrite"]
+"""What happens to a data set that exists already."""
 Link = Literal["hard", "symlink", "copy"]
+"""How an HR file that needs no change is brought into ``hr/``."""
 
 
 def check_folder(out: Path, hr: Path, existing: str) -> bool:
-    """Refuse an ``out`` that is not ours to write; says whether a data set of ours is there."""
+    """Raise ConfigError where ``out`` must not be written; tell whether a data set written by degsynth is there."""
     source, target = hr.resolve(), out.resolve()
     if target == source or target.is_relative_to(source) or source.is_relative_to(target):
         raise ConfigError(f"OUT {out} and HR {hr} lie inside each other; give OUT a folder of its own")
@@ -35,25 +39,25 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
     for name in ("hr", "lr"):
         if (out / name).is_symlink():
             raise ConfigError(f"OUT {out}: its {name} is a link, and would be written through; remove it")
-    # A run killed in its first moment leaves `.partial` alone, which is nobody's.
+    # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
-    ours = _made_by(out) is not None
+    written_by_degsynth = _made_by(out) is not None
     if filled and existing == "refuse":
         way = (
             "use `existing=resume` to go on, `existing=overwrite` to begin anew, or another folder"
-            if ours
+            if written_by_degsynth
             else "give another folder"
         )
         raise ConfigError(f"OUT {out} is not empty; {way}")
-    if filled and not ours:
+    if filled and not written_by_degsynth:
         raise ConfigError(
             f"OUT {out} is not empty and was not written by degsynth (no {DATASET_NAME}); give another folder"
         )
-    return ours
+    return written_by_degsynth
 
 
 def _made_by(out: Path) -> dict[str, Any] | None:
-    """What ``dataset.json`` says of how it was made; None where there is none of ours."""
+    """Return what ``dataset.json`` says; None where degsynth wrote no such file."""
     try:
         description = json.loads((out / DATASET_NAME).read_text(encoding="utf-8"))
         return description if {"made_by", "environment"} <= description.keys() else None
@@ -63,23 +67,23 @@ def _made_by(out: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing) -> Iterator[list[Row]]:
-    """Make or reopen the folder ``out`` for HR images below ``hr``; gives the rows of outputs that are finished.
+    """Make or reopen the folder ``out`` for the HR images below ``hr``; yield the rows of finished outputs.
 
-    Until the context ends no other run can open it. ``description`` becomes ``dataset.json``; resuming demands that
-    its ``made_by`` is that of the data set there. Raises ConfigError where `check_folder` does, where another run is
-    writing, and where the folder cannot be written.
+    No other run can open the folder until the context ends. ``description`` becomes ``dataset.json``; to resume, its
+    ``made_by`` must equal that of the data set in the folder. Raises ConfigError where `check_folder` does, where
+    another run is writing, and where the folder cannot be written.
     """
-    ours = check_folder(out, hr, existing)
+    exists = check_folder(out, hr, existing)
     unfinished = (out / PARTIAL).exists()
     with contextlib.ExitStack() as stack:
         try:
             (out / PARTIAL).mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(out))
             rows: list[Row] = []
-            if ours and existing == "resume":
+            if exists and existing == "resume":
                 rows = _reopen(out, hr if hr.is_dir() else hr.parent, description)
             else:
-                if ours:
+                if exists:
                     _clear(out)
                 write_atomic(out / DATASET_NAME, json.dumps(description, indent=2) + "\n")
             for name in ("hr", "lr", PARTIAL):
@@ -169,7 +173,7 @@ class Transaction:
 
 
 def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
-    """Check that a data set was made as it would be now, take outdated outputs away, return the finished rows."""
+    """Check that the data set was made with the same options, remove outdated outputs, return the finished rows."""
     before = _made_by(out) or {}
     for name, value in description["made_by"].items():
         if before["made_by"].get(name) != value:
@@ -187,14 +191,14 @@ def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
             continue
         if _still_true(out, root, row):
             finished.append(row)
-        else:  # what takes its place may have other names
+        else:  # the outputs that take their place may have other names
             for name in (row.hr, row.lr):
                 (out / str(name)).unlink(missing_ok=True)
     return finished
 
 
 def _still_true(out: Path, root: Path, row: Row) -> bool:
-    """Whether both files are there, LR as it was written, and the source, where it still exists, is the same image."""
+    """Tell whether both files exist, LR is unchanged, and the source, where it still exists, is the same image."""
     high, low, source = out / str(row.hr), out / str(row.lr), root / row.source
     try:
         if source.exists():
@@ -207,7 +211,7 @@ def _still_true(out: Path, root: Path, row: Row) -> bool:
 
 
 def _clear(out: Path) -> None:
-    """Take an earlier data set away: what its manifest names. ConfigError, before that, where there is more."""
+    """Remove the files that the manifest names; ConfigError, before anything is removed, where there are others."""
     named = {name for row in Manifest(out).read() for name in (row.hr, row.lr) if name is not None}
     held = [path for side in ("hr", "lr") for path in (out / side).rglob("*") if not path.is_dir()]
     strays = sorted(name for path in held if (name := path.relative_to(out).as_posix()) not in named)

@@ -13,64 +13,66 @@ from degsynth.errors import DataError
 from degsynth.files import write_atomic
 
 FILE_NAME = "manifest.jsonl"
+"""Name of the manifest in the folder of a data set."""
 
 
 class Row(Strict):
-    """An output, or an input that failed."""
+    """One LR image of the data set, or an image that could not be made."""
 
     source: str
-    """POSIX path relative to the HR root: the key of its seeds."""
+    """POSIX path of the HR image relative to the HR root; the seeds of the output follow from it."""
     source_bytes: int | None = None
-    """Size of that file: another size is another image."""
+    """Size of that file in bytes; a file of another size is another image."""
     status: Literal["ok", "failed"]
     error: str | None = None
-    """Why it failed."""
+    """Why the image could not be made."""
     page: int = 0
     """Slice of a stack."""
     draw: int = 0
-    """Which of several LR of one HR."""
+    """Number of this LR image among several of one HR image."""
     hr: str | None = None
-    """Relative to the data set's folder."""
+    """Path of the HR file relative to the folder of the data set."""
     lr: str | None = None
-    """Likewise."""
+    """Path of the LR file relative to the folder of the data set."""
     source_size: tuple[int, int] | None = None
-    """Height, width of the HR file."""
+    """Height and width of the source."""
     hr_size: tuple[int, int] | None = None
-    """Height, width of what lies in ``hr/``: scale × LR exactly."""
+    """Height and width of the file in ``hr/``: exactly scale × those of the LR file."""
     lr_size: tuple[int, int] | None = None
-    """Height, width."""
+    """Height and width of the file in ``lr/``."""
     cropped: bool = False
-    """Whether HR lost rows or columns at the bottom or right."""
+    """Whether rows or columns at the bottom or right of the HR image were cut off."""
     hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
-    """How HR got into ``hr/``; ``written``: decoded, cropped or turned upright, and encoded."""
+    """How the file in ``hr/`` was made: linked, copied, or ``written`` (decoded, cropped or turned, and encoded)."""
     channels: int | None = None
     dtype: str | None = None
     seed: int | None = None
-    """``degrade(hr, seed)`` of the checkpoint repeats this LR, after ``set_hardware_factor`` with the one below, unless
-    its noise was left out, or another's or AWGN added."""
+    """``degrade(hr, seed)`` of the checkpoint repeats this LR image before rounding, after ``set_hardware_factor`` with
+    the factor below, if the model's own noise and no other was added."""
     kernel_id: int | None = None
-    """Index in the pool, where the model is one."""
+    """Index of the kernel, where the model draws kernels from a pool."""
     hardware_factor: float | None = None
-    """Of a model that has one: its own, or what was drawn."""
+    """Hardware factor of the image, where the model has one: the model's own, or one that was drawn."""
     noise: Literal["learned", "other", "none"] = "none"
-    """The model's own, or another's, which ``dataset.json`` names."""
+    """Learned noise that was added: the model's own, another model's (named in ``dataset.json``), or none."""
     warning: str | None = None
-    """What may be wrong with it."""
+    """What may be wrong with the image."""
     awgn_sigma: float | None = None
-    """On the 0–255 scale."""
+    """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     hr_sha256: str | None = None
-    """Of the file in ``hr/`` where degsynth wrote it."""
+    """SHA-256 of the file in ``hr/``, where degsynth wrote it."""
     lr_sha256: str | None = None
+    """SHA-256 of the file in ``lr/``."""
 
 
 class Manifest:
-    """An append-only file of rows in a data set's folder."""
+    """The manifest of a data set: a file of rows, to which rows are appended while outputs are finished."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
 
     def read(self) -> list[Row]:
-        """All rows; a last line that a crash cut short is dropped. DataError where the file is something else."""
+        """Return all rows; a last line that a crash cut short is dropped. DataError where the file is no manifest."""
         rows = []
         lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
         for number, line in enumerate(lines, 1):
@@ -87,11 +89,11 @@ class Manifest:
         return rows
 
     def append(self, row: Row) -> None:
-        """Add a row; it is on its way to the disk when this returns."""
+        """Append a row; it has been handed to the operating system when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(row.model_dump_json(exclude_none=True) + "\n")
 
     def write(self, rows: list[Row]) -> None:
-        """Replace the file by these rows, in order of source, in one move."""
+        """Replace the file by these rows, sorted by source, page and draw, in one move."""
         ordered = sorted(rows, key=lambda row: (row.source, row.page, row.draw))
         write_atomic(self.path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in ordered))

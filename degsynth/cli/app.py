@@ -53,7 +53,11 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point of the console script. Exit codes: 0 done, 1 some failed, 2 bad usage, 130 and 143 interrupted."""
+    """Run the command line: the entry point of the console script.
+
+    Exit codes are 0 (done), 1 (some inputs or checks failed), 2 (bad usage or unsuitable input), and 130 or 143
+    (interrupted).
+    """
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:

@@ -24,45 +24,62 @@ NAME = "apply"
 def command(
     model: options.Model,
     hr: Annotated[Path, typer.Argument(metavar="HR", help="Folder of HR images, searched recursively, or one image.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the training set.")],
     noise: Annotated[
         str | None,
         typer.Option(
             metavar="learned|none|OTHER",
-            help="The model's own noise, none, or another model's; unset: its own where it has some.",
+            help="Noise that is added: the model's own (learned), none, or that of another model. "
+            "Unset: the model's own, if it has any.",
         ),
     ] = None,
     awgn: Annotated[
-        str | None, typer.Option(metavar="SIGMA|LO:HI", help="Add white Gaussian noise, σ on the 0–255 scale.")
+        str | None,
+        typer.Option(
+            metavar="SIGMA|LO:HI",
+            help="White Gaussian noise that is added: its σ on the 0–255 scale, or a range from which every image "
+            "draws one. Unset: none.",
+        ),
     ] = None,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
-    draws: Annotated[int, typer.Option(help="LR images made from every HR image, each drawn anew.")] = 1,
+    draws: Annotated[
+        int, typer.Option(help="Number of LR images of each HR image; each gets its own random numbers.")
+    ] = 1,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     memory: Annotated[
         float | None,
         typer.Option(
             metavar="GB",
-            help="Memory for the tiles of all workers; unset: 0.25 for each worker, on a GPU half of what is free.",
+            help="Memory for the tiles of all workers together. Unset: 0.25 for each worker; on a GPU, half of what is "
+            "free.",
         ),
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Tile side in LR pixels; unset: as the memory allows.")] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="Side of a tile in LR pixels. Unset: as large as the memory allows.")
+    ] = None,
     link: Annotated[
-        str, typer.Option(metavar="hard|symlink|copy", help="How unchanged HR files are brought into OUT/hr.")
+        str, typer.Option(metavar="hard|symlink|copy", help="How HR files get into OUT/hr if they need no change.")
     ] = "hard",
-    workers: Annotated[int | None, typer.Option(help="Images worked on at a time; unset: one for each core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of images that are processed at a time. Unset: the number of cores.")
+    ] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that degsynth wrote.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Only the first N images.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the manifest rows as JSON lines on stdout.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training set that degsynth wrote.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the rows of the manifest as JSON lines on stdout.")
+    ] = False,
 ) -> None:
-    """Degrade a folder of HR images into an HR-LR training set: OUT/hr, OUT/lr, a manifest.
+    """Degrade HR images into an HR-LR training set.
+
+    OUT/hr holds the HR images, OUT/lr their LR images, and OUT/manifest.jsonl a row for each LR image.
 
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --awgn 5
 
-    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --noise runs/phone --draws 3
+    Example: degsynth apply nikon.pt hr/ set/ --noise runs/phone --draws 3
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
     """
@@ -115,13 +132,14 @@ def _noise(text: str | None, awgn: Interval | None, model: Checkpoint, name: str
     if text in (None, "learned", "none"):
         if text == "learned" and not model.spec.has_noise:
             raise ConfigError(
-                f"--noise learned: the model {name} ({model.spec.method}) has none; use --awgn or another's"
+                f"--noise learned: the model {name} ({model.spec.method}) has none; use --awgn, or give another model "
+                "whose noise is added"
             )
         return Noise(text != "none", None, awgn)
     try:
         return Noise(True, checkpoint.load(resolve(str(text)), device), awgn)
     except DegsynthError as error:
-        raise ConfigError(f"--noise {text}: give learned, none or a model; {error}") from None
+        raise ConfigError(f"--noise {text}: give learned, none or a model ({error})") from None
 
 
 class _Rows:
@@ -140,7 +158,10 @@ class _Rows:
 
 
 def _report(out: Path, summary: Summary) -> None:
+    """Print what became of the images."""
     if summary.ignored:
-        console.note(f"{len(summary.ignored)} files are no images by their name, e.g. {summary.ignored[0]}")
-    before = f" ({summary.resumed} of them before)" if summary.resumed else ""
+        console.note(
+            f"{len(summary.ignored)} files do not have the name of an image and are left out, e.g. {summary.ignored[0]}"
+        )
+    before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
     console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed")

@@ -4,66 +4,85 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from degsynth.cli import console, options
 
+if TYPE_CHECKING:
+    from degsynth.evaluation.factor_search import Calibration
+
 NAME = "calibrate"
 
 
 def command(
-    model: options.Model,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="An abl model: a checkpoint (.pt), a run directory, or the name of a shipped model."
+        ),
+    ],
     hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
-    lr: Annotated[Path, typer.Option(help="Folder of the other camera's LR images.", show_default=False)],
+    lr: Annotated[Path, typer.Option(help="Folder of LR images of the other camera.", show_default=False)],
     unpaired: Annotated[
-        bool, typer.Option("--unpaired", help="HR and LR show different scenes: compare spectra.")
+        bool, typer.Option("--unpaired", help="HR and LR show different scenes; their spectra are compared.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="MODEL.pt", help="Write the model with that factor.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="OUT.pt", help="Write the model with that factor to this file. Unset: not written."
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace MODEL.pt.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.pt if it exists.")] = False,
     data_range: options.DataRange = None,
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Find the hardware factor at which an abl model comes nearest to another camera's LR, from a few images.
+    """Find the hardware factor of another camera for an abl model.
 
+    It is the factor at which the LR images of the model come nearest to those of the camera. A few images are enough.
     The factor is printed on stdout.
 
-    Example: degsynth calibrate nikon_abl.pt --hr phone/HR --lr phone/LR_x2 -o phone_abl.pt
+    Example: degsynth calibrate abl.pt --hr HR --lr LR_x2 -o phone.pt
     """
     from degsynth.evaluation import calibrate
     from degsynth.model import checkpoint
     from degsynth.model.resolve import resolve
 
-    levels = options.data_range(data_range)
-    device = options.pick_device(device)
-    loaded = checkpoint.load(resolve(model), device)
+    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device))
+    loaded = checkpoint.load(resolve(model), chosen.device)
     if out is not None:
         checkpoint.check_target(out, overwrite)
     with console.Progress() as progress:
-        found = calibrate.run(loaded, hr, lr, unpaired, levels, device, progress, progress.warn)
-    knob = loaded.spec.hardware_factor
-    assert knob is not None
+        calibration = calibrate.run(loaded, hr, lr, chosen, progress, progress.warn)
+    hardware_factor = loaded.spec.hardware_factor
+    assert hardware_factor is not None
+    trained = hardware_factor.trained
     if out is not None:
-        calibrate.save(loaded, found.factor, out)
-        console.note(f"{out}: hardware factor {found.factor:g} (fitted at {knob.trained:g})")
+        calibrate.save(loaded, calibration.factor, out)
+        console.note(f"{out}: hardware factor {calibration.factor:g} (fitted at {trained:g})")
     if json:
         record = {
             "model": model,
             "model_sha256": loaded.sha256,
             "unpaired": unpaired,
-            "factor": found.factor,
-            "trained": knob.trained,
-            "at_the_end": found.at_the_end,
+            "factor": calibration.factor,
+            "trained": trained,
+            "at_the_end": calibration.at_limit,
             "written": None if out is None else str(out),
-            "tried": [{"factor": factor, "distance": distance} for factor, distance in found.tried],
+            "tried": [{"factor": factor, "distance": distance} for factor, distance in calibration.tried],
         }
         typer.echo(jsonlib.dumps(record))
-        return
-    what = "error of the spectrum" if unpaired else "L1 of luma, levels matched"
-    rows = [[f"{factor:g}{' *' * (factor == found.factor)}", f"{distance:.5f}"] for factor, distance in found.tried]
-    console.table(f"fitted at {knob.trained:g}; * best", ["hardware factor", what], rows)
-    typer.echo(f"{found.factor:g}")
+    else:
+        _print_result(calibration, trained, "error of the spectrum" if unpaired else "L1 of luma, levels matched")
+
+
+def _print_result(calibration: Calibration, trained: float, distance_name: str) -> None:
+    """Print a table of the factors that were tried, and the best one on stdout."""
+    rows = [
+        [f"{factor:g}{' *' * (factor == calibration.factor)}", f"{distance:.5f}"]
+        for factor, distance in calibration.tried
+    ]
+    console.table(f"fitted at {trained:g}; * marks the best", ["hardware factor", distance_name], rows)
+    typer.echo(f"{calibration.factor:g}")

@@ -1,4 +1,4 @@
-"""How the command line speaks: notes, warnings, progress and tables, always on stderr."""
+"""Notes, warnings, progress and tables of the command line. All of them go to stderr."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from degsynth.cli.flags import with_flags
 from degsynth.cli.signals import DeferredSignals
 from degsynth.errors import DegsynthError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LOG_INTERVAL_S = 10.0
 """Seconds between two lines of progress in a log."""
@@ -28,13 +31,13 @@ def warn(text: str) -> None:
 
 
 class Progress:
-    """The progress of a command: a bar on a terminal, a line every ten seconds in a log. Used in a with block.
+    """The progress of a command: a bar on a terminal, a line every ten seconds in a log.
 
-    ``progress(stage, count, total)`` moves it.
+    It is used in a with block, and ``progress(stage, count, total)`` moves it (see `degsynth.config.OnProgress`).
     """
 
     def __init__(self) -> None:
-        self._bar: Any = None
+        self._bar: tqdm | None = None
         self._stage = self._figures = ""
         self._begun = self._printed = 0.0
         self._first = 0
@@ -70,16 +73,17 @@ class Progress:
             note(f"{self._stage}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
 
     def figures(self, text: str) -> None:
-        """Show how training goes: in every further line of a log, or on a terminal above the bar."""
+        """Show figures of the training: above the bar of a terminal, or in the lines of a log from now on."""
         self._figures = text
         if self._bar is not None:
             self.note(f"{self._bar.n}/{self._bar.total}: {text}")
 
     @contextlib.contextmanager
     def deferred_stop(self) -> Iterator[Callable[[], bool]]:
-        """Let the first SIGINT or SIGTERM wait for the end of this context; yields a function that tells of one.
+        """Let the first SIGINT or SIGTERM wait for the end of this context.
 
-        Where the body raises an error of ours, it is printed before the signal is passed on.
+        Yields a function that tells whether a signal has come. If the body raises a DegsynthError after that, it is
+        printed before the signal is passed on.
         """
         signals = DeferredSignals()
         try:
@@ -116,7 +120,7 @@ class Progress:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stderr; all columns but the first are flush right."""
+    """Print a table on stderr; all columns except the first are aligned to the right."""
     from rich.console import Console
     from rich.table import Table
 
@@ -129,10 +133,13 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 
 def scores(title: str, means: dict[str, dict[str, float]]) -> None:
-    """Print a table of mean scores by model: luma and RGB figures of pairs, or the figures of unpaired fits."""
+    """Print a table of mean scores, one row a model: luma and RGB figures of pairs, or the figures of unpaired fits."""
     if not all("psnr_y" in figures for figures in means.values()):
         names = list(dict.fromkeys(name for figures in means.values() for name in figures))
-        lines = [[who, *(f"{row[name]:.3f}" if name in row else "" for name in names)] for who, row in means.items()]
+        lines = [
+            [model, *(f"{figures[name]:.3f}" if name in figures else "" for name in names)]
+            for model, figures in means.items()
+        ]
         table(title, ["", *(name.replace("_", " ").replace(" 255", ", /255") for name in names)], lines)
         return
     header = ["", "PSNR Y", "SSIM Y", "L1 Y", "PSNR RGB", "SSIM RGB", "L1 RGB"]

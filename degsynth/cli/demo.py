@@ -16,7 +16,9 @@ def command(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
     seed: options.Seed = 0,
 ) -> None:
-    """Fit, export, self-test, apply and evaluate on bundled photographs and a simulated camera; needs no data.
+    """Run all steps on bundled photographs; no data is needed.
+
+    A model is fitted to a simulated camera, exported, tested, applied and evaluated.
 
     Example: degsynth demo out/
     """
@@ -25,7 +27,7 @@ def command(
     with console.Progress() as progress:
         result = demo.run(out, seed, progress, progress.note)
     console.scores(
-        f"{len(result.test_images)} photographs that the fit never saw, against the simulated camera's LR",
+        f"{len(result.test_images)} photographs that were not fitted, against the LR images of the simulated camera",
         {result.method: result.means["model"], **{name: result.means[name] for name in ("linear", "bicubic")}},
     )
     console.note(f"picture:      {result.picture}")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from degsynth.cli import console, options
+from degsynth.errors import ConfigError
+
+if TYPE_CHECKING:
+    from degsynth.config import Interval
+    from degsynth.model.checkpoint import Checkpoint
 
 NAME = "evaluate"
 
@@ -16,9 +21,13 @@ NAME = "evaluate"
 def command(
     model: options.Model,
     hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
-    lr: Annotated[Path, typer.Option(help="Folder of real LR images, matched by stem.", show_default=False)],
-    border: Annotated[int, typer.Option(help="LR pixels left out at each edge.")] = 8,
-    noise: Annotated[str, typer.Option(metavar="learned|none", help="Whether the model's noise is in.")] = "learned",
+    lr: Annotated[
+        Path, typer.Option(help="Folder of real LR images, matched with HR images by name.", show_default=False)
+    ],
+    border: Annotated[int, typer.Option(help="Number of LR pixels that are left out at each edge.")] = 8,
+    noise: Annotated[
+        str, typer.Option(metavar="learned|none", help="Noise that is added: the model's own (learned), or none.")
+    ] = "learned",
     hardware_factor: options.HardwareFactor = None,
     data_range: options.DataRange = None,
     seed: options.Seed = 0,
@@ -26,13 +35,14 @@ def command(
     scale: options.PoolScale = None,
     json: options.Json = False,
 ) -> None:
-    """Compare a model's LR with real LR: PSNR, SSIM, L1 in luma and RGB, beside bicubic.
+    """Compare a model's LR images with real LR images.
+
+    PSNR, SSIM and L1, in luma and RGB, are printed for the model and for bicubic LR images.
 
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
     from degsynth.data.images import choose_range
     from degsynth.data.opening import ScoringOptions, open_for_model
-    from degsynth.errors import ConfigError
     from degsynth.evaluation.paired import evaluate
     from degsynth.model.degradation import Degradation, Noise
     from degsynth.model.resolve import open_model
@@ -40,35 +50,36 @@ def command(
     if noise not in ("learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")
     if border < 0:
-        raise ConfigError(f"--border {border}: must be at least 0")
+        raise ConfigError(f"--border {border}: give 0 or more")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
     loaded = open_model(model, scale, device)
+    spec = loaded.spec
     factor = options.interval(hardware_factor, "hardware_factor")
     degradation = Degradation(loaded, Noise(noise == "learned"), factor, device)
     for warning in degradation.warnings():
         console.warn(warning)
+    scoring = ScoringOptions(spec.scale, spec.channels, choose_range(levels, spec.data_range))
     with console.Progress() as progress:
-        opened = open_for_model(
-            hr,
-            lr,
-            ScoringOptions(loaded.spec.scale, loaded.spec.channels, choose_range(levels, loaded.spec.data_range)),
-            progress,
-            progress.warn,
-        )
-        result = evaluate(
-            degradation,
-            opened,
-            border,
-            seed,
-            on_image=lambda n: progress("scoring", n, len(opened)),
+        pairs = open_for_model(hr, lr, scoring, progress, progress.warn)
+        scores = evaluate(
+            degradation, pairs, border, seed, on_image=lambda count: progress("scoring", count, len(pairs))
         )
     if json:
-        head = {"model": model, "model_sha256": loaded.sha256, "method": loaded.spec.method, "scale": loaded.spec.scale}
-        if factor is not None:
-            head["hardware_factor"] = list(factor)
-        typer.echo(jsonlib.dumps({**head, **result}, ensure_ascii=False))
-        return
+        typer.echo(jsonlib.dumps({**_identity(model, loaded, factor), **scores}, ensure_ascii=False))
+    else:
+        _print_tables(scores, spec.method, border)
+
+
+def _identity(name: str, model: Checkpoint, factor: Interval | None) -> dict[str, Any]:
+    """Return what identifies the model in the JSON document."""
+    spec = model.spec
+    record = {"model": name, "model_sha256": model.sha256, "method": spec.method, "scale": spec.scale}
+    return record if factor is None else {**record, "hardware_factor": list(factor)}
+
+
+def _print_tables(scores: dict[str, Any], method: str, border: int) -> None:
+    """Print a table of the images and one of the means."""
     rows = [
         [
             image["name"],
@@ -76,10 +87,8 @@ def command(
             f"{image['bicubic']['psnr_y']:.2f}",
             f"{image['model']['ssim_y']:.4f}",
         ]
-        for image in result["images"]
+        for image in scores["images"]
     ]
-    console.table(
-        "per image", ["", f"{loaded.spec.method} PSNR Y", "bicubic PSNR Y", f"{loaded.spec.method} SSIM Y"], rows
-    )
-    means = {loaded.spec.method: result["mean"]["model"], "bicubic": result["mean"]["bicubic"]}
-    console.scores(f"mean of {len(rows)} images, {border} LR px left out at each border", means)
+    console.table("per image", ["", f"{method} PSNR Y", "bicubic PSNR Y", f"{method} SSIM Y"], rows)
+    means = {method: scores["mean"]["model"], "bicubic": scores["mean"]["bicubic"]}
+    console.scores(f"mean of {len(rows)} images, {border} LR px left out at each edge", means)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from degsynth.cli import console
+from degsynth.errors import ConfigError
+from degsynth.files import is_pool_name
+
+if TYPE_CHECKING:
+    from degsynth.model.checkpoint import Checkpoint
 
 NAME = "export"
 
@@ -16,47 +21,55 @@ NAME = "export"
 def command(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="A run directory, a kernel pool (.h5), or a checkpoint to verify and copy."),
+        typer.Argument(metavar="RUN", help="A run directory, a kernel pool (.h5), or a checkpoint."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint file to write.", show_default=False)],
-    snapshot: Annotated[int | None, typer.Option(help="Take the weights of this step's snapshot.")] = None,
-    scale: Annotated[int | None, typer.Option(help="Of a kernel pool: HR size / LR size; unset: its own.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.pt", help="File to write.", show_default=False)
+    ],
+    snapshot: Annotated[
+        int | None,
+        typer.Option(metavar="STEP", help="Export the snapshot of this training step. Unset: the finished checkpoint."),
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="For a kernel pool: scale (HR size / LR size). Unset: that of the pool.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.pt if it exists.")] = False,
 ) -> None:
-    """Verify a run's checkpoint against the known answers and copy it out as one self-contained file.
+    """Test a model and export it as one self-contained file.
+
+    The file is written only if the model passes all checks of 'degsynth selftest'.
 
     Example: degsynth export runs/nikon -o nikon.pt
 
-    A fit that was stopped is exported by its snapshots: --snapshot 3000
+    A fit that was stopped: degsynth export runs/nikon -o m.pt --snapshot 3000
 
-    Kernels go into the file: degsynth export pool.h5 -o pool.pt --scale 2
+    A kernel pool: degsynth export pool.h5 -o pool.pt --scale 2
     """
-    from degsynth.errors import ConfigError
     from degsynth.evaluation import selftest
-    from degsynth.files import is_pool_name
+    from degsynth.model import checkpoint
+
+    if is_pool_name(run) and snapshot is not None:
+        raise ConfigError(f"--snapshot {snapshot}: {run} is a kernel pool, which has no snapshots; leave it out")
+    if not is_pool_name(run) and scale is not None:
+        raise ConfigError(f"--scale {scale} is for kernel pools, and {run} is none; leave it out")
+    with tempfile.TemporaryDirectory() as folder:
+        model = _open(run, snapshot, scale, Path(folder))
+        results = selftest.require(model)
+        checkpoint.copy(model, output, overwrite)
+    console.note(f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(results)} of {len(results)} checks passed")
+
+
+def _open(run: str, snapshot: int | None, scale: int | None, folder: Path) -> Checkpoint:
+    """Return the checkpoint to export; those of pools and snapshots are made in ``folder``."""
     from degsynth.model import checkpoint
     from degsynth.model.resolve import resolve
 
-    with tempfile.TemporaryDirectory() as elsewhere:
-        is_pool = is_pool_name(run)
-        if (snapshot is not None) if is_pool else (scale is not None):
-            raise ConfigError(
-                f"{run} is a kernel pool, which has no snapshots"
-                if is_pool
-                else f"--scale is for kernel pools, not {run}"
-            )
-        if is_pool:
-            from degsynth.model import pool_model
+    if is_pool_name(run):
+        from degsynth.model import pool_model
 
-            source = pool_model.export(Path(run), scale, Path(elsewhere) / "pool.pt")
-        elif snapshot is None:
-            source = checkpoint.load(resolve(run))
-        else:
-            from degsynth import fit
+        return pool_model.export(Path(run), scale, folder / "pool.pt")
+    if snapshot is not None:
+        from degsynth import fit
 
-            source = fit.open_snapshot(Path(run), snapshot, Path(elsewhere) / "snapshot.pt")
-        results = selftest.require(source)
-        checkpoint.copy(source, output, overwrite)
-    console.note(
-        f"{output}: {output.stat().st_size / 1024:.0f} KiB, {len(results)} of {len(results)} known answers given"
-    )
+        return fit.open_snapshot(Path(run), snapshot, folder / "snapshot.pt")
+    return checkpoint.load(resolve(run))

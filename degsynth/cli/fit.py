@@ -2,73 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from degsynth.cli import console, options
+from degsynth.errors import ConfigError
+
+if TYPE_CHECKING:
+    from degsynth.fit import FitOptions
 
 NAME = "fit"
 
+Tables = Mapping[str, Mapping[str, Any]]
+"""What a configuration file holds: the tables ``[fit]`` and ``[method]``, or one of them."""
+
 
 def command(
-    method: Annotated[str | None, typer.Option(help="See 'degsynth methods'.")] = None,
-    hr: Annotated[Path | None, typer.Option(help="Folder of HR images; none for kmsr.")] = None,
-    lr: Annotated[
-        Path | None, typer.Option(help="Folder of LR images: matched to HR by stem, or of other scenes.")
+    method: Annotated[str | None, typer.Option(help="Method to fit; 'degsynth methods' lists them.")] = None,
+    hr: Annotated[
+        Path | None, typer.Option(help="Folder of HR images. Unset: none, for methods that learn from LR alone.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory to make.")] = None,
-    scale: Annotated[int | None, typer.Option(help="HR size / LR size; unset: inferred from pairs.")] = None,
-    preset: Annotated[str | None, typer.Option(help="default, or paper: what was published.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with all of this, e.g. a run's config.toml.")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Method option.")] = None,
+    lr: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of LR images. Paired methods match them with HR images by name; unpaired methods take other "
+            "scenes; kmsr also takes a kernel pool (.h5)."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make, or to resume.")] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(help="Scale (HR size / LR size). Unset: inferred from the pairs; without pairs it is required."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Preset of the method: default, or paper (as published). Unset: default."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml", help="File with these options, such as the config.toml of a run. Unset: none."
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set an option of the method, as listed by 'degsynth methods NAME'. May be repeated.",
+        ),
+    ] = None,
     register: Annotated[
-        str | None, typer.Option(metavar="none|shift", help="shift: correct a global sub-pixel shift per pair.")
+        str | None,
+        typer.Option(metavar="none|shift", help="Correct the sub-pixel shift of each pair (shift). Unset: none."),
     ] = None,
     bad_pairs: Annotated[
-        str | None, typer.Option(metavar="stop|skip", help="skip: leave out what cannot be used.")
+        str | None,
+        typer.Option(
+            metavar="stop|skip", help="What happens if pairs or images fail the check: stop, or skip them. Unset: stop."
+        ),
     ] = None,
     lr_denoise: Annotated[
-        str | None, typer.Option(metavar="none|nlm", help="Unpaired: take noise off LR first (non-local means).")
+        str | None,
+        typer.Option(
+            metavar="none|nlm",
+            help="For unpaired methods: remove noise from the LR images first, by non-local means (nlm). Unset: none.",
+        ),
     ] = None,
     group_by: Annotated[
         str | None,
         typer.Option(
-            metavar="none|exif|folder", help="pdm: a blur and noise for each camera and ISO, or LR sub-folder."
+            metavar="none|exif|folder",
+            help="For pdm: learn blur and noise separately for each camera and sensitivity (exif), or for each "
+            "sub-folder of LR (folder). Unset: none.",
         ),
     ] = None,
-    data_range: options.DataRange = None,
-    steps: Annotated[int | None, typer.Option(help="Batches to learn from; short for --set steps=.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop training earlier; short for --set minutes=.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda[:N]; unset: auto, or a run's own.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Decides held-out pairs, first weights, patches; unset: 0.")] = None,
+    data_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BLACK:WHITE|dtype",
+            help="Black and white of 16-bit and float files, e.g. 0:4095, or the whole range of their type (dtype). "
+            "Unset: inferred from the files.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Number of training steps, as by --set steps=N. Unset: as in the preset."),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop training after so many minutes, as by --set minutes=M. Unset: never."),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train: auto (cuda if there is one), cpu or cuda[:N]. Unset: auto.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of all random numbers: held-out images, first weights, patches, ... Unset: 0."),
+    ] = None,
 ) -> None:
-    """Learn a degradation from HR-LR images and write a run directory with a checkpoint.
+    """Learn a degradation from images and write a run directory.
 
-    Example: degsynth fit --method dml --hr pairs/HR --lr pairs/LR_x2 --out runs/nikon
+    The run directory holds the checkpoint, its scores on held-out images, and pictures. --out is required. Other
+    options that are not given are taken from --config, or with --resume from the run; without either, --method and
+    --lr are required, too.
 
-    Unpaired: degsynth fit --method adl --hr sharp --lr phone --scale 2 --out runs/phone
+    Example: degsynth fit --method dml --hr HR --lr LR_x2 --out runs/nikon
+
+    Unpaired: degsynth fit --method adl --hr HR --lr phone --scale 2 --out RUN
 
     LR alone: degsynth fit --method kmsr --lr phone --scale 2 --out runs/pool
 
-    Ctrl-C leaves a snapshot: degsynth fit --resume --out runs/nikon
+    After Ctrl-C: degsynth fit --resume --out runs/nikon
     """
-    from degsynth import config as configuration
     from degsynth import fit
-    from degsynth.errors import ConfigError
-    from degsynth.fit.run_directory import RunDirectory
 
     if out is None:
         raise ConfigError("--out is missing: give the run directory to make")
-    if resume and config is None:
-        tables = RunDirectory(out).description()
-    else:
-        tables = configuration.read_toml(config) if config else {}
-    for name in tables:
-        if name not in ("fit", "method") or not isinstance(tables[name], dict):
-            raise ConfigError(f"configuration {config} has '{name}'; known are the tables [fit] and [method]")
+    tables = _tables(config, out, resume)
     given = {
         "method": method,
         "hr": None if hr is None else str(hr),
@@ -83,29 +138,73 @@ def command(
         "group_by": group_by,
         "device": device,
     }
-    values = {**tables.get("fit", {}), **{name: value for name, value in given.items() if value is not None}}
+    chosen = _fit_options(tables, given)
+    method_values = _method_values(tables, assignments, {"steps": steps, "minutes": minutes}, resume)
+    with console.Progress() as progress:
+        events = fit.Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
+        record = fit.run(chosen, method_values, out, events, resume)
+    _report(record, out)
+
+
+def _tables(config: Path | None, out: Path, resume: bool) -> Tables:
+    """Read the configuration file, or that of a run to resume; without either there are no tables."""
+    from degsynth.config import read_toml
+    from degsynth.fit.run_directory import RunDirectory
+
+    if config is None and not resume:
+        return {}
+    tables = RunDirectory(out).description() if config is None else read_toml(config)
+    for name, table in tables.items():
+        if name not in ("fit", "method") or not isinstance(table, dict):
+            raise ConfigError(
+                f"configuration {config or out / 'config.toml'} has '{name}'; known are the tables [fit] and [method]"
+            )
+    return tables
+
+
+def _fit_options(tables: Tables, given: Mapping[str, object]) -> FitOptions:
+    """Return the options of the fit: those of the configuration, replaced by what was given (None: not given)."""
+    from degsynth.config import build
+    from degsynth.fit import FitOptions
+
+    configured = tables.get("fit", {})
+    values = {**configured, **{name: value for name, value in given.items() if value is not None}}
     values["device"] = options.pick_device(str(values.get("device", "auto")))
-    before = tables.get("fit", {}).get("preset", "default")
-    if preset is not None and tables.get("method") and preset != before:
+    preset, configured_preset = given["preset"], configured.get("preset", "default")
+    if preset is not None and tables.get("method") and preset != configured_preset:
         raise ConfigError(
-            f"--preset {preset}: the configuration has preset {before} written out in full; leave one out"
+            f"--preset {preset}: the configuration has the preset {configured_preset} written out in full; "
+            "leave one of them out"
         )
     for name in ("method", "lr"):
         if name not in values:
             raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
-    chosen = configuration.build(fit.FitOptions, values, "fit")
-    budget = {name: value for name, value in (("steps", steps), ("minutes", minutes)) if value is not None}
-    written = dict(tables.get("method", {}))
-    if resume and steps is not None and minutes is None:
-        written.pop("minutes", None)  # a new budget of steps takes the place of minutes that are used up
-    method_values = {**written, **configuration.parse_assignments(assignments or []), **budget}
-    with console.Progress() as progress:
-        events = fit.Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
-        record = fit.run(chosen, method_values, out, events, resume)
-    means = dict(record["held_out"]["mean"])
+    return build(FitOptions, values, "fit")
+
+
+def _method_values(
+    tables: Tables, assignments: list[str] | None, budget: Mapping[str, float | None], resume: bool
+) -> dict[str, Any]:
+    """Return the options of the method: those of the configuration, replaced by ``--set``, then by the budget.
+
+    ``budget`` holds ``steps`` and ``minutes`` (None: not given).
+    """
+    from degsynth.config import parse_assignments
+
+    configured = dict(tables.get("method", {}))
+    given = {name: value for name, value in budget.items() if value is not None}
+    if resume and "steps" in given and "minutes" not in given:
+        configured.pop("minutes", None)  # a new budget of steps takes the place of minutes that are used up
+    return {**configured, **parse_assignments(assignments or []), **given}
+
+
+def _report(record: Mapping[str, Any], out: Path) -> None:
+    """Print the scores on held-out images, and where the checkpoint is."""
+    held_out = record["held_out"]
+    means = dict(held_out["mean"])
+    kind = "pairs" if "pairs" in record else "images"
     console.scores(
-        f"held-out {'pairs' if 'pairs' in record else 'images'} ({len(record['held_out']['images'])}), "
-        f"scale {record['scale']}",
+        f"held-out {kind} ({len(held_out['images'])}), scale {record['scale']}",
         {record["method"]: means.pop("model"), **means},
     )
-    console.note(f"{out}: run of {sum(record['seconds'].values()):.1f} s, checkpoint in {out / 'checkpoint.pt'}")
+    console.note(f"{out}: fitted in {sum(record['seconds'].values()):.1f} s, the checkpoint is {out / 'checkpoint.pt'}")

@@ -1,4 +1,4 @@
-"""Names of options as the command line has them, put into the messages of the library.
+"""Flags of the command line in place of the option names in messages of the library.
 
 A message names an option as Python does, between backticks: ``` `bad_pairs=skip` ```. Here that becomes
 ``--bad-pairs skip``. An option of a method becomes an argument of ``--set``.
@@ -9,40 +9,51 @@ from __future__ import annotations
 import re
 
 FLAGS = {
-    "assignments": "--set",
     "awgn": "--awgn",
     "bad_pairs": "--bad-pairs",
     "border": "--border",
     "data_range": "--data-range",
     "device": "--device",
+    "draws": "--draws",
     "existing=overwrite": "--overwrite",
     "existing=resume": "--resume",
     "gaussian": "--gaussian",
     "group_by": "--group-by",
     "hardware_factor": "--hardware-factor",
     "hr": "--hr",
+    "limit": "--limit",
+    "link": "--link",
     "lr": "--lr",
     "lr_denoise": "--lr-denoise",
     "memory": "--memory",
+    "method": "--method",
     "minutes": "--minutes",
     "out": "--out",
     "overwrite": "--overwrite",
+    "preset": "--preset",
     "register_pairs": "--register",
     "resume": "--resume",
     "scale": "--scale",
+    "seed": "--seed",
     "set": "--set",
     "size": "--kernel-size",
     "steps": "--steps",
     "tile": "--tile",
+    "workers": "--workers",
 }
-"""Options of the library that have a flag of their own, by name."""
+"""Options of the library that have a flag of their own, by name.
 
-_OPTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+Of ``border``, ``minutes`` and ``steps``, which methods have as well, the flag is meant.
+"""
+
+OPTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+"""An option in a message: its name and, if there is one, its value."""
 
 
 def with_flags(text: str) -> str:
-    """Replace every option in backticks by its flag: ``` `tile=64` ``` by ``--tile 64``, `` `beta=0.5` `` by
-    ``--set beta=0.5``.
+    """Replace every option in backticks by its flag.
+
+    ``` `tile=64` ``` becomes ``--tile 64``, and ``` `beta=0.5` ```, an option of a method, becomes ``--set beta=0.5``.
     """
 
     def flag(match: re.Match[str]) -> str:
@@ -53,4 +64,4 @@ def with_flags(text: str) -> str:
             return f"--set {name}={value or ''}"
         return f"{FLAGS[name]} {value}" if value else FLAGS[name]
 
-    return _OPTION.sub(flag, text)
+    return OPTION.sub(flag, text)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from degsynth.cli import console, options
+from degsynth.errors import DataError
+
+if TYPE_CHECKING:
+    from degsynth.model.checkpoint import Checkpoint
+    from degsynth.reports.panels import Panel
 
 NAME = "inspect"
+
+Scores = dict[str, dict[str, float]]
+"""Mean scores on held-out images, by model."""
 
 
 def command(
@@ -18,67 +26,89 @@ def command(
     scale: options.PoolScale = None,
     json: options.Json = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", "-o", metavar="P.png", help="Draw its kernels and weight maps.")
+        Path | None,
+        typer.Option(
+            "--picture",
+            "-o",
+            metavar="P.png",
+            help="Draw the kernels and weight maps of the model into this file. Unset: no picture.",
+        ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="F.html", help="Write all of it as one page.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="F.html", help="Write metadata, scores and picture as one HTML page. Unset: no page."),
+    ] = None,
     image: Annotated[
-        Path | None, typer.Option(metavar="HR", help="Photograph to draw weight maps of; unset: a texture.")
+        Path | None,
+        typer.Option(metavar="HR", help="HR image whose weight maps are drawn. Unset: a synthetic texture."),
     ] = None,
 ) -> None:
-    """Show what a model says of itself: method, scale, phase, configuration, held-out scores; and draw what it is.
+    """Show the metadata of a model, its scores and its kernels.
 
-    Pictures show the effective kernel; of models that mix basis kernels also these, the kernels in the middle and in
-    the corners of an image, and the weight maps.
+    Pictures show the effective kernel. For models that mix basis kernels they also show these, the kernels in the
+    middle and in the corners of an image, and the weight maps.
 
     Example: degsynth inspect nikon.pt -o nikon.png --image photo.jpg
     """
+    from degsynth.model.resolve import open_model
+
     for path in (picture, html):
         if path is not None:
             options.check_output(path)
-    from degsynth.model.resolve import open_model
-
     loaded = open_model(model, scale)
     record = {"path": str(loaded.path), "sha256": loaded.sha256, **loaded.spec.model_dump(mode="json")}
     facts = [(name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in record.items() if name != "held_out"]
-    scores: dict[str, dict[str, float]] = dict(record["held_out"] or {})
+    scores: Scores = dict(record["held_out"] or {})
     if scores:
         scores = {record["method"]: scores.pop("model"), **scores}
     if picture is not None or html is not None:
-        from degsynth.reports import panels
-
-        rows = _rows(loaded, image)
-        title = f"{loaded.spec.method}, scale {loaded.spec.scale}: {loaded.path.name}"
-        if picture is not None:
-            panels.sheet(picture, rows, title)
-        if html is not None:
-            told = [(f"held out, {n}", ", ".join(f"{k} {v:.4g}" for k, v in f.items())) for n, f in scores.items()]
-            panels.page(html, title, [*facts, *told], rows)
+        _draw(loaded, image, picture, html, [*facts, *_score_lines(scores)])
     if json:
         typer.echo(jsonlib.dumps(record, ensure_ascii=False))
         return
     for name, value in facts:
         typer.echo(f"{name:18} {value}")
     if scores:
-        console.scores("held-out images of its fit", scores)
+        console.scores("held-out images of the fit", scores)
 
 
-def _rows(loaded: Any, image: Path | None) -> list[list[Any]]:
-    """Panels: the effective kernel, and what `panels.anatomy` finds."""
+def _score_lines(scores: Scores) -> list[tuple[str, str]]:
+    """Return a name and a line of figures for each model that was scored."""
+    return [
+        (f"held out, {model}", ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items()))
+        for model, figures in scores.items()
+    ]
+
+
+def _draw(
+    model: Checkpoint, image: Path | None, picture: Path | None, html: Path | None, facts: list[tuple[str, str]]
+) -> None:
+    """Write the picture and the page, where they are asked for."""
+    from degsynth.reports import panels
+
+    rows = _rows(model, image)
+    title = f"{model.spec.method}, scale {model.spec.scale}: {model.path.name}"
+    if picture is not None:
+        panels.sheet(picture, rows, title)
+    if html is not None:
+        panels.page(html, title, facts, rows)
+
+
+def _rows(model: Checkpoint, image: Path | None) -> list[list[Panel]]:
+    """Return rows of panels: the effective kernel, and what a model with basis kernels is made of."""
     from degsynth.data import images
-    from degsynth.errors import DataError
     from degsynth.evaluation.effective_kernel import texture
     from degsynth.model.degradation import Degradation
     from degsynth.reports import panels, previews
 
-    spec = loaded.spec
+    spec = model.spec
     if image is None:
         hr = texture(spec.usual_channels(), 96 * spec.scale, 96 * spec.scale)
     else:
         hr = images.to_tensor(images.read(image).pixels, spec.data_range)
-        Degradation(loaded).check_channels(hr.shape[0])
+        Degradation(model).check_channels(hr.shape[0])
         if min(hr.shape[1:]) < spec.multiple_of:
-            raise DataError(f"{image} is too small to draw weight maps of: at least {spec.multiple_of} px a side")
-    return [
-        [*previews.measured_kernels(loaded), panels.Panel("HR", hr)],
-        *panels.anatomy(loaded.degrader, hr),
-    ]
+            raise DataError(
+                f"{image} is too small for weight maps; give an image of at least {spec.multiple_of} px a side"
+            )
+    return [[*previews.measured_kernels(model), panels.Panel("HR", hr)], *panels.anatomy(model.degrader, hr)]

@@ -11,7 +11,10 @@ NAME = "methods"
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show the options of this one.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="Method whose options are shown. Left out: all methods are listed."),
+    ] = None,
 ) -> None:
     """List the methods, or the options and presets of one.
 
@@ -20,9 +23,8 @@ def command(
     from degsynth import methods
 
     if name is None:
-        for each in methods.METHODS:
-            summary = (methods.get(each).__doc__ or "").splitlines()[0]
-            typer.echo(summary)
+        for method in methods.METHODS:
+            typer.echo((methods.get(method).__doc__ or "").splitlines()[0])
         return
     module = methods.get(name)
     typer.echo((module.__doc__ or "").strip() + "\n")

@@ -11,28 +11,38 @@ import typer
 from degsynth.config import Interval
 from degsynth.errors import ConfigError
 
-Seed = Annotated[int, typer.Option(help="Every random number follows from it.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:N].")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto (cuda if there is one), cpu or cuda[:N].")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DataRange = Annotated[
     str | None,
-    typer.Option(metavar="BLACK:WHITE|dtype", help="Black and white of 16-bit and float files, e.g. 0:4095."),
+    typer.Option(
+        metavar="BLACK:WHITE|dtype",
+        help="Black and white of 16-bit and float files, e.g. 0:4095, or the whole range of their type (dtype). "
+        "Unset: as the model was fitted.",
+    ),
 ]
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A checkpoint (.pt), a run directory, a shipped model's name, or a kernel pool (.h5)."
+        metavar="MODEL",
+        help="A checkpoint (.pt), a run directory, the name of a shipped model, or a kernel pool (.h5).",
     ),
 ]
 PoolScale = Annotated[
     int | None,
     typer.Option(
-        "--scale", help="For a kernel pool: HR size / LR size; unset: the pool's own. 1: LR images of the size of HR."
+        "--scale",
+        help="For a kernel pool: scale (HR size / LR size); 1 gives LR images of HR size. Unset: that of the pool.",
     ),
 ]
 HardwareFactor = Annotated[
     str | None,
-    typer.Option(metavar="F|LO:HI", help="For an abl model: how much it blurs; a range is drawn from for every image."),
+    typer.Option(
+        metavar="F|LO:HI",
+        help="For an abl model: hardware factor, which scales its blur, or a range from which every image draws one. "
+        "Unset: that of the model.",
+    ),
 ]
 
 
@@ -54,7 +64,7 @@ def data_range(text: str | None) -> Interval | Literal["dtype"] | None:
 
 
 def pick_device(name: str) -> str:
-    """Return the device to use: of ``auto`` cuda where there is one. ConfigError for a device that does not exist."""
+    """Return the device to use; ``auto`` is cuda where there is one. ConfigError for a device that does not exist."""
     import torch
 
     if name == "auto":

@@ -13,9 +13,12 @@ NAME = "selftest"
 
 
 def command(model: options.Model, scale: options.PoolScale = None, json: options.Json = False) -> None:
-    """Hold a model to the known answers: flat stays flat, phase, tiles, seeds, rounding, ….
+    """Test a model against known answers.
 
-    Exit code 1 where it fails one. Example: degsynth selftest nikon.pt
+    For example, a flat image must stay flat, the phase must be the declared one, the same seed must give the same
+    image, and tiles must not change it. The exit code is 1 if a check fails.
+
+    Example: degsynth selftest nikon.pt
     """
     from degsynth.evaluation import selftest
     from degsynth.model.resolve import open_model
@@ -31,6 +34,6 @@ def command(model: options.Model, scale: options.PoolScale = None, json: options
             console.note(
                 f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.measured}  [{result.rule}]"
             )
-        console.note(f"{model}: {len(results) - len(failed)} of {len(results)} known answers given")
+        console.note(f"{model}: {len(results) - len(failed)} of {len(results)} checks passed")
     if failed:
         raise typer.Exit(1)

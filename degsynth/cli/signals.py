@@ -1,4 +1,4 @@
-"""Signals that ask a command to stop: the first one lets what has begun be finished, the second one ends at once."""
+"""SIGINT and SIGTERM. The first one asks a command to finish what it has begun; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -72,6 +72,6 @@ class DeferredSignals:
         self._restore()
 
     def pass_on(self) -> None:
-        """Raise the signal that has come, if one has, for the handler that was there before."""
+        """If a signal has come, raise it again for the handler that was there before."""
         if self._received:
             signal.raise_signal(self._received[0])

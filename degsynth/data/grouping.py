@@ -15,7 +15,7 @@ from degsynth.ops.resample import luma
 UNKNOWN = "unknown"
 """Group of images whose files do not name their camera."""
 MAX_IMAGES_FOR_CAMERAS, MAX_IMAGES_FOR_BLOCKS = 64, 16
-"""Largest numbers of images whose camera is read, and in which JPEG blocks are measured, before `doubts` answers."""
+"""Largest numbers of images whose camera is read, and in which JPEG blocks are measured, for `noise_warnings`."""
 BLOCKY = 1.15
 """An image with a `blockiness` above this is taken for a JPEG: most JPEG of quality 75 or less have more, and few
 images that were never compressed."""
@@ -40,7 +40,7 @@ def camera(lr: ImageSet, index: int) -> str:
     return ", ".join(part for part in (model, stop) if part) or UNKNOWN
 
 
-def doubts(lr: ImageSet, by: Grouping) -> list[str]:
+def noise_warnings(lr: ImageSet, by: Grouping) -> list[str]:
     """List warnings why the noise learnt from these images may not be a camera's: mixed cameras, and JPEG."""
     return [*_mixed_cameras(lr, by), *_jpeg_blocks(lr)]
 

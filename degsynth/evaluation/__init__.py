@@ -1,1 +1,1 @@
-"""How close synthesised LR comes to real LR."""
+"""Measurements of a model: how close its LR comes to real LR, its blur kernel, and whether it keeps its contract."""

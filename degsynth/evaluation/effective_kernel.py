@@ -1,4 +1,4 @@
-"""The blur kernel that a checkpoint amounts to, measured from outside."""
+"""The effective kernel of a checkpoint: the blur kernel that explains its output, without a look at its weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ LARGEST_KERNEL = 63
 MEASURED_TAPS = 33
 """Side of the window in which the kernel of a model that reads further is measured, HR px."""
 MEASURED_IMAGES = 16
-LOOKED_AT = (1, 4, 16)
-"""Solving costs more than adding an image: it is done after so many of them."""
+"""Largest number of images from which a kernel is measured."""
+SOLVED_AFTER = (1, 4, 16)
+"""Numbers of images after which the equations are solved: solving costs more than adding an image."""
+PRECISE_HR_PX = 0.003
+"""No more images are added once the centroid of the kernel is known to this precision, HR px."""
 
 
 def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
-    """A picture with detail of every size, (channels, height, width) in [0.1, 0.9]: noise summed over octaves."""
+    """Return a picture (channels, height, width) in [0.1, 0.9] with detail of every size: noise summed over octaves."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(1, channels, height, width)
     for octave in (1, 2, 4, 8, 16):
@@ -33,17 +36,18 @@ def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
 
 
 def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solution:
-    """The kernel that explains one channel of `clean` best on textured images, with the code of one seed.
+    """Measure the kernel that best explains one channel of `clean` on textured images, with the code of one seed.
 
-    By least squares: exact for a linear model with a kernel of up to 63 taps; what reads further is measured in a
-    window of 33. Of a model whose kernel varies over the image it is the mean, and images are added until its centroid
-    is known to ± 0.003 HR px, or there are 16. Raises ValueError where the output does not determine a kernel.
+    It is found by least squares, which is exact for a linear model with a kernel of up to 63 taps. The kernel of a
+    model that reads further is measured in a window of 33. Of a model whose kernel varies over the image it is the
+    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where
+    the output does not determine a kernel.
     """
     return effective_kernels(model, seed, [channel])[0]
 
 
 def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] | None = None) -> list[Solution]:
-    """`effective_kernel` of several channels (None: of all), from the same images."""
+    """Measure the `effective_kernel` of several channels (None: of all), from the same images."""
     spec = model.spec
     count = spec.usual_channels()
     wanted = range(count) if channels is None else channels
@@ -60,9 +64,9 @@ def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] 
         lr = model.degrader.clean(hr[None], code, field)[0]
         for sums, channel in zip(equations, wanted, strict=True):
             sums.add(hr[channel], lr[channel], border)
-        if number in LOOKED_AT:
+        if number in SOLVED_AFTER:
             solutions = [solve(sums, 0.0, fit_gain=True, fit_offset=True) for sums in equations]
-            if max(max(solution.centroid_error) for solution in solutions) < 0.003:
+            if max(max(solution.centroid_error) for solution in solutions) < PRECISE_HR_PX:
                 break
     return solutions
 

@@ -1,4 +1,4 @@
-"""What a hardware factor does to a model's blur, measured from outside."""
+"""The effect of a hardware factor on a model's blur, measured from the model's output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from degsynth.ops.least_squares import NormalEquations, solve
 from degsynth.ops.resample import luma
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0)
-"""Where it is measured: the paper's, and some between."""
+"""Factors at which the blur is measured: the paper's, and some between."""
 TAPS = 26
 """Side of the window in which a kernel is measured, HR px (one more at odd scales)."""
 SIDE = 320
-"""Of the middle of an image that is looked at, HR px at most."""
+"""Largest side of the middle of an image that is used, HR px."""
 LEAST_SHARE, MOST_SHARE = 0.6, 1.4
-"""How much of the layer's rise the model's may be."""
+"""Limits of the model's rise relative to that of the blurring layer; beyond them the user is warned."""
 LEAST_R_SQUARED = 0.95
-"""How straight the rise must be."""
+"""R² of a straight line through the variances below which the user is warned."""
 
 
 def with_factor(model: Checkpoint, code: Tensor, factor: float) -> Tensor:
-    """A code (1, G) of `draw` with another hardware factor."""
+    """Return a code (1, G) of `draw` with another hardware factor."""
     assert model.spec.hardware_factor is not None
     code = code.clone()
     code[:, model.spec.hardware_factor.entry] = factor
@@ -36,9 +36,9 @@ def with_factor(model: Checkpoint, code: Tensor, factor: float) -> Tensor:
 
 
 def kernel_at(model: Checkpoint, images: Sequence[Tensor], factor: float) -> Tensor:
-    """The kernel (K, K) that explains best what the model makes of gray images (1, H, W) at a factor.
+    """Return the kernel (K, K) that best explains the model's LR of gray images (1, H, W) at a factor.
 
-    Raises ValueError where they do not determine one.
+    Raises ValueError where the images do not determine one.
     """
     scale = model.spec.scale
     equations = NormalEquations(TAPS + scale % 2, scale)
@@ -53,45 +53,46 @@ def kernel_at(model: Checkpoint, images: Sequence[Tensor], factor: float) -> Ten
 
 
 def middle(hr: Tensor, scale: int) -> Tensor:
-    """The luma of an image's middle (1, H, W), whole LR pixels."""
+    """Return the luma (1, H, W) of the middle of an image: whole LR pixels, at most `SIDE` HR px a side."""
     height, width = (min(SIDE, side) // scale * scale for side in hr.shape[1:])
     top, left = ((side - part) // 2 // scale * scale for side, part in zip(hr.shape[1:], (height, width), strict=True))
     return luma(hr)[:, top : top + height, left : left + width]
 
 
-def look(model: Checkpoint, images: Sequence[Tensor]) -> tuple[dict[str, Any] | None, list[str]]:
-    """`sweep`, and what a user should not overlook of it; None where the images do not allow it."""
+def measure(model: Checkpoint, images: Sequence[Tensor]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the figures of `sweep`, and warnings for the user; None where the images do not allow a measurement."""
     try:
-        found = sweep(model, images)
+        figures = sweep(model, images)
     except ValueError as error:
-        return None, [f"what the hardware factor does could not be measured: {error}"]
-    if LEAST_SHARE <= found["share"] <= MOST_SHARE and found["r_squared"] >= LEAST_R_SQUARED:
-        return found, []
-    return found, [
+        return None, [f"the effect of the hardware factor could not be measured: {error}"]
+    if LEAST_SHARE <= figures["share"] <= MOST_SHARE and figures["r_squared"] >= LEAST_R_SQUARED:
+        return figures, []
+    return figures, [
         f"the hardware factor does not do what it says: from {FACTORS[0]:g} to {FACTORS[-1]:g} the variance of the blur"
-        f" rises by {100 * found['share']:.0f} % of what the layer adds, R² {found['r_squared']:.2f}; a narrower and "
-        "shallower network (the default preset) leaves the blur to the layer"
+        f" rises by {100 * figures['share']:.0f} % of what the layer adds, R² {figures['r_squared']:.2f}; a narrower "
+        "and shallower network (the default preset) leaves the blur to the layer"
     ]
 
 
-def told(found: dict[str, Any] | None) -> str:
-    """What `sweep` found, as the end of a sentence."""
-    if found is None:
+def summary(figures: dict[str, Any] | None) -> str:
+    """Put the figures of `sweep` into words, as the end of a sentence."""
+    if figures is None:
         return ""
     return (
-        f"; from {FACTORS[0]:g} to {FACTORS[-1]:g} the variance of the blur rises by {found['rise_px2']:.2f} px² "
-        f"({100 * found['share']:.0f} % of what the Gaussians gain), R² {found['r_squared']:.3f}"
+        f"; from {FACTORS[0]:g} to {FACTORS[-1]:g} the variance of the blur rises by {figures['rise_px2']:.2f} px² "
+        f"({100 * figures['share']:.0f} % of what the Gaussians gain), R² {figures['r_squared']:.3f}"
     )
 
 
 def sweep(model: Checkpoint, images: Sequence[Tensor]) -> dict[str, Any]:
-    """The blur of a model on images (C, H, W) at factors from 0.25 to 3, and how straight and far it rises.
+    """Measure the blur of a model on images (C, H, W) at factors from 0.25 to 3, and how far and how straight it rises.
 
-    ``variance_px2`` is that of the Gaussian that dims a wave of 8 HR px as much, ``second_moment_px2`` the kernel's
-    own; both are means of the two axes and may be negative, where the LR is sharpened. ``rise_px2`` is that of the
-    variance from 0.25 to 3, ``share`` the rise over the 7.15 px² that the Gaussians themselves gain (2.6 px² a unit; by
-    this ruler, and in a window of 16 px, the layer alone has 0.83 of it, 0.90 with group two), ``r_squared`` tells how
-    well a straight line describes it.
+    ``variance_px2`` is the variance of the Gaussian that dims a wave of 8 HR px as much; ``second_moment_px2`` is the
+    second moment of the kernel itself. Both are means over the two axes, and may be negative where the LR is sharpened.
+    ``rise_px2`` is the rise of the variance from 0.25 to 3. ``share`` is that rise relative to the 7.15 px² that the
+    Gaussians themselves gain (2.6 px² for each unit of the factor); measured in this way, in a window of 16 px, the
+    layer alone has a share of 0.83, and of 0.90 with group two. ``r_squared`` tells how well a straight line describes
+    the rise.
     """
     parts = [middle(image, model.spec.scale) for image in images]
     rows = []

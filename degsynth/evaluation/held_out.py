@@ -1,74 +1,79 @@
-"""The figure that training is steered by: luma PSNR on held-out pairs, small enough to be taken often."""
+"""The judge of a paired fit: luma PSNR on held-out pairs, of parts small enough to be scored often."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import psnr
+from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.resample import bicubic, crop_border, luma
 
 MOST_PAIRS = 16
+"""Largest number of pairs that are scored."""
 LARGEST_SIDE = 512
-"""Of the middle that is looked at, LR px."""
+"""Largest side of the middle of a pair that is scored, LR px."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The middle of a held-out pair."""
+    """The middle of a held-out pair, on a device."""
 
     hr: Tensor
-    """(C, s·h, s·w), on the device."""
+    """(C, s·h, s·w)."""
     lr: Tensor
-    """(C, h, w), likewise."""
+    """(C, h, w)."""
     origin: tuple[int, int]
-    """Where it begins in the whole image, LR px."""
+    """Where the part begins in the whole image (y, x), LR px."""
     frame: tuple[int, int]
-    """Height and width of the whole image, LR px: a model that blurs by place must know."""
+    """Height and width of the whole image, LR px; a model whose blur depends on the place needs them."""
 
 
-def by_degrader(degrader: Any) -> Callable[[Part], Tensor]:
-    """What a degrader makes of a part, as it would in the whole image: (1, C, h, w)."""
+def by_degrader(degrader: LoadedDegrader) -> Callable[[Part], Tensor]:
+    """Return a function that gives a degrader's LR (1, C, h, w) of a part, as it would be in the whole image."""
 
     def degrade(part: Part) -> Tensor:
         (y, x), (channels, height, width), device = part.origin, part.lr.shape, part.hr.device
         code = degrader.draw(0, *part.frame).to(device)
-        made: Tensor = degrader(part.hr[None], code, degrader.field(0, y, x, height, width, channels).to(device))
-        return made
+        return degrader(part.hr[None], code, degrader.field(0, y, x, height, width, channels).to(device))
 
     return degrade
 
 
 class Judge(Protocol):
-    """What training is steered by."""
+    """Scores a degrader on images that the fit does not see; training is steered by this score."""
 
     figure: str
-    """What the score is, as logs name it."""
+    """Name of the score in logs."""
     unit: str
+    """Unit of the score, with a space before it; empty where it has none."""
     sign: int
-    """1: the higher the better; −1: the lower."""
+    """1 where a higher score is better, −1 where a lower one is."""
     judges_start: bool
-    """Whether what training starts from is judged, too, and kept unless something is clearly better."""
+    """Whether the weights that training starts from are scored, too, and kept unless others are clearly better."""
 
-    def score(self, degrader: Any) -> float:
-        """Of a degrader, on images that the fit does not see."""
+    def score(self, degrader: LoadedDegrader) -> float:
+        """Return the score of a degrader."""
 
     def bicubic(self) -> float:
-        """The score of the usual LR."""
+        """Return the score of bicubic LR."""
 
 
 class HeldOut:
-    """The middles of at most 16 held-out pairs, kept in memory, on a device."""
+    """Judges by luma PSNR on the middles of at most 16 held-out pairs, which are kept in memory, on a device."""
 
     figure, unit, sign, judges_start = "psnr_y", " dB", 1, False
 
     def __init__(self, pairs: PairSet, border: int, grid: int, device: str = "cpu") -> None:
-        """Cut at multiples of ``grid`` HR px; ``border`` LR px are left out of the score at each edge."""
+        """Cut the middles out at multiples of ``grid`` HR px.
+
+        ``border`` LR px are left out of the score at each edge.
+        """
         self.border = border
         step = max(1, grid // pairs.scale)
         self.parts: list[Part] = []
@@ -79,19 +84,19 @@ class HeldOut:
             hr, lr = pairs.window(index, y, x, side)
             self.parts.append(Part(hr.to(device), lr.to(device), (y, x), (height, width)))
 
-    def score(self, degrader: Any) -> float:
-        """`psnr` of a degrader's LR."""
+    def score(self, degrader: LoadedDegrader) -> float:
+        """Return the `psnr` of a degrader's LR."""
         return self.psnr(by_degrader(degrader))
 
     def bicubic(self) -> float:
-        """`psnr` of bicubic LR."""
+        """Return the `psnr` of bicubic LR."""
         return self.psnr(lambda part: bicubic(part.hr[None], part.hr.shape[1] // part.lr.shape[1]))
 
     def psnr(self, degrade: Callable[[Part], Tensor]) -> float:
-        """Mean luma PSNR (dB) of what ``degrade`` makes of the parts, against the real LR."""
+        """Return the mean luma PSNR (dB) of the LR that ``degrade`` makes of the parts, against the real LR."""
         scores = []
         with torch.inference_mode():
             for part in self.parts:
-                made = degrade(part)[0].clamp(0.0, 1.0)
-                scores.append(psnr(*(crop_border(luma(image), self.border) for image in (made, part.lr))))
+                lr = degrade(part)[0].clamp(0.0, 1.0)
+                scores.append(psnr(*(crop_border(luma(image), self.border) for image in (lr, part.lr))))
         return sum(scores) / len(scores)

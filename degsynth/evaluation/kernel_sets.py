@@ -1,7 +1,7 @@
-"""How far two sets of kernels are apart, and how well one covers the other.
+"""Distances between sets of kernels, and how well one set covers another.
 
-Kernels are densities over their taps, so they are compared by Hellinger's distance: √(1 − Σ √(p q)), 0 for equal ones,
-1 where they have no tap in common. Negative taps, which a density has not, count as 0.
+Kernels are densities over their taps, so two of them are compared by the Hellinger distance √(1 − Σ √(p q)): 0 for
+equal kernels, 1 where they have no tap in common. A density has no negative values, so negative taps count as 0.
 """
 
 from __future__ import annotations
@@ -12,70 +12,75 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.model.pool_file import Pool
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import gaussian_shape
 from degsynth.ops.subpixel import suited
 
 ROUND = 1.15
-"""Ratio of widths below which a kernel has no direction worth telling."""
+"""Ratio of axes up to which a kernel counts as round: it has no direction worth reporting."""
 NEAR_DEG = 15.0
-"""Directions that are no farther apart are alike."""
+"""Directions count as alike where they differ by no more than this, degrees."""
 WITHIN = 1.15
-"""Widths are inside a range that is widened by this factor on both sides."""
+"""Factor by which a range of widths is extended on both sides before a width is looked for in it."""
 
 
 def shapes(kernels: Tensor) -> Tensor:
-    """σ (HR px, geometric mean of both axes), ratio of axes and angle (degrees) of kernels (N, K, K): (N, 3)."""
-    found = []
+    """Return σ (HR px, geometric mean of both axes), ratio of axes and angle (degrees) of kernels (N, K, K): (N, 3)."""
+    rows = []
     for kernel in kernels:
         along, across, angle = gaussian_shape(kernel)
         along, across = max(along, 0.05), max(across, 0.05)
-        found.append((math.sqrt(along * across), along / across, math.degrees(angle)))
-    return torch.tensor(found, dtype=torch.float64)
+        rows.append((math.sqrt(along * across), along / across, math.degrees(angle)))
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def roots(kernels: Tensor) -> Tensor:
-    """Square roots of taps, (N, K²) of norm 1: half their squared distance is 1 − Σ √(p q)."""
+    """Return the square roots of the taps of kernels (N, K, K), scaled to norm 1: (N, K²).
+
+    Half the squared distance of two of them is 1 − Σ √(p q).
+    """
     flat = kernels.double().clamp(min=0.0).flatten(1).sqrt()
-    found: Tensor = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return found
+    unit: Tensor = flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    return unit
 
 
 def hellinger(a: Tensor, b: Tensor) -> Tensor:
-    """Distances (N, M) of kernels (N, K, K) from kernels (M, K, K)."""
+    """Return the Hellinger distances (N, M) between kernels (N, K, K) and kernels (M, K, K)."""
     return (1 - roots(a) @ roots(b).T).clamp(min=0.0).sqrt()
 
 
 def _mean_within(distances: Tensor) -> Tensor:
-    """Mean over pairs of different ones; 0 where there is one only."""
+    """Return the mean of distances (N, N) over all pairs of different kernels; 0 for a single kernel."""
     count = len(distances)
     return distances.sum() / max(1, count * (count - 1))
 
 
 def energy_distance(a: Tensor, b: Tensor) -> float:
-    """Energy distance (Székely & Rizzo) of two sets of kernels: 2 E|a − b| − E|a − a'| − E|b − b'|.
+    """Return the energy distance (Székely & Rizzo) of two sets of kernels: 2 E|a − b| − E|a − a'| − E|b − b'|.
 
-    0 in the mean where both are drawn from one distribution (it may come out as less), greater where not.
+    Its expected value is 0 where both sets are drawn from one distribution (a single value may be negative), and
+    greater otherwise.
     """
     between = hellinger(a, b).mean()
     return float(2 * between - _mean_within(hellinger(a, a)) - _mean_within(hellinger(b, b)))
 
 
 def bicubic_there_and_back(scale: int, size: int) -> Tensor:
-    """The kernel (size, size) of usual LR on the HR grid: reduced by bicubic interpolation, and enlarged by it.
+    """Return the kernel (size, size), on the HR grid, of bicubic LR that is enlarged by bicubic interpolation again.
 
-    To reduce, Keys' cubic is stretched by the scale; to enlarge, it is as wide. At even scales both look half a pixel
-    aside, which is a whole one together.
+    To reduce an image, Keys' cubic is stretched by the scale; to enlarge it, the cubic is as wide. At even scales each
+    step shifts the image by half a pixel, both together by a whole pixel.
     """
     if scale == 1:
         point = torch.zeros(size, size, dtype=torch.float64)
         point[size // 2, size // 2] = 1.0
         return point
     reach = 2 * scale + size
-    fine = torch.arange(-2 * reach, 2 * reach + 1, dtype=torch.float64) / 2  # half pixels
-    own = (fine * 2).round().long() % 2 == (scale + 1) % 2
-    taps = keys(fine / scale) * own
+    positions = torch.arange(-2 * reach, 2 * reach + 1, dtype=torch.float64) / 2  # at every half pixel
+    on_grid = (positions * 2).round().long() % 2 == (scale + 1) % 2
+    taps = keys(positions / scale) * on_grid
     row = torch.nn.functional.conv1d(taps[None, None], taps.flip(0)[None, None], padding=len(taps) - 1)[0, 0]
     middle = len(row) // 2
     row = row[middle - (size // 2) * 2 : middle + (size // 2) * 2 + 1 : 2]
@@ -83,63 +88,71 @@ def bicubic_there_and_back(scale: int, size: int) -> Tensor:
     return kernel / kernel.sum()
 
 
-def coverage(made: Tensor, real: Tensor) -> dict[str, Any]:
-    """How the shapes of made kernels (N, K, K) lie inside the cloud of real ones (M, K, K), and how new they are.
+def coverage(drawn: Tensor, estimated: Tensor) -> dict[str, Any]:
+    """Measure how drawn kernels (N, K, K) cover the shapes of estimated kernels (M, K, K), and how new they are.
 
-    Shares of made kernels whose σ (of either axis's mean) and ratio of axes lie in the range of the real ones, widened
-    by 15 % on both sides; share of the longish ones whose angle lies within 15° of a real one's; spread of log σ, made
-    over real; Hellinger distance to the nearest real kernel, of made ones (median and least: they are new where it is
-    not 0) and of real ones to the others.
+    - ``sigma_inside``, ``axes_ratio_inside``: shares of drawn kernels whose σ (geometric mean of both axes) and ratio
+      of axes lie in the range of the estimated ones, which is widened by 15 % on both sides.
+    - ``angle_near``: share of elongated drawn kernels whose angle is within 15° of that of an elongated estimated
+      kernel; None where one side has no elongated kernel.
+    - ``log_sigma_spread``: spread of log σ of drawn kernels, relative to that of estimated ones.
+    - ``nearest_estimated``: Hellinger distances to the nearest estimated kernel, of drawn kernels (median and least;
+      they are new where it is not 0) and of estimated kernels among themselves.
     """
-    (sigma, ratio, angle), (real_sigma, real_ratio, real_angle) = shapes(made).unbind(1), shapes(real).unbind(1)
-    apart, among = hellinger(made, real), hellinger(real, real).fill_diagonal_(torch.inf)
-    nearest_real = among.min(1).values
-    longish, real_longish = ratio > ROUND, real_ratio > ROUND
-    turned = (angle[longish][:, None] - real_angle[real_longish][None, :] + 90) % 180 - 90
-    directions = bool(longish.any()) and bool(real_longish.any())
+    sigma, ratio, angle = shapes(drawn).unbind(1)
+    known_sigma, known_ratio, known_angle = shapes(estimated).unbind(1)
+    apart, among = hellinger(drawn, estimated), hellinger(estimated, estimated).fill_diagonal_(torch.inf)
+    nearest_known = among.min(1).values
+    elongated, known_elongated = ratio > ROUND, known_ratio > ROUND
+    turned = (angle[elongated][:, None] - known_angle[known_elongated][None, :] + 90) % 180 - 90
+    directions = bool(elongated.any()) and bool(known_elongated.any())
 
     def inside(values: Tensor, known: Tensor) -> float:
         return float(((values >= known.min() / WITHIN) & (values <= known.max() * WITHIN)).double().mean())
 
     return {
-        "sigma_inside": inside(sigma, real_sigma),
-        "axes_ratio_inside": inside(ratio, real_ratio),
+        "sigma_inside": inside(sigma, known_sigma),
+        "axes_ratio_inside": inside(ratio, known_ratio),
         "angle_near": float((turned.abs().min(1).values <= NEAR_DEG).double().mean()) if directions else None,
-        "log_sigma_spread": float(sigma.log().std(correction=0) / real_sigma.log().std(correction=0).clamp(min=1e-9)),
+        "log_sigma_spread": float(sigma.log().std(correction=0) / known_sigma.log().std(correction=0).clamp(min=1e-9)),
         "nearest_estimated": {
             "of_generated": {"median": float(apart.min(1).values.median()), "least": float(apart.min())},
-            "of_estimated": {"median": float(nearest_real.median()) if len(real) > 1 else None},
+            "of_estimated": {"median": float(nearest_known.median()) if len(estimated) > 1 else None},
         },
     }
 
 
 class HeldOutKernels:
-    """What a generator is steered by: the energy distance of what it draws to kernels that were estimated."""
+    """Judges a kernel generator by the energy distance of its kernels to estimated ones."""
 
     figure, unit, sign, judges_start = "kernel_distance", "", -1, False
 
     def __init__(self, kernels: Tensor, scale: int, known: int) -> None:
-        """Take kernels (N, K, K) to compare with; the first ``known`` of a degrader's pool are not the generator's."""
+        """Take estimated kernels (N, K, K).
+
+        The first ``known`` kernels in a degrader's pool do not come from the generator, and are not judged.
+        """
         self.kernels, self.scale, self.known = suited(kernels, scale), scale, known
         self.usual = suited(bicubic_there_and_back(scale, kernels.shape[-1])[None], scale)
 
-    def score(self, degrader: Any) -> float:
-        """Of the generated kernels of a pool."""
-        return energy_distance(degrader.optics.kernels[self.known :].cpu(), self.kernels)
+    def score(self, degrader: LoadedDegrader) -> float:
+        """Return the energy distance of the generated kernels in a degrader's pool."""
+        optics: Any = degrader.optics
+        return energy_distance(optics.kernels[self.known :].cpu(), self.kernels)
 
     def distance(self, kernels: Tensor) -> float:
-        """Of any kernels (M, K, K), on the grid that all are compared on: that of the scale."""
+        """Return the energy distance of any kernels (M, K, K), which are resampled to a size that suits the scale."""
         return energy_distance(suited(kernels, self.scale), self.kernels)
 
     def bicubic(self) -> float:
-        """Of the usual LR's kernel."""
+        """Return the energy distance of the kernel of bicubic LR."""
         return energy_distance(self.usual, self.kernels)
 
 
 def pool_summary(pool: Pool) -> dict[str, Any]:
-    """For ``show --json``: counts, and how the shapes of usable kernels are distributed."""
+    """Return the counts of a pool, and figures of how the shapes of its usable kernels are distributed."""
     usable = pool.subset(pool.usable())
-    found: dict[str, Any] = {
+    summary: dict[str, Any] = {
         "kernels": len(pool),
         "size": pool.kernels.shape[-1],
         "scale": pool.scale,
@@ -149,7 +162,7 @@ def pool_summary(pool: Pool) -> dict[str, Any]:
     if len(usable):
         sigma, ratio, _ = shapes(usable.kernels).unbind(1)
         for name, values in (("sigma_px", sigma), ("axes_ratio", ratio)):
-            found[name] = {f"p{round(100 * q)}": float(values.quantile(q)) for q in (0.1, 0.5, 0.9)}
-        found["log_sigma_sd"] = float(sigma.log().std(correction=0)) if len(usable) > 1 else 0.0
-        found["negative_mass"] = abs(float(usable.kernels.clamp(max=0).sum((1, 2)).min()))
-    return found
+            summary[name] = {f"p{round(100 * share)}": float(values.quantile(share)) for share in (0.1, 0.5, 0.9)}
+        summary["log_sigma_sd"] = float(sigma.log().std(correction=0)) if len(usable) > 1 else 0.0
+        summary["negative_mass"] = abs(float(usable.kernels.clamp(max=0).sum((1, 2)).min()))
+    return summary

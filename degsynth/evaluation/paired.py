@@ -1,4 +1,4 @@
-"""A checkpoint against real pairs, beside the bicubic LR that it replaces."""
+"""Scores of a model's LR against the real LR of pairs, beside those of the bicubic LR that it replaces."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from degsynth.ops.resample import bicubic
 from degsynth.seeds import Identity
 
 FIGURES = ("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb")
+"""Names of the figures of an image, in the order in which they are reported."""
+SHIFT_WARNING_HR_PX = 0.1
+"""A mean shift of the pairs above this (HR px) causes a warning: a fit learns it, a calibration takes it for blur."""
 
 
 def evaluate(
@@ -27,10 +30,11 @@ def evaluate(
     beside: Mapping[str, Checkpoint] | None = None,
     on_image: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Score a model's LR against the real LR of pairs: per image and in the mean, beside bicubic LR.
+    """Score a model's LR against the real LR of pairs, image by image and in the mean, beside bicubic LR.
 
-    Models ``beside`` it (by name) are scored with the same noise and device. ``border`` LR px are left out at each edge.
-    Returns a dictionary of ``images`` (rows), ``mean`` (by model) and ``border``.
+    Other models (``beside``, by name) are scored with the same noise and on the same device. ``border`` LR px are left
+    out at each edge. ``on_image`` is called with the number of images scored so far. Returns a dictionary of ``images``
+    (a row of figures each), ``mean`` (by model) and ``border``.
     """
     others = {
         name: Degradation(model, degradation.noise, None, degradation.device) for name, model in (beside or {}).items()
@@ -42,9 +46,11 @@ def evaluate(
             pair = pairs.pairs[index]
             identity = Identity(seed, pair.name + pair.hr.suffix)
             row: dict[str, Any] = {"name": pair.name}
-            for name, each in degradations.items():
-                draw = each.draw(identity, hr.shape[0], *lr_size(hr.shape[1], hr.shape[2], each.model.spec.scale))
-                row[name] = score(render_draw(each, draw, hr), lr, border)
+            for name, candidate in degradations.items():
+                draw = candidate.draw(
+                    identity, hr.shape[0], *lr_size(hr.shape[1], hr.shape[2], candidate.model.spec.scale)
+                )
+                row[name] = score(render_draw(candidate, draw, hr), lr, border)
                 if name == "model" and draw.hardware_factor is not None:
                     row["hardware_factor"] = draw.hardware_factor
             row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)

@@ -105,6 +105,6 @@ def generated_kernels(run: Path, count: int, seed: int) -> Pool:
     config = build(kmsr.Config, tables["method"], str(run))
     network = KernelGAN(config.numbers, config.width, config.kernel_size, config.batch_norm)
     network.load_state_dict(contents["best"] or contents["modules"]["optics"])
-    kernels = kmsr.made(network, count, derive(seed, "", 0, 0, "generated kernels"))
+    kernels = kmsr.generate_kernels(network, count, derive(seed, "", 0, 0, "generated kernels"))
     facts = {"run": run.name, "step": contents["step"], "seed": seed}
     return Pool(kernels, [Origin("generated")] * count, tables["fit"]["scale"], facts)

@@ -41,8 +41,8 @@ class FitOptions(Strict):
     bad_pairs: Literal["stop", "skip"] = "stop"
     """What happens to pairs, or images of unpaired folders, that fail the check: stop the fit, or leave them out."""
     lr_denoise: Literal["none", "nlm"] = "none"
-    """For unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from them;
-    how much there was is recorded all the same."""
+    """For unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from
+    them; how much there was is recorded all the same."""
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""

@@ -64,7 +64,7 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Remove the rows that will be written again from the log: later steps, an export, or a row that a crash cut."""
+        """Remove rows that will be written again from the log: of later steps, of an export, or cut short by a crash."""
         if self._log.is_file():
             lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
             write_atomic(self._log, "".join(line for line in lines if _stays(line, step)))
@@ -86,7 +86,7 @@ class RunDirectory:
             self._snapshot(old).unlink()
 
     def load_snapshot(self, step: int | None = None) -> dict[str, Any]:
-        """Load a snapshot, by default the newest; ConfigError where it is missing (which names those there are) or damaged."""
+        """Load a snapshot, by default the newest; ConfigError where it is missing or damaged."""
         steps = self.steps()
         if not steps:
             raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; remove it and fit anew")

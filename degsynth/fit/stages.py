@@ -50,8 +50,8 @@ def run(
 ) -> dict[str, Any]:
     """Fit, verify, score on held-out images, write the run directory ``out``; return what ``fit.json`` holds.
 
-    ``values`` are options of the method. ``resume``: go on from the newest snapshot in ``out`` with the options that the
-    fit was begun with; only the budget and the device may differ.
+    ``values`` are options of the method. ``resume``: go on from the newest snapshot in ``out`` with the options that
+    the fit was begun with; only the budget and the device may differ.
     """
     events = events or Events()
     clock = Stopwatch()
@@ -290,15 +290,15 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
     warnings = fit.method.warnings()
     factor: dict[str, Any] | None = None
     if model.spec.hardware_factor is not None:
-        factor, more = hardware_factor.look(model, fit.source.samples(FACTOR_IMAGES))
+        factor, more = hardware_factor.measure(model, fit.source.samples(FACTOR_IMAGES))
         warnings += more
-        fit.events.on_note(f"hardware factor {model.spec.hardware_factor.trained:g}{hardware_factor.told(factor)}")
+        fit.events.on_note(f"hardware factor {model.spec.hardware_factor.trained:g}{hardware_factor.summary(factor)}")
     distribution, draws = None, None
     if isinstance(fit.method, Stochastic):
         distribution = fit.method.distribution()
-        draws = diversity.facts(distribution, model)
-        warnings += diversity.faults(draws)
-        if text := diversity.told(draws):
+        draws = diversity.figures(distribution, model)
+        warnings += diversity.warnings(draws)
+        if text := diversity.summary(draws):
             fit.events.on_note(text)
     return Measured(model, scores, factor, distribution, draws, warnings)
 

@@ -9,7 +9,7 @@ not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +18,12 @@ from typing import Any
 import torch
 
 from degsynth import files
+from degsynth.config import OnProgress, ignore_progress
 from degsynth.data import images
 from degsynth.errors import DataError
 from degsynth.kernel_pool.journal import Journal, WindowEstimate
-from degsynth.kernel_pool.journal import journal_of as journal_of  # for callers that take it from here
 from degsynth.kernel_pool.outliers import flags
-from degsynth.kernel_pool.windows import Photographs, Window, WindowQueue
-from degsynth.kernel_pool.windows import enlarged as enlarged  # likewise
-from degsynth.kernel_pool.windows import gray_of as gray_of  # likewise
+from degsynth.kernel_pool.windows import Photographs, Window, WindowQueue, enlarged
 from degsynth.methods.kmsr import Config
 from degsynth.model.pool_file import Origin, Pool
 from degsynth.ops import dark_channel
@@ -36,13 +34,8 @@ DECIDING = (
     "prior", "patch", "patches", "max_patches", "selection", "least_texture", "alpha", "kernel_size", "fitted",
 )  # fmt: skip
 """Options of kmsr that the kernels depend on."""
-
-OnWindow = Callable[[int, int], None]
-"""Called after every window with the number of windows that are done and, as far as is known, the number in all."""
-
-
-def ignore_window(count: int, total: int) -> None:
-    """Be an `OnWindow` that does nothing."""
+STAGE = "estimating kernels"
+"""Name of the stage that is passed to `OnProgress`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +58,6 @@ class Estimated:
         usable = len(self.pool.usable())
         return f"{usable} kernels from {self.windows} windows" + "".join(f", {text}" for text in left_out)
 
-    told = summary  # the former name, for callers that still use it
-
 
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256 over all images of a folder, or over one image file."""
@@ -81,19 +72,20 @@ def estimate(
     workers: int = 1,
     journal: Path | None = None,
     resume: bool = False,
-    on_window: OnWindow = ignore_window,
+    on_progress: OnProgress = ignore_progress,
 ) -> Estimated:
     """Estimate the kernels of a folder of LR photographs; ``folder`` may also be one image file.
 
     Estimates are noted in the file ``journal``, if one is given; ``resume`` goes on with the estimates that it holds.
     Raises DataError where not a single kernel could be estimated, ConfigError for a journal of another run.
+    ``on_progress`` is called after every window; its total is the number of windows as far as it is known.
     """
     photographs = Photographs.find(folder, scale, config, seed)
     options = {name: getattr(config, name) for name in DECIDING}
     inputs = {"scale": scale, "seed": seed, "photographs": fingerprint(folder), **options}
     notes = Journal(journal, inputs, resume)
     resumed = notes.windows()
-    _estimate_missing(photographs, notes, workers, on_window)
+    _estimate_missing(photographs, notes, workers, on_progress)
     results = notes.in_order()
     failed = Counter(result.fault for result in results if result.kernel is None)
     kept = [result for result in results if result.kernel is not None]
@@ -109,7 +101,7 @@ def estimate(
     return Estimated(_pool(kept, scale, made_by), notes.windows(), dict(failed), resumed)
 
 
-def _estimate_missing(photographs: Photographs, notes: Journal, workers: int, on_window: OnWindow) -> None:
+def _estimate_missing(photographs: Photographs, notes: Journal, workers: int, on_progress: OnProgress) -> None:
     """Estimate from every window that the journal does not have yet."""
     queue = WindowQueue(photographs, notes.estimates)
     with one_torch_thread():
@@ -119,7 +111,7 @@ def _estimate_missing(photographs: Photographs, notes: Journal, workers: int, on
             assert finished.result is not None
             notes.add(finished.result)
             count = notes.windows()
-            on_window(count, max(count, queue.expected()))
+            on_progress(STAGE, count, max(count, queue.expected()))
 
 
 def estimate_window(photographs: Photographs, window: Window) -> WindowEstimate:

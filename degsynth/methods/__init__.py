@@ -1,9 +1,8 @@
 """The table of methods.
 
-A method is one file with a ``Config`` (pydantic, one docstring line under each field), ``PRESETS`` and ``QUICK`` (name →
-values, and values with which a fit takes seconds), and a ``Method`` (see `degsynth.methods.protocol`). A new one is that
-file and one line here; the command line, the fit and the tests find it in the table. ``examples/new_method.md`` walks
-through one.
+A method is one file that offers the names in `MethodModule`: its options with their presets, and the class that learns.
+A new method is that file and one line in `METHODS`, where the command line, the fit and the tests find it.
+``examples/new_method.md`` walks through an example.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ METHODS = {
     "pdm": "degsynth.methods.pdm",
     "kmsr": "degsynth.methods.kmsr",
 }
-"""Modules of the methods, by name."""
+"""The module of each method, by the name that users give."""
 
 
 class MethodModule(Protocol):
     """What the module of a method offers."""
 
     Config: type[Strict]
-    """The method's options."""
+    """The options: a frozen record with a docstring under each field, which ``degsynth methods NAME`` prints."""
     PRESETS: dict[str, dict[str, Any]]
-    """Values of options by preset. Every method has ``default``; ``paper`` is what was published."""
+    """Values of options, by the name of the preset. Every method has ``default`` and ``paper`` (as published)."""
     QUICK: dict[str, Any]
-    """Values of options with which a fit takes seconds: for tests, not for use."""
+    """Values of options with which a fit takes seconds; they are meant for tests, not for use."""
     Method: Any
-    """The method, made as ``Method(config, scale, channels, seed)``."""
+    """The class that learns (`degsynth.methods.protocol`), made as ``Method(config, scale, channels, seed)``."""
 
 
 def get(name: str) -> MethodModule:
-    """Return the module of a method; ConfigError names the nearest where there is none."""
+    """Return the module of a method. ConfigError for an unknown name suggests the most similar one."""
     if name not in METHODS:
         raise ConfigError(f"there is no method '{name}'; {nearest(name, list(METHODS))}")
     return importlib.import_module(METHODS[name])

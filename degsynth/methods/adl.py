@@ -1,11 +1,13 @@
-"""adl: unpaired adversarial downsampler held near its own linear part. adl, Eqs. 5-7, Algorithm 1.
+"""adl: an unpaired adversarial downsampler that is held near its own linear part. adl, Eqs. 5-7, Algorithm 1.
 
-``L_data = | (k̄ ⋆ hr)↓s − D(hr) |₁``, where k̄ is retrieved from the downsampler itself: the kernel that comes nearest
-to what it does to N images, by least squares (Eq. 6), anew every so many steps. What the discriminator teaches beyond
-one kernel's reach is averaged out in k̄, so k̄ is a steady guide that goes along. In the first ``lfl_steps`` the data
-loss is that of `lfl` (there is no guide yet); a start from `spectral` is a guide, and the default has none of them.
+``L_data = | (k̄ ⋆ hr)↓s − D(hr) |₁``. k̄ is retrieved from the downsampler itself: it is the kernel that comes nearest,
+by least squares, to what the downsampler does to N images (Eq. 6). It is retrieved anew every so many steps. Whatever
+the discriminator teaches that a single kernel cannot do averages out in k̄, so k̄ is a steady guide that moves along. In
+the first ``lfl_steps`` there is no guide yet, and the data loss is that of `lfl`. A start from `spectral` is already a
+guide, so the default has no such steps.
 
-Where the downsampler is a kernel, k̄ is what that kernel was some steps ago. `methods.adversarial` has all else.
+If the downsampler is a kernel, k̄ is what that kernel was some steps ago. `methods.shared.adversarial` has everything
+else.
 
 ``paper``: alpha 100 (200 in the warm-up), 10 epochs of warm-up, k̄ every 10 epochs from 50 images. Eq. 6 is solved once
 over all images, in float64, with a ridge of 1e-6; the authors' code averages the kernels of single images.
@@ -21,8 +23,9 @@ from torch import Tensor
 
 from degsynth.errors import ConfigError
 from degsynth.methods.protocol import Data
-from degsynth.methods.shared import adversarial
-from degsynth.methods.shared.adversarial import PAPER, Adversary
+from degsynth.methods.shared import adversarial_options
+from degsynth.methods.shared.adversarial import Adversary
+from degsynth.methods.shared.adversarial_options import PAPER
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.resample import crop_border
 
@@ -33,41 +36,42 @@ PRESETS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4, "discriminator_first": 0}
 
 
-class Config(adversarial.Config):
+class Config(adversarial_options.Config):
     """Options of `adl`."""
 
     lfl_steps: int = Field(default=0, ge=0)
-    """Steps with the data loss of `lfl`, before there is a k̄ (t_warm-up)."""
+    """Number of steps at the beginning with the data loss of `lfl`, before there is a k̄ (t_warm-up)."""
     alpha_lfl: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Weight of the data loss in these steps."""
     update_every: int = Field(default=100, ge=1)
-    """Steps between two retrievals of k̄ (t_update)."""
+    """Number of steps from one retrieval of k̄ to the next (t_update)."""
 
 
 class Method(Adversary):
-    """`degsynth.methods.Learned` for adl."""
+    """The method `adl`, as `degsynth.methods.protocol` asks for it."""
 
     data: Data = "unpaired"
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
+        """Make the networks; their first weights are drawn from torch's global generator, which the fit seeds."""
         super().__init__("adl", config, scale, channels)
         if config.lfl_steps >= config.steps:
             raise ConfigError(
-                f"method adl: steps (={config.steps}) must be more than lfl_steps (={config.lfl_steps}), "
-                "which are lfl's; give more, or a shorter warm-up"
+                f"method adl: steps (={config.steps}) must be more than lfl_steps (={config.lfl_steps}), the steps "
+                "with the data loss of lfl; give more `steps=`, or fewer `lfl_steps=`"
             )
 
     def alpha(self, step: int) -> float:
-        """Its own weight in the warm-up."""
+        """Return the weight of the data loss, which may be another one in the first ``lfl_steps``."""
         return self.config.alpha_lfl if step < self.config.lfl_steps else self.config.alpha
 
-    def data_loss(self, hr: Tensor, made: Tensor, step: int) -> Tensor:
-        """Eq. 4 in the warm-up, then Eq. 7."""
+    def data_loss(self, hr: Tensor, lr: Tensor, step: int) -> Tensor:
+        """Return the loss of Eq. 4 in the first ``lfl_steps``, then that of Eq. 7; retrieve k̄ when it is due."""
         if step < self.config.lfl_steps:
-            return self.low_frequency_loss(hr, made)
+            return self.low_frequency_loss(hr, lr)
         first = max(self.config.lfl_steps, self.config.discriminator_first)
         if step == first or step % self.config.update_every == 0:
             self.memory.kernel.copy_(self.retrieve())
-        guide = crop_border(blur_decimate(hr, self.memory.kernel[None], self.scale), self.cut)
-        return F.l1_loss(made, guide)
+        guide = crop_border(blur_decimate(hr, self.memory.kernel[None], self.scale), self.border)
+        return F.l1_loss(lr, guide)

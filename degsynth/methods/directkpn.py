@@ -1,19 +1,21 @@
 """directkpn: a network that predicts a whole kernel for every pixel, to compare `dml` with. Paired; dml, 4.3.
 
-The kernel of LR pixel (i, j) is what the backbone of `dml` says for it, tap by tap: K² numbers with no basis between.
-Level and phase are held as in `dml`, pixel by pixel: with T_ij the network's taps and S_ij their sum::
+The network of `dml` predicts the kernel of LR pixel (i, j) tap by tap: K² numbers, without basis kernels in between.
+Level and place of each kernel are held as in `dml`. With T_ij the taps that the network predicts and S_ij their sum::
 
     k_ij = k̄ + T_ij − S_ij k̄ − moment(T_ij − S_ij k̄) · g
 
-so every kernel sums to 1, and with ``centred`` has the centroid of k̄ (see `methods.dml`). Kernels found on luma are
-applied to every channel. The kernels of a 12-megapixel image would fill 3 GB at scale 2, and 10 GB at scale 1: they are
-made and used for a few rows at a time. (The ``paper`` network works at HR resolution and needs 1 GB a megapixel for its
-features; `apply` makes images in tiles.)
+Here k̄ is the base, a kernel of sum 1, and g are two fixed kernels with the first moments (1, 0) and (0, 1). So every
+kernel sums to 1, and with ``centred`` it has the centroid of k̄ (without ``centred`` the last term is left out).
+Kernels are predicted from luma and applied to every channel. The kernels of a 12-megapixel image would fill 3 GB at
+scale 2 and 10 GB at scale 1, so they are computed and used a few rows at a time. (The network of ``paper`` works at HR
+resolution and needs 1 GB per megapixel for its features; `apply` divides images into tiles.)
 
-Presets. ``paper`` has the network, patches and schedule of `dml`'s, as the paper says ("the same hyper-parameters"; the
-authors' code has 1e-3 for the first 6 000 steps, and a weight decay on the first layer), 15×15 taps bounded by nothing,
-the level free in training and held in the exported file. ``default`` starts from `linear`, predicts kernels for the LR
-pixels (16×16 at even scales) and holds the level.
+Presets. ``default`` starts from `linear`, predicts kernels for the LR pixels (16×16 taps at even scales) and holds the
+level. ``paper`` has the network, patches and schedule of preset ``paper`` of `dml`, as the paper says ("the same
+hyper-parameters"; in the authors' code the learning rate is 1e-3 for the first 6 000 steps, and the first layer has
+weight decay). The kernels have 15×15 taps without any bounds. The level is free in training and held in the exported
+file.
 """
 
 from __future__ import annotations
@@ -24,36 +26,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degsynth.errors import ConfigError
-from degsynth.methods import protocol
-from degsynth.methods.protocol import Data
 from degsynth.methods.shared import losses, paired_backbone
-from degsynth.methods.shared.paired_backbone import Backbone, blurred, first_base, movers
-from degsynth.methods.shared.pairs import Paired
-from degsynth.model.degrader import Degrader
+from degsynth.methods.shared.paired_backbone import Backbone, BackboneMethod, blurred, first_base, moment_kernels
 from degsynth.model.optics import Optics
-from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import EncoderDecoder
 from degsynth.ops.blur import apply_kernels
 from degsynth.ops.convolution import convolution
 from degsynth.ops.resample import decimate, luma
 
 TAP_UNIT = 0.03
-"""What the network's numbers are multiplied by at a linear start: they are taps, which are small, and there are many of
-them. So the first kernels are next to the base, and a step changes them as little as one of `dml` changes its own."""
+"""Factor for the outputs of the network at a linear start: they are taps, which are small and many.
+
+So the first kernels are close to the base, and a training step changes a kernel as little as a step of `dml` does.
+"""
 TAPS_AT_ONCE = 16_000_000
-"""Taps of per-pixel kernels that exist at a time: 64 MB."""
+"""Largest number of taps of per-pixel kernels that is kept in memory at a time: 64 MB."""
 
 
 class Config(paired_backbone.Config):
     """Options of `directkpn`."""
 
     level: Literal["held", "learned"] = "held"
-    """Whether kernels sum to 1 while training; in the exported file they always do. ``learned`` goes with start=random
-    and centred=false."""
+    """Sum of the kernels while training: held at 1, or learnt (paper), which needs start=random and centred=false. In
+    the exported file it is always 1."""
     centred: bool = True
-    """Whether all kernels have the centroid of the base, so that no pixel moves against another; else it is learned
-    (paper)."""
+    """Give all kernels the centroid of the base, so that no pixel moves against another; else it is learnt (paper)."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -64,7 +61,7 @@ QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4}
 
 
 class PixelKernelOptics(Optics):
-    """A network that predicts the kernel of every pixel. No dice, no noise."""
+    """A network that predicts the kernel of every pixel. No random numbers, no noise."""
 
     def __init__(
         self,
@@ -78,37 +75,38 @@ class PixelKernelOptics(Optics):
     ) -> None:
         """Take a network from ``reduction``² luma channels to ``kernel_size``² taps at every ``stride``-th HR pixel.
 
-        ``unit`` is what its numbers are multiplied by.
+        Its outputs are multiplied by ``unit``. With ``centred`` all kernels get the centroid of the base.
         """
         super().__init__()
         self.network = network
         self.base = nn.Buffer(first_base(kernel_size))
-        self.movers = nn.Buffer(movers(kernel_size))
+        self.movers = nn.Buffer(moment_kernels(kernel_size))
         self.scale, self.stride, self.reduction, self.centred = scale, stride, reduction, centred
         self.unit = unit
         self.taps_at_once = TAPS_AT_ONCE
 
     @torch.jit.export
     def held(self, taps: Tensor) -> Tensor:
-        """Kernels (…, K²) less what would change level and, where centred, place: sum 0, first moments 0."""
+        """Return kernels (…, K²) without their sum and, where ``centred``, their first moments: both are then 0."""
         size = self.base.shape[0]
         change = taps - taps.sum(-1, keepdim=True) * self.base.flatten()
         if self.centred:
             at = torch.arange(size, dtype=taps.dtype, device=taps.device) - (size - 1) / 2
-            places = torch.stack([at.repeat_interleave(size), at.repeat(size)], 1)
-            change = change - (change @ places) @ self.movers.flatten(1)
+            offsets = torch.stack([at.repeat_interleave(size), at.repeat(size)], 1)  # (y, x) of every tap
+            change = change - (change @ offsets) @ self.movers.flatten(1)
         return change
 
     @torch.jit.export
     def last_layer(self, hold: bool) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the convolution that makes the taps, (n²·K², F, 3, 3) and (n²·K²,).
+        """Return weight and bias of the convolution that computes the taps, (n²·K², F, 3, 3) and (n²·K²,).
 
-        What holds a kernel's level and place is linear in its taps, and so are they in the features: it is done to the
-        layer's own kernels, some hundred or thousand of them, not to those of millions of pixels.
+        With ``hold`` the level and the place of every kernel are held. That is linear in the taps, and the taps are
+        linear in the features. So `held` is applied to the weights of this layer, of which there are some hundred or
+        thousand kernels, and not to the kernels of millions of pixels.
         """
         weight, bias = self.unit * self.network.last.weight, self.unit * self.network.last.bias
         if hold:
-            # Channels are sub-pixels × taps: every column of this matrix is a few kernels, one below the other.
+            # Output channels are sub-pixels × taps, so each column of this matrix holds n² kernels, one below another.
             columns = torch.cat([weight.flatten(1), bias.unsqueeze(1)], 1)
             kernels = columns.reshape(-1, self.base.numel(), columns.shape[1]).transpose(1, 2)
             columns = self.held(kernels).transpose(1, 2).reshape(columns.shape)
@@ -117,12 +115,12 @@ class PixelKernelOptics(Optics):
 
     @torch.jit.export
     def change(self, hr: Tensor, hold: bool) -> Tensor:
-        """What the predicted kernels add to the base's LR: (B, C, h, w); a few rows of kernels at a time."""
+        """Return what the predicted kernels add to the LR of the base: (B, C, h, w). It takes a few rows at a time."""
         features = self.network.trunk(F.pixel_unshuffle(luma(hr) - 0.5, self.reduction))
         border = self.network.last.padding
         features = F.pad(features, [border, border, border, border], mode="replicate")
         weight, bias = self.last_layer(hold)
-        weight = weight.contiguous(memory_format=torch.channels_last)  # so that a pixel's taps lie side by side
+        weight = weight.contiguous(memory_format=torch.channels_last)  # the taps of a pixel then lie side by side
         rows, finer, size = hr.shape[2] // self.reduction, self.reduction // self.stride, self.base.shape[0]
         count = max(1, self.taps_at_once // (weight.shape[0] * (hr.shape[3] // self.reduction) * hr.shape[0]))
         parts: list[Tensor] = []
@@ -140,53 +138,24 @@ class PixelKernelOptics(Optics):
         return blurred(hr, self.base, self.scale, self.stride) + self.change(hr, True)
 
 
-class Method(protocol.Learned):
-    """`degsynth.methods.Learned` for directkpn."""
+class Method(BackboneMethod):
+    """The method `directkpn`, as `degsynth.methods.protocol` asks for it."""
 
-    data: Data = "paired"
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
         """Make the network and its optimiser; ConfigError where options do not go together."""
-        self.config, self.channels = config, channels
-        if config.level == "learned" and (config.start == "linear" or config.centred):
-            raise ConfigError("method directkpn: level=learned goes with start=random and centred=false")
-        self.backbone = Backbone("directkpn", config, scale, (16, 15), outputs=None)
-        self.patch, self.least_patch = self.backbone.patch, self.backbone.least_patch
-        self.multiple_of = self.backbone.multiple_of
-        network, size = self.backbone.network, self.backbone.kernel_size
+        paired_backbone.check_level("directkpn", config.level, config.start, config.centred)
+        backbone = Backbone("directkpn", config, scale, (16, 15), outputs=None)
         unit = TAP_UNIT if config.start == "linear" else 1.0
-        self.optics = PixelKernelOptics(
-            network, size, scale, self.backbone.stride, self.backbone.reduction, config.centred, unit
+        optics = PixelKernelOptics(
+            backbone.network, backbone.kernel_size, scale, backbone.stride, backbone.reduction, config.centred, unit
         )
-        self.modules: dict[str, nn.Module] = {"optics": self.optics}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "adam": torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        }
-
-    def prepare(self, images: Paired) -> None:
-        """Solve for the one kernel that training starts from, if it does."""
-        self.backbone.prepare(images, self.optics.base, may_mirror=True)
+        super().__init__(backbone, optics, channels, backbone.network.parameters())
 
     def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        """Eq. 4 of dml on one batch of luma patches, with a kernel for every pixel."""
+        """Take a step on one batch of luma patches: Eq. 4 of dml, with a kernel for every pixel."""
         held = self.config.level == "held"
-        hr, wanted = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, rng)
-        made = self.optics.change(hr, held)
-        return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(made, wanted))}
-
-    def degrader(self, optics: nn.Module | None = None) -> Degrader:
-        """The network as a checkpoint module."""
-        return Degrader(optics or self.optics, self.optics.scale, self.multiple_of)
-
-    def spec(self) -> MethodSpec:
-        """Phase measured, as with `dml`."""
-        return self.backbone.spec()
-
-    def report(self) -> dict[str, Any]:
-        """Size of the model, and width and centre of its base."""
-        return self.backbone.report(self.optics, self.optics.base)
-
-    def warnings(self) -> list[str]:
-        """A change of level, which no kernel of sum 1 can follow."""
-        return self.backbone.warnings("directkpn")
+        hr, target = self.backbone.task(luma(batch["hr"]), luma(batch["lr"]), self.optics.base if held else None, rng)
+        predicted = self.optics.change(hr, held)
+        return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(predicted, target))}

@@ -4,26 +4,28 @@
 
     x' = y ∗ k'          y: HR image;   x': the LR photograph, interpolated to the HR grid (bicubic)
 
-k' is estimated from windows of x' (`ops.dark_channel`), so it lies on the HR grid and holds the interpolation's blur
-besides the camera's. A generative network (`nets.kernel_gan`) learns how the estimated kernels are distributed::
+k' is estimated from windows of x' (`ops.dark_channel`), so it lies on the HR grid and contains the blur of the
+interpolation as well as that of the camera. A generative network (`nets.kernel_gan`) learns how the estimated kernels
+are distributed, with the loss ::
 
     E[D(fake)] − E[D(real)] + λ E[(‖∇D(mixed)‖ − 1)²],     mixed = ε real + (1 − ε) fake
 
-and draws more of them. What is exported is the pool: estimated and generated kernels, one drawn for every image
-(`ops.pool_optics`). At scale 1 an image becomes the paper's x'; at scale s > 1 every s-th pixel of it, at the centred
-phase and without another low-pass: k' has all the blur there is.
+and draws more of them. The pool of estimated and generated kernels is exported, and every image draws one of them
+(`model.pool_optics`). At scale 1 an image becomes the paper's x'; at scale s > 1 it becomes every s-th pixel of x', at
+the centred phase and without another low-pass filter, since k' contains all the blur.
 
-Presets. ``paper``: five random windows of 512 px a photograph, Eq. 6 as the only test (which rejects nothing: `ops.
-texture.passes_eq6`), the authors' settings, DCGAN at full width with batch norm and instance norm, 20 000 epochs of
-1 000 kernels in batches of 32 for the critic. ``default`` takes 120 windows of 256 px at most, with edges in all
-directions, a window of taps that fits the kernel, and networks a sixteenth as wide that begin at the mean kernel.
+Presets. ``paper``: five random windows of 512 px from each photograph, Eq. 6 as the only test (it rejects nothing, see
+`ops.texture.passes_eq6`), the authors' settings, DCGAN at full width with batch norm and instance norm, 20 000 epochs
+of 1 000 kernels in batches of 32 for the critic. ``default`` takes at most 120 windows of 256 px with edges in all
+directions, estimates in a window of taps that fits the kernel, and has networks a sixteenth as wide, which begin at the
+mean kernel.
 
-What differs from the paper in ``paper``: 1024 filters where it prints 1025; a softmax in place of the authors' tanh,
-clip and division; kernels are brought to the centre; outliers are left out, and the kernels of a tenth of the
-photographs, which judge the generator; the weights that are exported are the best of 20 states by the distance of their
-kernels to the estimated ones. Of the optimiser the paper says nothing: it is that of WGAN-GP (Adam, 1e-4, β 0 and 0.9,
-five steps of the critic for one of the generator). The authors' code trains with weight clipping; the gradient penalty
-of the text is taken. The SR network is not trained.
+``paper`` differs from the paper as follows. There are 1024 filters where it prints 1025. A softmax takes the place of
+the authors' tanh, clipping and division. Kernels are centred. Outliers are left out, and so are the kernels of a tenth
+of the photographs, by which the generator is judged. The exported weights are the best of 20 states by the distance of
+their kernels to the estimated ones. The paper does not describe the optimiser; that of WGAN-GP is used (Adam, 1e-4,
+β 0 and 0.9, five steps of the critic for each of the generator). The authors' code clips weights; here the critic has
+the gradient penalty that the text describes. The SR network is not trained.
 """
 
 from __future__ import annotations
@@ -48,19 +50,20 @@ from degsynth.ops.dark_channel import Settings
 from degsynth.ops.noise import generator
 from degsynth.ops.subpixel import suited_size
 
-WEIGHT = Settings().dark_weight
-LEAST_KERNELS = 2
-"""Of fewer there is no distribution."""
+DARK_WEIGHT = Settings().dark_weight
+"""Weight of the dark channel in the estimation of kernels, where it is used."""
+MIN_KERNELS = 2
+"""Fewer kernels than this have no distribution that could be learnt."""
 FEW_KERNELS = 20
-"""Below so many a user is told."""
-BRIGHT = 3.0
-"""The critic sees kernels so that their highest taps are about as much."""
+"""Fewer kernels than this cause a warning."""
+CRITIC_PEAK = 3.0
+"""Mean highest tap of the kernels as the critic sees them, which are multiplied by a gain before."""
 FAINT = 2e-3
-"""Taps below that share of the highest are none: a softmax has no zeros, but estimated kernels have."""
-AT_ONCE = 50
-"""Kernels are generated in parts of so many: of another number each would have other last digits."""
+"""Generated taps below this share of the highest are set to 0: a softmax has no zeros, but estimated kernels do."""
+PART = 50
+"""Number of kernels that are generated at a time. It is fixed, because a kernel's last digits depend on it."""
 GENERATED_SEED = 20
-"""Of the numbers that the exported pool's kernels are made from."""
+"""Seed of the random numbers from which the kernels of the exported pool are generated."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -87,78 +90,82 @@ class Config(Training):
     """Options of `kmsr`."""
 
     steps: int = Field(default=1_500, ge=1)
-    """Steps of the generator; each has ``critic_steps`` of the critic before it."""
+    """Number of steps of the generator; before each of them the critic takes ``critic_steps``."""
     batch: int = Field(default=32, ge=1)
-    """Kernels in a batch."""
+    """Number of kernels in a batch."""
     patch: int | None = Field(default=None, ge=96)
-    """Side of a window that a kernel is estimated from, HR px; unset: 256. Smaller photographs are taken whole."""
+    """Side of the windows from which kernels are estimated, HR px; unset: 256. Smaller photographs are used whole."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
-    """Adam's, at its highest, of both networks."""
+    """Largest learning rate of Adam, for both networks."""
     beta: float = Field(default=0.5, ge=0, lt=1)
-    """Adam's first decay, of both networks; the second is 0.9."""
+    """Decay of the first moment in Adam, for both networks; that of the second moment is 0.9."""
     warmup: int = Field(default=0, ge=0)
-    """Steps over which the rate rises."""
+    """Number of steps over which the learning rate rises from 0."""
     prior: Literal["dark", "gradient"] = "dark"
-    """What is known of sharp photographs: dark channel and gradients, or gradients alone, which takes a quarter of the
-    time."""
+    """What is assumed of sharp photographs: sparse gradients and a dark channel (dark), or sparse gradients alone
+    (gradient), which takes a quarter of the time."""
     patches: int = Field(default=5, ge=1)
-    """Windows of a photograph, at most."""
+    """Largest number of windows in a photograph."""
     max_patches: int | None = Field(default=120, ge=1)
-    """Windows of all photographs together; of more photographs than that so many, evenly spread; unset: no limit."""
+    """Largest number of windows in all photographs together. If there are more photographs than that, as many of them
+    are used, evenly spread. Unset: no limit."""
     selection: Literal["texture", "eq6"] = "texture"
-    """Which windows: those that have most texture in all directions, or random ones that pass the paper's Eq. 6, which
-    rejects next to nothing."""
+    """How windows are chosen: those with most texture in all directions (texture), or random ones that pass Eq. 6 of
+    the paper (eq6), which rejects next to nothing."""
     least_texture: float = Field(default=1.5, ge=0)
-    """With selection=texture: gradient that a window must have in every direction, levels of 255 per LR px."""
+    """With selection=texture: smallest gradient that a window must have in every direction, levels of 255 per LR px."""
     alpha: float = Field(default=0.003, gt=0, lt=1)
     """α of Eq. 6."""
     kernel_size: int = Field(default=25, ge=17, le=31)
-    """Taps per side on the HR grid, odd."""
+    """Taps per side on the HR grid, an odd number."""
     fitted: bool = True
-    """Estimate in a window of taps that fits the kernel, found by a quick look."""
+    """Whether each kernel is estimated in a window of taps that fits it, which a quick first estimate finds."""
     generated: int = Field(default=1_000, ge=1)
-    """Kernels that the exported pool has besides the estimated ones."""
+    """Number of kernels that the exported pool has besides the estimated ones."""
     numbers: int = Field(default=100, ge=1)
-    """Length of the generator's input."""
+    """Number of random numbers that the generator makes a kernel from."""
     width: int = Field(default=16, ge=1)
-    """Channels of its last but one layer and of the critic's first; others have twice and four times as many."""
+    """Number of channels of the generator's last but one layer and of the critic's first layer; other layers have twice
+    and four times as many."""
     critic_steps: int = Field(default=3, ge=1)
-    """Steps of the critic for each of the generator."""
+    """Number of steps of the critic for each step of the generator."""
     penalty: float = Field(default=10.0, gt=0)
-    """λ of the gradient penalty."""
+    """Weight λ of the gradient penalty."""
     batch_norm: bool = False
-    """In the generator; average must then be 0."""
+    """Whether the generator has batch norm; average must then be 0."""
     instance_norm: bool = False
-    """In the critic."""
+    """Whether the critic has instance norm."""
     start: Literal["mean", "flat"] = "mean"
-    """Where the generator begins: at the mean of the estimated kernels, or at nearly flat ones."""
+    """Kernels with which the generator begins: near the mean of the estimated ones (mean), or nearly flat (flat)."""
 
     @field_validator("kernel_size")
     @classmethod
     def _odd(cls, value: int) -> int:
         if value % 2 == 0:
-            raise ValueError("give an odd number: kernels have a middle tap")
+            raise ValueError("give an odd number, because the kernels have a middle tap")
         return value
 
     @model_validator(mode="after")
-    def _means(self) -> Config:
+    def _no_average_of_norms(self) -> Config:
         if self.batch_norm and self.average:
-            raise ValueError("batch_norm=true needs average=0: the running means of a mean of weights are not known")
+            raise ValueError(
+                "batch_norm=true needs average=0, because averaged weights have no running statistics of their own"
+            )
         return self
 
     def settings(self) -> Settings:
-        """How kernels are estimated."""
-        return Settings(self.kernel_size, WEIGHT if self.prior == "dark" else 0.0, fitted=self.fitted)
+        """Return how kernels are estimated."""
+        return Settings(self.kernel_size, DARK_WEIGHT if self.prior == "dark" else 0.0, fitted=self.fitted)
 
 
 class Method(protocol.Learned):
-    """`degsynth.methods.Learned` for kmsr."""
+    """The method `kmsr`, as `degsynth.methods.protocol` asks for it."""
 
     data: Data = "lr"
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
-        """Make the generator and the critic."""
+        """Make the generator and the critic; first weights are drawn from torch's global generator."""
         self.config, self.scale = config, scale
         self.patch = self.least_patch = config.patch or 256
         self.multiple_of = scale
@@ -171,26 +178,26 @@ class Method(protocol.Learned):
         }
 
     def prepare(self, images: Tensor) -> None:
-        """Take the estimated kernels (N, K, K)."""
+        """Take the estimated kernels (N, K, K); FitError where they are too few or have negative taps."""
         if bool((images < 0).any()):
             raise FitError(
-                "kmsr: some kernels have negative taps, which a generator of densities cannot learn; take estimated "
-                "ones, or apply the pool as it is"
+                "kmsr: some kernels have negative taps, which its generator cannot have",
+                "learn from estimated kernels, or apply the pool as it is",
             )
-        if len(images) < LEAST_KERNELS:
+        if len(images) < MIN_KERNELS:
             raise FitError(
-                f"kmsr: {len(images)} kernels to learn from, at least {LEAST_KERNELS} are needed; give more "
-                "photographs with texture, or --set least_texture= a lower level"
+                f"kmsr: {len(images)} kernels to learn from, at least {MIN_KERNELS} are needed",
+                "give more photographs with texture, or a lower `least_texture=`",
             )
-        self.generator.learn_from(images, self.config.start == "mean")
-        self.critic.gain.fill_(BRIGHT / float(images.amax((1, 2)).mean()))
+        self.generator.store_kernels(images, self.config.start == "mean")
+        self.critic.gain.fill_(CRITIC_PEAK / float(images.amax((1, 2)).mean()))
 
     def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        """The critic learns from batches (N, B, K, K) of kernels, one after another; then the generator from it."""
-        sets = batch["kernels"]
-        gain, count, device = self.critic.gain, sets.shape[1], sets.device
+        """Take a step of the critic for each batch of kernels (N, B, K, K), then one of the generator."""
+        batches = batch["kernels"]
+        gain, count, device = self.critic.gain, batches.shape[1], batches.device
         distances, penalties = [], []
-        for real in sets:
+        for real in batches:
             with torch.no_grad():
                 fake = gain * self.generator(torch.randn(count, self.config.numbers, generator=rng).to(device))
             real = gain * real
@@ -200,25 +207,25 @@ class Method(protocol.Learned):
             losses.update(self.optimizers["critic"], self.config.penalty * penalty - distance)
             distances.append(distance.detach())
             penalties.append(penalty.detach())
-        made = gain * self.generator(torch.randn(count, self.config.numbers, generator=rng).to(device))
-        losses.update(self.optimizers["optics"], -self.critic(made).mean())
+        fake = gain * self.generator(torch.randn(count, self.config.numbers, generator=rng).to(device))
+        losses.update(self.optimizers["optics"], -self.critic(fake).mean())
         return {"wasserstein": torch.stack(distances).mean(), "penalty": torch.stack(penalties).mean()}
 
     def _penalty(self, mixed: Tensor) -> Tensor:
-        """Mean of (‖∇D‖ − 1)², the gradient with respect to what D sees."""
+        """Return the mean of (‖∇D‖ − 1)², where ∇D is the gradient of the critic by its inputs (B, K, K)."""
         mixed = mixed.detach().requires_grad_()
         slope = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)[0]
-        found: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
-        return found
+        penalty: Tensor = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+        return penalty
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
-        """The pool: estimated kernels, then generated ones."""
+        """Return the pool of estimated kernels, followed by generated ones, as a checkpoint module."""
         network: Any = self.generator if optics is None else optics
-        pool = torch.cat([network.estimated.cpu(), made(network, self.config.generated, GENERATED_SEED)])
+        pool = torch.cat([network.estimated.cpu(), generate_kernels(network, self.config.generated, GENERATED_SEED)])
         return Degrader(PoolOptics(pool, self.scale), self.scale)
 
     def spec(self) -> MethodSpec:
-        """Exact tiles, any colours, centred, no noise; another kernel for every image."""
+        """Return exact tiles, any number of channels, a centred phase, no noise, and a kernel for every image."""
         count = len(self.generator.estimated) + self.config.generated
         size = suited_size(self.config.kernel_size, self.scale)
         return MethodSpec(
@@ -230,7 +237,7 @@ class Method(protocol.Learned):
         )
 
     def report(self) -> dict[str, Any]:
-        """How many kernels, and their mean."""
+        """Return the numbers of kernels, and the mean of the estimated ones."""
         kernels = self.generator.estimated
         return {
             "estimated": len(kernels),
@@ -239,29 +246,32 @@ class Method(protocol.Learned):
         }
 
     def warnings(self) -> list[str]:
-        """That there are few kernels."""
+        """Warn where there are few kernels."""
         count = len(self.generator.estimated)
         if count >= FEW_KERNELS:
             return []
-        return [f"{count} kernels are few to learn a distribution from; give more photographs, or more windows of each"]
+        return [
+            f"{count} kernels are few to learn a distribution from; give more photographs, or more windows of each "
+            "with `patches=`"
+        ]
 
     def distribution(self) -> Distribution:
-        """What the generator draws, beside the estimated kernels."""
-        drawn = made(self.generator, max(self.config.generated, 200), GENERATED_SEED)
+        """Return the kernels that the generator draws, and the estimated ones."""
+        drawn = generate_kernels(self.generator, max(self.config.generated, 200), GENERATED_SEED)
         return Distribution(drawn, self.generator.estimated.cpu(), True, [])
 
 
-def made(network: KernelGAN, count: int, seed: int) -> Tensor:
-    """``count`` kernels (N, K, K) float64 of a generator, of sum 1; number i is the same however many are drawn."""
+def generate_kernels(network: KernelGAN, count: int, seed: int) -> Tensor:
+    """Generate ``count`` kernels (N, K, K) float64 with sum 1. Kernel i is the same however many are generated."""
     rng, device = generator(seed), network.first_logits.device
-    learning = network.training
+    training = network.training
     network.eval()
     parts = []
     with torch.no_grad():
-        for _ in range(0, count, AT_ONCE):
-            z = torch.stack([torch.randn(network.numbers, generator=rng) for _ in range(AT_ONCE)])
+        for _ in range(0, count, PART):
+            z = torch.stack([torch.randn(network.numbers, generator=rng) for _ in range(PART)])
             parts.append(network(z.to(device)).double().cpu())
-    network.train(learning)
+    network.train(training)
     kernels = torch.cat(parts)[:count]
     faint = kernels < FAINT * kernels.amax((1, 2), keepdim=True)
     return network.softmax.balanced(kernels.masked_fill(faint, 0.0))

@@ -1,12 +1,12 @@
 """linear: one blur kernel fitted to pairs by least squares, in closed form. Paired; our own, after Eq. 6 of adl.
 
-``lr = gain · (kernel ⋆ hr)↓s + offset``, the kernel summing to 1. The shared kernel is fitted on luma and applied to
-every channel, so colours keep their balance; ``per_channel`` fits each channel by itself. Nothing is iterated and nothing
-is random.
+The model is ``lr = gain · (kernel ⋆ hr)↓s + offset``, where the kernel sums to 1. One kernel is fitted on luma and
+applied to every channel, so colours keep their balance; with ``per_channel`` each channel has a kernel of its own.
+There are no iterations and no random numbers.
 
-The presets differ in two things. ``paper`` is Eq. 6 as the authors' code has it: 20×20 taps, no ridge, the sum left
-free and divided out afterwards. (There it is fitted to a network's output at scale 2; on 8-bit photographs the
-missing ridge costs accuracy.) ``default`` adds a small ridge and holds the sum at 1 while solving.
+Presets. ``default`` adds a small ridge and holds the sum at 1 while solving. ``paper`` is Eq. 6 of adl as in the
+authors' code: 20×20 taps, no ridge, and the sum is left free and divided out afterwards. (The authors fit that kernel
+to the output of a network at scale 2. On 8-bit photographs the missing ridge costs accuracy.)
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ class Config(Strict):
     """Options of `linear`."""
 
     kernel_size: int | None = Field(default=None, ge=1, le=63)
-    """Taps per side, even at even scales, odd at odd ones; unset: 20 or 21."""
+    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21."""
     ridge: float = Field(default=1e-3, ge=0.0, allow_inf_nan=False)
-    """Weight of Σ kernel², relative to the variance of HR; keeps 8-bit noise out of the taps."""
+    """Weight of Σ kernel², relative to the variance of HR; it keeps the noise of 8-bit files out of the taps."""
     per_channel: bool = False
-    """Fit one kernel for each channel instead of one for all on luma."""
+    """Fit one kernel for each channel, instead of one on luma for all channels."""
     gain: Literal["one", "apply", "drop"] = "one"
-    """Change of contrast between the shots: held at 1, fitted and applied, or fitted and dropped."""
+    """Change of contrast from HR to LR: held at 1, or fitted and reproduced (apply), or fitted and left out (drop)."""
     offset: Literal["zero", "apply", "drop"] = "zero"
-    """Change of level between the shots: held at 0, fitted and applied, or fitted and dropped."""
+    """Change of level from HR to LR: held at 0, or fitted and reproduced (apply), or fitted and left out (drop)."""
     border: int = Field(default=4, ge=0)
-    """LR px left out at each edge, besides those whose kernel would reach over it."""
+    """LR px that are not used at each edge; LR pixels whose kernel would reach beyond the image are never used."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ QUICK: dict[str, Any] = {}
 
 
 class LinearOptics(Optics):
-    """A fixed kernel, gain and offset."""
+    """A fixed kernel for all channels or one for each, with gain and offset. No random numbers, no noise."""
 
     def __init__(self, kernels: Tensor, gain: Tensor, offset: Tensor, scale: int) -> None:
         """Take kernels (1 or C, K, K) of sum 1, gain and offset (1 or C)."""
@@ -76,12 +76,12 @@ class LinearOptics(Optics):
 
 
 class Method(protocol.Method):
-    """The method of the table."""
+    """The method `linear`, as `degsynth.methods.protocol` asks for it."""
 
     data: Data = "paired"
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
-        """Check the options; nothing of this method is random."""
+        """Check the options; ConfigError for a kernel size that does not suit the scale. Nothing is random."""
         self.config, self.scale, self.channels = config, scale, channels
         self.kernel_size = config.kernel_size or usual_kernel_size(scale)
         try:
@@ -91,7 +91,7 @@ class Method(protocol.Method):
         self.fit = KernelFit([], [])
 
     def prepare(self, images: Paired) -> None:
-        """Solve the normal equations of all images, once."""
+        """Sum up the normal equations over all images, and solve them."""
         config = self.config
         self.fit = images.fit_kernel(
             KernelOptions(
@@ -118,7 +118,7 @@ class Method(protocol.Method):
         return Degrader(optics, self.scale, channels=[self.channels] if self.config.per_channel else None)
 
     def spec(self) -> MethodSpec:
-        """Return levels and phase as fitted; tiles are exact and nothing is random."""
+        """Return exact tiles and no random numbers, with level and phase as they were fitted."""
         gain, offset = self._levels()
         return MethodSpec(
             channels=[self.channels] if self.config.per_channel else "any",
@@ -131,11 +131,11 @@ class Method(protocol.Method):
 
     def report(self) -> dict[str, Any]:
         """Return centroid, width, sum and conditioning of every kernel."""
-        rows = []
+        kernels = []
         for solution in self.fit.solutions:
             sigma_y, sigma_x = gaussian_sigma(solution.kernel)
             y, x = centroid(solution.kernel)
-            rows.append(
+            kernels.append(
                 {
                     "centroid_px": [y, x],
                     "centroid_error_px": list(solution.centroid_error),
@@ -148,22 +148,22 @@ class Method(protocol.Method):
                     "residual_rms": solution.residual_rms,
                 }
             )
-        return {"kernel_size": self.kernel_size, "kernels": rows}
+        return {"kernel_size": self.kernel_size, "kernels": kernels}
 
     def warnings(self) -> list[str]:
-        """Warn of a change of level that the configuration does not allow for, or else of a lopsided kernel."""
+        """Warn of a change of level where gain and offset are held, or else of a kernel that is not centred."""
         warnings = []
         level_held = self.config.gain == "one" and self.config.offset == "zero"
         for solution, free in zip(self.fit.solutions, self.fit.free, strict=True):
             y, x = centroid(solution.kernel)
             if level_held and level_change(free):
                 warnings.append(
-                    f"{level_change(free)}; "
-                    "`gain=apply` `offset=apply` reproduces that, =drop takes it out of the kernel only"
+                    f"{level_change(free)}; `gain=apply` and `offset=apply` reproduce it, `gain=drop` and "
+                    "`offset=drop` only keep it out of the kernel"
                 )
             elif math.hypot(y, x) > CENTROID_WARNING_PX:
                 warnings.append(
-                    f"the kernel's centroid lies ({y:+.2f}, {x:+.2f}) HR px (y, x) off the centred phase; where the "
-                    "pairs are not shifted, the blur itself is lopsided"
+                    f"the kernel's centroid lies ({y:+.2f}, {x:+.2f}) HR px (y, x) off the centred phase; if the pairs "
+                    "are not shifted, the blur itself is not symmetric"
                 )
         return warnings

@@ -1,6 +1,6 @@
-"""What a method is: everything that `degsynth.fit` knows of one, and what it hands to one.
+"""The interface between methods and `degsynth.fit`: what a method offers, and what it is given.
 
-A method inherits `Method`, or `Learned` if it learns by steps, and writes the verbs that have no default.
+A method inherits `Method`, or `Learned` if it learns by steps, and writes the verbs that have no default here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from degsynth.model.spec import MethodSpec
 from degsynth.ops.grain import Grain
 
 Data = Literal["paired", "unpaired", "lr"]
-"""What a method learns from: aligned HR-LR pairs, two folders without a common scene, or LR photographs alone."""
+"""The images that a method learns from: aligned HR-LR pairs, two folders without a common scene, or LR images alone."""
 
 
 class Training(Strict):
@@ -29,24 +29,24 @@ class Training(Strict):
     steps: int = Field(default=10_000, ge=1)
     """Number of batches to learn from."""
     minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Minutes after which training stops, if the steps take longer; the learning rate falls with whichever is nearer its
-    end. Such a fit cannot be repeated exactly."""
+    """Minutes after which training stops even if steps are left. The learning rate follows the budget that is nearer to
+    its end. Such a fit cannot be repeated exactly."""
     batch: int = Field(default=8, ge=1)
     """Number of patches in a batch."""
     patch: int | None = Field(default=None, ge=8)
-    """Side of a patch, HR px; unset: what suits the method and the scale."""
+    """Side of a patch, HR px; unset: a size that suits the method and the scale."""
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     """Largest learning rate of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """How the learning rate goes on after the warm-up: falling to 0 along a cosine, or constant."""
+    """Course of the learning rate after the warm-up: it falls to 0 along a cosine, or stays constant."""
     halve_every: int = Field(default=0, ge=0)
-    """Number of steps after which the learning rate is halved besides, again and again; 0: never."""
+    """The learning rate is also halved each time that this number of steps has passed; 0: never."""
     warmup: int = Field(default=100, ge=0)
     """Number of steps over which the learning rate rises from 0."""
     average: float = Field(default=0.99, ge=0, lt=1)
-    """Decay of the running mean of the weights, which is what is scored and exported; 0: the weights themselves."""
+    """Decay of the running mean of the weights, which is scored and exported; 0: the weights themselves are."""
     flips: bool = False
-    """Mirror patches at random, left-right and up-down. What is learnt is then symmetric, whatever the lens does."""
+    """Mirror patches at random, left-right and up-down. What is learnt is then symmetric, even if the lens is not."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Unpaired:
     lr: Sequence[Tensor]
     """LR images of other scenes, of any size."""
     noise: Tensor
-    """Covariance (C, C) of the noise that the LR photographs have, which the model is to add."""
+    """Covariance (C, C) of the noise of the LR photographs, which the model is to add."""
     noise_left: Tensor
-    """Covariance (C, C) of the noise in ``lr``: zeros where it was taken off."""
+    """Covariance (C, C) of the noise that ``lr`` still has: zeros where the noise was removed."""
     level_step: float
-    """Distance between two levels of the files, in [0, 1]: 1/255 for 8 bits; 0 for float files."""
+    """Distance between two neighbouring levels of the files, in [0, 1]: 1/255 for 8 bits; 0 for float files."""
     groups: Sequence[int]
-    """Number of the group that each image of ``lr`` belongs to: a camera at one sensitivity, for example."""
+    """For each image of ``lr`` the number of its group. A group is, for example, one camera at one sensitivity."""
     group_sizes: Mapping[str, int]
-    """Number of LR images in each group, by name and in order; not all of them need be in ``lr``."""
+    """Number of LR images in each group, by name, in the order of the numbers. Not all of them need be in ``lr``."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class MeasuredNoise:
     name: str
     grain: Grain
     number: float
-    """Value of the last entry of an image's code for which the model draws this noise."""
+    """The model draws this noise for images whose code has this value as its last entry."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a model draws, beside what was estimated from the images."""
+    """The kernels and the noise that a model draws, and those that were estimated from the images."""
 
     kernels: Tensor
     """Kernels (N, K, K) float64 that the model draws."""
@@ -93,30 +93,34 @@ class Distribution:
 
 
 class Method(Protocol):
-    """A method, made as ``Method(config, scale, channels, seed)``."""
+    """A method, made as ``Method(config, scale, channels, seed)``.
+
+    ``channels`` is the number of channels of the images, ``seed`` the seed of the fit. The fit seeds torch's global
+    generator before it makes a method, so first weights may be drawn from it.
+    """
 
     data: Data
-    """What it learns from."""
+    """The images that the method learns from."""
 
     def prepare(self, images: Any) -> None:
-        """Estimate what needs no gradients, from whole images in [0, 1].
+        """Estimate everything that needs no training steps, from whole images in [0, 1].
 
-        ``images`` is a `degsynth.methods.shared.pairs.Paired` for paired methods, an `Unpaired` for unpaired ones, and
-        for methods that learn from LR alone the kernels (N, K, K) float64 that were estimated from the photographs.
+        ``images`` is a `degsynth.methods.shared.pairs.Paired` for paired methods and an `Unpaired` for unpaired ones.
+        For methods that learn from LR images alone it is the kernels (N, K, K), float64, estimated from them.
         """
 
     def degrader(self) -> Degrader:
         """Return what has been learnt, ready to be exported."""
 
     def spec(self) -> MethodSpec:
-        """Return what the method knows of its model: how far it reads, what it takes, what it draws."""
+        """Return what the method knows of its model: how far it reads, what images it takes, what it draws."""
 
     def report(self) -> dict[str, Any]:
-        """Return what a user wants to know of the fit (kernel width, conditioning, …), for ``fit.json``."""
+        """Return figures of the fit for ``fit.json``, such as the width of the kernel. By default there are none."""
         return {}
 
     def warnings(self) -> list[str]:
-        """Return what a user must not overlook, each in one line that tells the way out."""
+        """Return what a user must not overlook, each in one line that names the way out. By default nothing."""
         return []
 
 
@@ -126,33 +130,33 @@ class Learned(Method, Protocol):
 
     config: Training
     modules: dict[str, nn.Module]
-    """All modules that have weights. ``optics`` is what `degrader` wraps: its running mean is scored and exported."""
+    """All modules that have weights, by name. `degrader` wraps ``optics``; its running mean is scored and exported."""
     optimizers: dict[str, Optimizer]
-    """Optimisers with their largest learning rates; the loop lowers these by the schedule."""
+    """The optimisers, by name, with their largest learning rates, which the training loop lowers by the schedule."""
     patch: int
     """Side of a training patch, HR px."""
     least_patch: int
-    """Smallest side of a training patch, HR px: smaller images cannot be learnt from."""
+    """Smallest side of a training patch, HR px. The method cannot learn from smaller images."""
     multiple_of: int
     """Patches begin at multiples of this number of HR px."""
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
-        """Return what has been learnt, or other weights of the same modules, ready to be exported."""
+        """Return what has been learnt, ready to be exported. ``optics`` has other weights to use: a running mean."""
 
     def training_step(self, batch: dict[str, Tensor], step: int, rng: torch.Generator) -> dict[str, Tensor]:
-        """Learn from one batch and return the terms of the loss by name, each a single number.
+        """Learn from one batch, and return the terms of the loss by name, each a single number.
 
-        Every random number comes from ``rng``, which follows from the seed of the fit and the step, so that a resumed
-        fit ends where an uninterrupted one does.
+        ``step`` counts from 0. All random numbers must come from ``rng``. Its seed is derived from the seed of the fit
+        and the step, so that a resumed fit ends where an uninterrupted one does.
         """
 
 
 @runtime_checkable
 class Diagnosed(Learned, Protocol):
-    """A learned method that can measure something about its training."""
+    """A method that learns by steps and can measure how its training goes."""
 
     def diagnose(self, batch: dict[str, Tensor], rng: torch.Generator) -> dict[str, float]:
-        """Return figures by name, measured on a batch of held-out patches."""
+        """Return figures by name, which are measured on a batch of held-out patches."""
 
 
 @runtime_checkable
@@ -160,4 +164,4 @@ class Stochastic(Method, Protocol):
     """A method that learns how kernels and noise are distributed."""
 
     def distribution(self) -> Distribution:
-        """Return what the model draws, to be measured and shown."""
+        """Return the distribution that the model draws from, to be measured and shown."""

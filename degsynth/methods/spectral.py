@@ -1,22 +1,23 @@
-"""spectral: one blur kernel and a noise level from the power spectra of two unrelated folders. Unpaired; our own.
+"""spectral: one blur kernel and a noise level from the power spectra of two unrelated folders. Unpaired, unpublished.
 
-Two sets of photographs of like scenes differ, on average, by the blur, the decimation and the noise between them
-(`ops.spectra` says how, and what else they differ by). The kernel is looked for in a family::
+Two sets of photographs of similar scenes differ, on average, by the blur, the decimation and the noise between them
+(`ops.spectra` says how, and in what else they differ). The kernel is searched for in a family::
 
-    box       pixel aperture (s×s HR px) ∗ Gaussian      the physical one: sensor and optics
+    box       pixel aperture (s×s HR px) ∗ Gaussian      sensor and optics
     gaussian  Gaussian                                   (all Gaussians have any width, ratio and direction)
-    bicubic   antialiased bicubic ∗ Gaussian             resized afterwards
+    bicubic   antialiased bicubic ∗ Gaussian             images that were resized afterwards
     disk      disk ∗ Gaussian                            a lens out of focus
-    radial    any function of frequency, stretched       17 knots; a phone's sharpening is in it
-    auto      the first of these, or else taps of their own, that none of the others beats beyond doubt
+    radial    any function of frequency, stretched       17 knots; it can express the sharpening of a phone
+    auto      the first of these that no other one beats beyond doubt; or free taps, where these beat all of them
 
-Few parameters are well determined by few images, but may not hold the truth: sharpening by a phone, the flat top of a
-good lens. Many hold it but follow the accident. ``auto`` asks the spectra (`ops.blind_kernel`). A plain family that
-does not explain them gives the kernel that makes LR nearest to that of ``auto``.
+A family with few parameters is well determined by few images, but may not contain the true kernel, such as that of a
+phone that sharpens, or the flat top of a good lens. A family with many parameters contains it, but follows chance.
+``auto`` lets the spectra decide (`ops.blind_kernel`). If a plain family does not explain the spectra, the result is its
+kernel whose LR is nearest to the LR of ``auto``.
 
-A spectrum knows no phase: the kernel is centred and has the shift and the handedness that the family has.
+Power spectra show no phase: the kernel is centred, and it is as symmetric as its family.
 
-There is no publication; preset ``paper`` is a plain anisotropic Gaussian, what the field fits to spectra.
+As there is no publication, preset ``paper`` is a plain anisotropic Gaussian, which is usual for fits to spectra.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ class Config(Strict):
     """Options of `spectral`."""
 
     family: Family = "box"
-    """Among which kernels to look: box, gaussian, bicubic, disk, radial or auto."""
+    """Family of kernels to search: box, gaussian, bicubic, disk, radial or auto."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
-    """Taps per side, even at even scales, odd at odd ones; unset: 20, 21, or 10 times the scale if that is more."""
+    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {"family": "gaussian"}}
@@ -55,7 +56,7 @@ QUICK: dict[str, Any] = {}
 
 @dataclass(frozen=True)
 class Fit:
-    """What the two folders tell."""
+    """What `prepare` found in the two folders."""
 
     sets: Sets
     estimate: Estimate
@@ -65,12 +66,12 @@ class Fit:
 
 
 class Method(protocol.Method):
-    """`degsynth.methods.Method` for spectral."""
+    """The method `spectral`, as `degsynth.methods.protocol` asks for it."""
 
     data: Data = "unpaired"
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
-        """Check the options; nothing of this method is random."""
+        """Check the options; ConfigError for a kernel size that does not suit the scale. Nothing is random."""
         self.config, self.scale, self.channels = config, scale, channels
         self.kernel_size = taps_per_side(config.kernel_size, scale, "spectral")
         self._fit: Fit | None = None
@@ -92,12 +93,12 @@ class Method(protocol.Method):
         return self._fit
 
     def degrader(self) -> Degrader:
-        """Return the kernel, and white noise where the LR images have some."""
+        """Return the kernel, and white noise where the LR images have some, as a checkpoint module."""
         optics = KernelOptics(self.fit.estimate.kernel, self.scale, self.fit.noise)
         return Degrader(optics, self.scale, channels=None if self.fit.noise is None else [self.channels])
 
     def spec(self) -> MethodSpec:
-        """Return a centred kernel with exact tiles, and noise where there is some."""
+        """Return exact tiles, a centred kernel, and noise where the LR images have some."""
         noisy = self.fit.noise is not None
         return MethodSpec(
             channels=[self.channels] if noisy else "any",
@@ -125,7 +126,7 @@ class Method(protocol.Method):
             hint = (
                 "the two folders differ in more than blur and noise"
                 if self.config.family == "auto"
-                else f"`family=auto` looks beyond {self.config.family}, and fit --method adl refines that"
+                else f"`family=auto` also searches beyond {self.config.family}, and `method=adl` refines its kernel"
             )
             warnings.append(f"no kernel of this family explains the spectra: {hint}")
         return warnings

@@ -1,7 +1,8 @@
 """The base class of optics modules: the part of a degrader that a method supplies.
 
-An optics module blurs, decimates and draws noise. `degsynth.model.degrader.Degrader` wraps it and adds what the contract
-of a checkpoint asks for around it. Every verb but `clean` has a default here, so a method writes only what it has.
+An optics module blurs, decimates and draws noise. `degsynth.model.degrader.Degrader` wraps it and adds what the
+contract of a checkpoint asks for around it. Every verb but `clean` has a default here, so a method writes only what it
+has.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ class Optics(nn.Module):
     number of its kernel. The LR plane has a ``field`` (1, F, h, w): standard normal numbers for every LR pixel. G and F
     may be 0. With the same code and field the same image comes out, whatever the tile, batch, thread or device.
 
-    The optics of a model that depends on the place in the image (``placed=True`` of `Degrader`) find two more columns at
-    the end of the code, the height and width of the LR plane, and two more planes at the end of the field, the y and x
-    of every LR pixel's centre; `degsynth.ops.position` turns them into positions relative to the middle of the image.
+    The optics of a model that depends on the place in the image (``placed=True`` of `Degrader`) find two more columns
+    at the end of the code, the height and width of the LR plane, and two more planes at the end of the field, the y and
+    x of every LR pixel's centre; `degsynth.ops.position` turns them into positions relative to the middle of the image.
     """
 
     @torch.jit.export

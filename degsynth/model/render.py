@@ -1,7 +1,7 @@
 """One HR image to one LR image: learned blur → learned noise → AWGN, whole or in tiles, band by band.
 
-Nothing is random here: what is drawn for the image comes in as a `Draw`. Tiles change the memory that is needed, not the
-result. The LR image is neither clamped nor quantised.
+Nothing is random here: what is drawn for the image comes in as a `Draw`. Tiles change the memory that is needed, not
+the result. The LR image is neither clamped nor quantised.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def render_bands(
 ) -> Iterator[Tensor]:
     """Yield the rows of the LR image from top to bottom: (C, rows, width) float32 on the CPU.
 
-    ``tiling`` None: one tile. A model that cannot be tiled is not tiled. Where memory does not suffice for a tile, it is
-    tried once more with smaller ones; DataError where that does not suffice either.
+    ``tiling`` None: one tile. A model that cannot be tiled is not tiled. Where memory does not suffice for a tile, the
+    image goes on in smaller ones; DataError where that does not suffice either.
     """
     _, height, width = draw.size
     if tiling is None or degradation.whole_only:

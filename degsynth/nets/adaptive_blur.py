@@ -71,7 +71,7 @@ class AdaptiveBlur(nn.Module):
         out = torch.cat(blurred)
         return out.reshape(batch, channels, out.shape[2], out.shape[3])
 
-    def learning(self, features: Tensor, factor: Tensor) -> Tensor:
+    def forward_with_fast_gradient(self, features: Tensor, factor: Tensor) -> Tensor:
         """Blur as `forward` does, at one factor (1,), with a fast gradient.
 
         It can be differentiated with respect to the features and the mixture weights only.

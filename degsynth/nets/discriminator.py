@@ -100,7 +100,7 @@ class LocalPatchGAN(nn.Module):
         return logits
 
 
-def drawn(module: nn.Module, deviation: float) -> nn.Module:
+def redraw_weights(module: nn.Module, deviation: float) -> nn.Module:
     """Draw the weights of a module anew from N(0, deviation²), set its biases to 0, and return it.
 
     adl does so (Algorithm 1).

@@ -44,13 +44,13 @@ class KernelGAN(nn.Module):
         self.first_logits = nn.Buffer(torch.zeros(size * size))
         self.estimated = nn.Buffer(torch.zeros(0, size, size, dtype=torch.float64))
 
-    def learn_from(self, kernels: Tensor, begin_there: bool) -> None:
+    def store_kernels(self, kernels: Tensor, begin_at_mean: bool) -> None:
         """Store the kernels (N, K, K) to learn from.
 
-        If ``begin_there``, the logits of their mean are added to the network's, so that it begins near that mean.
+        If ``begin_at_mean``, the logits of their mean are added to the network's, so that it begins near that mean.
         """
         self.estimated = nn.Buffer(kernels.double().to(self.first_logits.device))
-        if begin_there:
+        if begin_at_mean:
             logits = (kernels.mean(0).clamp(min=0.0) + MIN_TAP).log().flatten()
             logits = logits - (logits.max() + logits.min()) / 2
             self.first_logits.copy_(LOGIT_BOUND * torch.atanh(logits / LOGIT_BOUND))  # CentredSoftmax applies the tanh

@@ -30,7 +30,7 @@ PIXEL = 0.5
 """Side of a pixel in the units of the covariance."""
 WIDER = 1.2
 """Factor by which the second four Gaussians of group two have a larger hardware factor."""
-LOWEST, HIGHEST = 0.01, 10.0
+MIN_FACTOR, MAX_FACTOR = 0.01, 10.0
 """Smallest and largest sensible hardware factor.
 
 At the smallest a Gaussian is much smaller than a pixel; at the largest a fifth of it lies outside the window.
@@ -39,7 +39,7 @@ LAYER_VARIANCE = (1 + ACROSS) / 2 / PIXEL**2
 """Variance that one unit of the hardware factor adds to a blur, mean of both axes: 2.6 px²."""
 
 
-def cells(scale: int) -> int:
+def window_side(scale: int) -> int:
     """Return the side of the window in pixels, for a blur of which every ``scale``-th sample is kept."""
     return 16 if scale % 2 == 0 else 17
 

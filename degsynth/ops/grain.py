@@ -68,27 +68,27 @@ class Grain:
     """(C, C) float64: the matrix that mixes the channels; its rows have norm 1."""
     correlation: Tensor
     """(2·REACH + 1)² float64: the correlation of neighbouring pixels by their distance, as measured."""
-    seen: Tensor
+    measured: Tensor
     """(N, 3) float64: channel, level and σ of the points to which the curves were fitted."""
 
-    def usual(self) -> float:
+    def median_sigma(self) -> float:
         """Return the median σ of the measured points, over levels and channels."""
-        return float(self.seen[:, 2].median())
+        return float(self.measured[:, 2].median())
 
-    def none(self) -> Grain:
+    def silenced(self) -> Grain:
         """Return this noise with strength 0."""
-        silent = self.seen.clone()
+        silent = self.measured.clone()
         silent[:, 2] = 0
-        return dataclasses.replace(self, sigma=torch.zeros_like(self.sigma), seen=silent)
+        return dataclasses.replace(self, sigma=torch.zeros_like(self.sigma), measured=silent)
 
-    def level_blind(self) -> Grain:
+    def at_one_level(self) -> Grain:
         """Return this noise with the same strength at all levels: in each channel the median of its measured points."""
-        by_channel = [self.seen[self.seen[:, 0] == channel, 2] for channel in range(len(self.sigma))]
-        medians = [float(sigmas.median()) if len(sigmas) else self.usual() for sigmas in by_channel]
+        by_channel = [self.measured[self.measured[:, 0] == channel, 2] for channel in range(len(self.sigma))]
+        medians = [float(sigmas.median()) if len(sigmas) else self.median_sigma() for sigmas in by_channel]
         return dataclasses.replace(self, sigma=torch.tensor(medians).double()[:, None].expand_as(self.sigma))
 
     def sigma_at(self, points: Tensor) -> Tensor:
-        """Return σ (N,) of the curves at the channels and levels of points (N, 3), which are like `seen`."""
+        """Return σ (N,) of the curves at the channels and levels of points (N, 3), which are like `measured`."""
         levels = points[None, None, :, 1:2].expand(1, len(self.sigma), -1, 1)
         sigma: Tensor = at_levels(self.sigma, levels)[0, points[:, 0].long(), torch.arange(len(points)), 0]
         return sigma
@@ -99,14 +99,15 @@ class Grain:
         It is the median of the absolute logarithm of the ratio of their variances. For noise of one kind it is within
         0.3. It is larger where texture was taken for noise, or where there are several kinds of noise.
         """
-        return float((2 * torch.log(self.seen[:, 2] / self.sigma_at(self.seen))).abs().median())
+        return float((2 * torch.log(self.measured[:, 2] / self.sigma_at(self.measured))).abs().median())
 
-    def without(self, other: Grain, share: float) -> Grain:
+    def minus(self, other: Grain, share: float) -> Grain:
         """Return this noise with ``share`` times the variance of another noise subtracted at every level."""
-        seen = self.seen.clone()
-        seen[:, 2] = (seen[:, 2].square() - share * other.sigma_at(seen).square()).clamp(min=MIN_VARIANCE).sqrt()
+        measured = self.measured.clone()
+        variance = measured[:, 2].square() - share * other.sigma_at(measured).square()
+        measured[:, 2] = variance.clamp(min=MIN_VARIANCE).sqrt()
         sigma = (self.sigma.square() - share * other.sigma.square()).clamp(min=MIN_VARIANCE).sqrt()
-        return dataclasses.replace(self, sigma=sigma, seen=seen)
+        return dataclasses.replace(self, sigma=sigma, measured=measured)
 
 
 def measure(images: Sequence[Tensor], level_step: float = 1 / 255) -> Grain | None:
@@ -132,11 +133,11 @@ def measure(images: Sequence[Tensor], level_step: float = 1 / 255) -> Grain | No
     pure = chosen[(variance <= expected).all(1)]
     chosen = pure if len(pure) >= MIN_BLOCKS else chosen
     noise = unprojected(neighbour_correlation(blocks.residual[chosen]))
-    curve, seen = blocks.curve(noise.freedom)
-    seen[:, 2] = (seen[:, 2] / noise.kept - rounding).clamp(min=MIN_VARIANCE).sqrt()
+    curve, measured = blocks.curve(noise.freedom)
+    measured[:, 2] = (measured[:, 2] / noise.kept - rounding).clamp(min=MIN_VARIANCE).sqrt()
     sigma = (curve / noise.kept - rounding).clamp(min=MIN_VARIANCE).sqrt()
     mixing = channel_mixing(blocks.residual[chosen])
-    return Grain(sigma, filter_taps(noise.correlation), mixing, noise.correlation, seen)
+    return Grain(sigma, filter_taps(noise.correlation), mixing, noise.correlation, measured)
 
 
 def _blocks_of(images: Sequence[Tensor]) -> Blocks | None:
@@ -151,7 +152,7 @@ def _blocks_of(images: Sequence[Tensor]) -> Blocks | None:
     return Blocks.joined(blocks) if blocks else None
 
 
-def plane_free() -> Tensor:
+def plane_projection() -> Tensor:
     """Return the projection (BLOCK², BLOCK²) that removes the mean and the two slopes of a block."""
     offsets = torch.arange(BLOCK, dtype=torch.float64) - (BLOCK - 1) / 2
     ones = torch.ones(BLOCK, BLOCK, dtype=torch.float64)
@@ -184,7 +185,7 @@ class Blocks:
         if min(image.shape[1:]) < BLOCK:
             return None
         pixels = image.float().unfold(1, BLOCK, STEP).unfold(2, BLOCK, STEP).flatten(1, 2).transpose(0, 1).flatten(2)
-        residual = pixels @ plane_free().float()
+        residual = pixels @ plane_projection().float()
         square = residual.view(*residual.shape[:2], BLOCK, BLOCK)
         energy = residual.square().sum(2)
         variance = energy / (BLOCK**2 - 3)
@@ -315,7 +316,7 @@ def standardised(values: Tensor) -> Tensor:
 
 
 class Unprojected(NamedTuple):
-    """Properties of noise, computed from what is left of it when `plane_free` has been applied to its blocks."""
+    """Properties of noise, computed from what is left of it when `plane_projection` has been applied to its blocks."""
 
     correlation: Tensor
     """(2·REACH + 1)² float64: correlation of neighbouring pixels before the projection."""
@@ -328,12 +329,12 @@ class Unprojected(NamedTuple):
 def unprojected(correlation: Tensor) -> Unprojected:
     """Return the properties of noise from the correlation (2·REACH + 1)² of its residuals.
 
-    The projection P (`plane_free`) turns the covariance Σ of a block into P Σ P. Σ is a sum of one matrix (mask) for
-    each lag, times the correlation at that lag. So what `neighbour_correlation` measures of P Σ P is linear in these
-    correlations, and they follow from a linear system.
+    The projection P (`plane_projection`) turns the covariance Σ of a block into P Σ P. Σ is a sum of one matrix (mask)
+    for each lag, times the correlation at that lag. So what `neighbour_correlation` measures of P Σ P is linear in
+    these correlations, and they follow from a linear system.
     """
     side = 2 * REACH + 1
-    projection = plane_free()
+    projection = plane_projection()
     place = torch.arange(BLOCK**2)
     apart = torch.stack([place[:, None] // BLOCK - place // BLOCK, place[:, None] % BLOCK - place % BLOCK])
     half = [(y, x) for y in range(REACH + 1) for x in range(-REACH, REACH + 1) if y > 0 or x >= 0]

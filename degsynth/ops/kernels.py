@@ -62,7 +62,7 @@ def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, f
     return y, x
 
 
-def transfer(kernel: Tensor, frequency: Tensor) -> Tensor:
+def transfer_function(kernel: Tensor, frequency: Tensor) -> Tensor:
     """Return the transfer function (F, F), complex128, of a kernel (K, K) at frequencies (F,) along both axes.
 
     The frequencies are in cycles per px. Taps are counted from the first one, not from the middle: this multiplies the
@@ -83,7 +83,7 @@ def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
     """
     side = 64
     frequency = torch.fft.fftfreq(side, dtype=torch.float64)
-    passed = transfer(kernel.double() / kernel.double().sum(), frequency).abs()
+    passed = transfer_function(kernel.double() / kernel.double().sum(), frequency).abs()
     y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
     # Only frequencies lower than the first that is stopped are used: lobes further out may pass more than half again.
     length = torch.hypot(y, x)

@@ -84,7 +84,7 @@ def _median_covariance(covariances: Tensor) -> Tensor:
     return median
 
 
-def beyond(lr: Tensor, hr: Tensor, kernel: Tensor) -> Tensor:
+def noise_excess(lr: Tensor, hr: Tensor, kernel: Tensor) -> Tensor:
     """Return the covariance (C, C) of the LR noise that does not come from the HR noise.
 
     ``lr`` and ``hr`` are the covariances (C, C) of the two noises. Blurring white noise by the kernel leaves Σ k² of

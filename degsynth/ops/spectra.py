@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from degsynth.ops.kernels import transfer
+from degsynth.ops.kernels import transfer_function
 
 SIDE = 32
 """Side of the windows of which spectra are computed, LR px."""
@@ -212,7 +212,9 @@ class Spectra:
 
     def transfer(self, kernel: Tensor) -> Tensor:
         """Return the transfer function (s·p, s·p) of a kernel (K, K), up to a phase that depends on K only."""
-        return transfer(kernel, torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device))
+        return transfer_function(
+            kernel, torch.fft.fftfreq(self.scale * self.side, dtype=torch.float64, device=kernel.device)
+        )
 
     def of_kernel(self, kernel: Tensor) -> Tensor:
         """Return the spectrum in bins (n,) of the HR images blurred with a kernel (K, K) and decimated."""

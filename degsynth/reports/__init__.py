@@ -1,1 +1,1 @@
-"""Pictures and pages for people: what a model does, what it is, how its draws are distributed."""
+"""Pictures and pages: what a model does to images, what it consists of, and how its draws are distributed."""

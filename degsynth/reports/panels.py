@@ -1,4 +1,4 @@
-"""Pictures for people: what was synthesised beside what was real, and the kernels behind it."""
+"""Sheets of pictures: synthesised images beside real ones, and the kernels that made them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.files import write_atomic
+from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.kernels import centroid, gaussian_sigma
+from degsynth.reports.plots import draw_signed_kernel, new_figure
 
 MOST_COLUMNS = 9
+"""Largest number of panels in a row of `anatomy`."""
+SHOWN_SIDE = 96
+"""Side of the part of an image that is shown, LR px."""
 CORNERS = {
     "top left": (0.1, 0.1),
     "top right": (0.1, 0.9),
@@ -26,20 +31,22 @@ CORNERS = {
     "bottom left": (0.9, 0.1),
     "bottom right": (0.9, 0.9),
 }
-"""Where effective kernels are looked at, relative (y, x)."""
+"""Positions (y, x), relative to the image, of the pixels whose effective kernels are shown."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a sheet: an image (C, H, W) in [0, 1], or a kernel (K, K)."""
+    """One picture of a sheet."""
 
     title: str
     image: Tensor
+    """An image (C, H, W) in [0, 1], or a kernel (K, K)."""
     error: bool = False
-    """Signed difference: drawn ± 0.1 around gray."""
+    """Whether the image is a difference of two images; it is drawn with −0.1 in black, 0 in gray and 0.1 in white."""
 
 
 def _kernel_title(title: str, kernel: Tensor) -> str:
+    """Add the width and the centroid of a kernel to its title."""
     if abs(float(kernel.sum())) < 0.01 * float(kernel.abs().sum()):  # a difference of blurs has no width or place
         return title
     sigma = [f"{s:.2f}" if s is not None else "–" for s in gaussian_sigma(kernel)]
@@ -48,100 +55,105 @@ def _kernel_title(title: str, kernel: Tensor) -> str:
 
 
 def sheet(path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str) -> None:
-    """Write a PNG with one row of panels for each of ``rows``; kernels on a scale of their own, zero in white."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Write a PNG with one row of panels for each of ``rows``. Every kernel has its own scale, with zero in white."""
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(2.6 * columns, 2.95 * len(rows) + 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.6 * columns, 2.95 * len(rows) + 0.5, dpi=110)
     figure.suptitle(heading, fontsize=10, parse_math=False)
     axes: NDArray[Any] = figure.subplots(len(rows), columns, squeeze=False)
-    for row, line in zip(rows, axes, strict=True):
-        for axis in line:
+    for row, row_axes in zip(rows, axes, strict=True):
+        for axis in row_axes:
             axis.set_axis_off()
-        for panel, axis in zip(row, line, strict=False):
-            if panel.image.ndim == 2:
-                peak = float(panel.image.abs().max())
-                axis.imshow(panel.image.numpy(), cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest")
-                axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8, parse_math=False)
-                continue
-            shown = np.clip(panel.image.permute(1, 2, 0).numpy() * (5 if panel.error else 1) + 0.5 * panel.error, 0, 1)
-            shown = shown[..., 0] if shown.shape[2] == 1 else shown[..., :3]
-            axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set_title(panel.title, fontsize=8, parse_math=False)
+        for panel, axis in zip(row, row_axes, strict=False):
+            _draw_panel(axis, panel)
     figure.savefig(path, format="png")
 
 
-def comparison(
-    name: str, hr: Tensor, real: Tensor, made: Tensor, usual: Tensor, scale: int, whose: str = "real", side: int = 96
-) -> list[Panel]:
-    """The middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images (C, H, W).
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    if panel.image.ndim == 2:
+        draw_signed_kernel(axis, panel.image)
+        axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8, parse_math=False)
+        return
+    pixels = np.clip(panel.image.permute(1, 2, 0).numpy() * (5 if panel.error else 1) + 0.5 * panel.error, 0, 1)
+    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_title(panel.title, fontsize=8, parse_math=False)
 
-    ``whose`` LR is called real; ``side`` is the side of the part shown, LR px.
+
+def comparison(
+    name: str, hr: Tensor, real: Tensor, synthesised: Tensor, bicubic: Tensor, scale: int, camera: str = "real"
+) -> list[Panel]:
+    """Show the middle of one scene: HR, real LR, synthesised LR, bicubic LR, and both errors; images are (C, H, W).
+
+    ``camera`` names the real LR in the titles.
     """
     return [
-        Panel(f"HR ({name})", crop(hr, side, scale)),
-        Panel(f"{whose} LR", crop(real, side)),
-        Panel("synthesised LR", crop(made, side)),
-        Panel("bicubic LR", crop(usual, side)),
-        Panel(f"synthesised − {whose}, ×5", crop(made - real, side), error=True),
-        Panel(f"bicubic − {whose}, ×5", crop(usual - real, side), error=True),
+        Panel(f"HR ({name})", crop(hr, SHOWN_SIDE, scale)),
+        Panel(f"{camera} LR", crop(real, SHOWN_SIDE)),
+        Panel("synthesised LR", crop(synthesised, SHOWN_SIDE)),
+        Panel("bicubic LR", crop(bicubic, SHOWN_SIDE)),
+        Panel(f"synthesised − {camera}, ×5", crop(synthesised - real, SHOWN_SIDE), error=True),
+        Panel(f"bicubic − {camera}, ×5", crop(bicubic - real, SHOWN_SIDE), error=True),
     ]
 
 
 def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
-    """The middle of an image (C, H, W): at most ``size`` LR px a side, ``scale`` × that of an HR image."""
+    """Cut out the middle of an image (C, H, W): at most ``size`` LR px a side, ``scale`` times that of an HR image."""
     height, width = image.shape[1] // scale, image.shape[2] // scale
     top, left = max(0, (height - size) // 2), max(0, (width - size) // 2)
     bottom, right = min(height, top + size), min(width, left + size)
     return image[:, top * scale : bottom * scale, left * scale : right * scale]
 
 
-def has_anatomy(degrader: Any) -> bool:
-    """Whether a degrader mixes basis kernels for every pixel, so that there is something to be drawn."""
+def has_anatomy(degrader: LoadedDegrader) -> bool:
+    """Return whether a degrader mixes basis kernels for every pixel, which `anatomy` can show."""
     return hasattr(degrader.optics, "weight_maps")
 
 
-def _mixture(degrader: Any, hr: Tensor) -> tuple[Tensor, Tensor]:
-    """The bank of kernels (1 + M, K, K) and the weight maps (M, h, w) that hr (C, H, W) gets."""
+def _mixture(degrader: LoadedDegrader, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the base kernel and the M basis kernels, (1 + M, K, K), and the weight maps (M, h, w) of hr (C, H, W)."""
+    optics: Any = degrader.optics
     grid = degrader.multiple_of
     whole = hr[None, :, : hr.shape[1] // grid * grid, : hr.shape[2] // grid * grid]
     height, width = whole.shape[2] // degrader.scale, whole.shape[3] // degrader.scale
     code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[0])
     with torch.inference_mode():
-        weights = degrader.optics.weight_maps(whole, code.to(hr.device), field.to(hr.device))[0]
-        return degrader.optics.kernels().cpu(), weights.float().cpu()
+        weights = optics.weight_maps(whole, code.to(hr.device), field.to(hr.device))[0]
+        return optics.kernels().cpu(), weights.float().cpu()
 
 
-def kernels_at(degrader: Any, hr: Tensor, places: Mapping[str, tuple[float, float]], whose: str) -> list[Panel]:
-    """Effective kernels of single pixels: Σ_m C(m) φ_m at relative positions (y, x) in 0 … 1 of hr (C, H, W)."""
+def kernels_at(
+    degrader: LoadedDegrader, hr: Tensor, places: Mapping[str, tuple[float, float]], name: str
+) -> list[Panel]:
+    """Show the effective kernels of single pixels of hr (C, H, W): base + Σ_m weights(m) · basis(m).
+
+    ``places`` are positions (y, x) relative to the image, from 0 to 1, by name. ``name`` begins every title.
+    """
     kernels, weights = _mixture(degrader, hr)
     panels = []
-    for name, (y, x) in places.items():
+    for place, (y, x) in places.items():
         row, column = int(y * (weights.shape[1] - 1)), int(x * (weights.shape[2] - 1))
-        panels.append(
-            Panel(f"{whose}, {name}", kernels[0] + (weights[:, row, column, None, None] * kernels[1:]).sum(0))
-        )
+        kernel = kernels[0] + (weights[:, row, column, None, None] * kernels[1:]).sum(0)
+        panels.append(Panel(f"{name}, {place}", kernel))
     return panels
 
 
-def anatomy(degrader: Any, hr: Tensor) -> list[list[Panel]]:
-    """What a degrader with basis kernels is made of, and what it does to hr (C, H, W): rows of panels.
+def anatomy(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
+    """Show the parts of a degrader that mixes basis kernels, and what it does to hr (C, H, W), as rows of panels.
 
-    The basis (what weights multiply, and the base they add to), the effective kernels in the middle and in the corners,
-    and the weight maps. An empty list for methods that have none of it.
+    They are the base and the basis kernels, the effective kernels in the middle and in the corners, and the weight
+    maps. The list is empty where a degrader has no basis kernels.
     """
     if not has_anatomy(degrader):
         return []
     kernels, weights = _mixture(degrader, hr)
-    number = range(1, len(weights) + 1)
-    basis = [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in number)]
-    maps = [Panel("HR", hr.cpu()), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in number)]
-    return [*_lines(basis), kernels_at(degrader, hr, CORNERS, "kernel"), *_lines(maps)]
+    numbers = range(1, len(weights) + 1)
+    basis = [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in numbers)]
+    maps = [Panel("HR", hr.cpu()), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in numbers)]
+    return [*_wrapped(basis), kernels_at(degrader, hr, CORNERS, "kernel"), *_wrapped(maps)]
 
 
-def _lines(panels: list[Panel]) -> list[list[Panel]]:
+def _wrapped(panels: list[Panel]) -> list[list[Panel]]:
+    """Split a list of panels into rows of at most `MOST_COLUMNS`."""
     return [panels[start : start + MOST_COLUMNS] for start in range(0, len(panels), MOST_COLUMNS)]
 
 

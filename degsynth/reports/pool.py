@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from degsynth.evaluation.diversity import by_width
-from degsynth.evaluation.kernel_sets import ROUND, shapes
+from degsynth.evaluation.kernel_sets import shapes
 from degsynth.files import write_atomic
 from degsynth.model.pool_file import SOURCES, Pool
 from degsynth.ops.kernels import gaussian
+from degsynth.reports.plots import ShapeSet, new_figure, plot_shapes
 
 SHOWN = 12
 """Number of kernels that are drawn of every source, from the narrowest to the widest."""
 COLOURS = dict(zip(SOURCES, ("tab:orange", "tab:blue", "tab:green", "tab:purple"), strict=True))
+"""Colour of every source."""
 REFERENCES = (1.25, 1.6)
 """σ (HR px) of the Gaussians that LR images are usually made with (kmsr, Fig. 4)."""
 VISIBLE_SHARE = 0.998
@@ -38,16 +40,12 @@ class _Row:
 
 def draw_pool(path: Path, pool: Pool, title: str) -> None:
     """Draw a pool as a PNG file. Flagged kernels are drawn in a row of their own and left out of the plots."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     usable = pool.subset(pool.usable())
     groups = _by_source(usable)
     rows = _rows(pool, groups)
     reach = _reach(usable.kernels if len(usable) else pool.kernels)
     height = ROW_HEIGHT * len(rows)
-    figure = Figure(figsize=(13, height + PLOT_HEIGHT + 0.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, height + PLOT_HEIGHT + 0.4, dpi=110)
     figure.suptitle(title, fontsize=10, parse_math=False)
     grid = figure.add_gridspec(2, 1, height_ratios=[height, PLOT_HEIGHT])
     cells = grid[0].subgridspec(len(rows), SHOWN)
@@ -119,16 +117,17 @@ def _draw_row(axes: Sequence[Any], row: _Row, reach: int) -> None:
 
 def _draw_profiles(axis: Any, groups: dict[str, Tensor], reach: int) -> None:
     """Plot the middle row of kernels, mean ± standard deviation (kmsr, Fig. 4), and Gaussians to compare them with."""
-    at = range(-reach, reach + 1)
+    positions = range(-reach, reach + 1)
     for source, kernels in groups.items():
         middle = kernels.shape[-1] // 2
         profiles = kernels[:, middle, middle - reach : middle + reach + 1]
         mean, spread = profiles.mean(0), profiles.std(0, correction=0)
-        axis.plot(at, mean.numpy(), color=COLOURS[source], label=source)
-        axis.fill_between(at, (mean - spread).numpy(), (mean + spread).numpy(), color=COLOURS[source], alpha=0.2, lw=0)
+        axis.plot(positions, mean.numpy(), color=COLOURS[source], label=source)
+        low, high = (mean - spread).numpy(), (mean + spread).numpy()
+        axis.fill_between(positions, low, high, color=COLOURS[source], alpha=0.2, lw=0)
     for sigma, style in zip(REFERENCES, ("--", ":"), strict=True):
         profile = gaussian(2 * reach + 1, sigma, sigma)[reach]
-        axis.plot(at, profile.numpy(), style, color="gray", lw=1, label=f"Gaussian, σ {sigma:g}")
+        axis.plot(positions, profile.numpy(), style, color="gray", lw=1, label=f"Gaussian, σ {sigma:g}")
     axis.set_xlabel("HR px", fontsize=8)
     axis.set_title("middle row: mean ± one deviation", fontsize=8)
     axis.legend(fontsize=7)
@@ -136,25 +135,8 @@ def _draw_profiles(axis: Any, groups: dict[str, Tensor], reach: int) -> None:
 
 
 def _draw_shapes(axes: Sequence[Any], groups: dict[str, Tensor]) -> None:
-    """Plot the widths of kernels, their ratio of axes against width, and that ratio against the angle."""
-    shapes_of = {source: shapes(kernels) for source, kernels in groups.items()}
-    widest = max((float(shape[:, 0].max()) for shape in shapes_of.values()), default=1.0)
-    narrowest = min((float(shape[:, 0].min()) for shape in shapes_of.values()), default=0.0)
-    largest_ratio = max((float(shape[:, 1].max()) for shape in shapes_of.values()), default=1.5)
-    bins: Any = torch.linspace(0.9 * narrowest, 1.1 * widest, 40).numpy()
-    for source, shape in shapes_of.items():
-        sigma, ratio, angle = (column.numpy() for column in shape.T)
-        weights: Any = torch.full((len(sigma),), 1 / len(sigma)).numpy()
-        axes[0].hist(sigma, bins=bins, weights=weights, alpha=0.5, color=COLOURS[source], label=source)
-        axes[1].plot(sigma, ratio, ".", ms=3, alpha=0.5, color=COLOURS[source])
-        elongated = ratio > ROUND
-        axes[2].plot(angle[elongated], ratio[elongated], ".", ms=3, alpha=0.5, color=COLOURS[source])
-    labels = (("σ, HR px", "share"), ("σ, HR px", "ratio of axes"), ("angle of the longer axis, °", "ratio of axes"))
-    for axis, (x, y) in zip(axes, labels, strict=True):
-        axis.set_xlabel(x, fontsize=8)
-        axis.set_ylabel(y, fontsize=8)
-        axis.tick_params(labelsize=7)
-    for axis in axes[1:]:
-        axis.set_ylim(1, 1 + 1.1 * max(0.5, largest_ratio - 1))
-    axes[2].set_xlim(0, 180)
-    axes[2].set_title(f"those of more than {ROUND:g}:1", fontsize=8)
+    """Plot the shapes of the kernels of every source."""
+    sets = [ShapeSet.of(source, kernels, COLOURS[source]) for source, kernels in groups.items()]
+    widest = max((float(kernels.shapes[:, 0].max()) for kernels in sets), default=1.0)
+    narrowest = min((float(kernels.shapes[:, 0].min()) for kernels in sets), default=0.0)
+    plot_shapes(axes, sets, torch.linspace(0.9 * narrowest, 1.1 * widest, 40).numpy(), opacity=0.5)

@@ -1,11 +1,12 @@
-"""Unpaired methods on real cameras: pairs taken apart, and put together again to score what was learnt without them.
+"""Unpaired methods on real cameras: pairs are taken apart for the fits, and used again to score the models.
 
 Usage: python examples/unpaired/real.py HR LR OUT [--scale S] [--methods a,b,c] [--jobs N]
 
-HR and LR are folders of aligned pairs. HR of the first half of the scenes, by name, and LR of the second half are what
-the methods get; then the other way round. They are scored, with the true pairs, on the half whose HR they never saw.
-Beside them: bicubic, and ``linear``, one kernel fitted *with* the pairs of the half that gave the HR. Its lead over
-bicubic is the whole way; the table says which share of it a method goes without pairs.
+HR and LR are folders of aligned pairs. The methods get the HR images of the first half of the scenes, by name, and the
+LR images of the second half; then the other way round. They are scored, with the true pairs, on the half whose HR
+images they have not seen. The table also has bicubic, and ``linear``: one kernel fitted *with* the pairs of the half
+that gave the HR images. What ``linear`` is better than bicubic by counts as 100 %; the table says what share of it each
+method reaches without pairs.
 """
 
 import argparse
@@ -28,60 +29,74 @@ METHODS = {
     "pdm": ("pdm",),
     "pdm-signed": ("pdm", "signed=true"),
 }
+"""What can be fitted, by the name in the table: a method and its options."""
+DIRECTIONS = {"first → second": (0, 1), "second → first": (1, 0)}
+"""The half that gives the HR images, and the half that gives the LR images."""
+Folders = tuple[Path, Path]
+"""A folder of HR images and a folder of LR images."""
 
 
-def halves(hr: Path, lr: Path, folder: Path) -> list[tuple[Path, Path]]:
-    """Folders of links to HR and LR of the first half of the scenes, and of the second."""
+def split_in_halves(hr: Path, lr: Path, folder: Path) -> tuple[Folders, Folders]:
+    """Return folders with links to the pairs of the first and of the second half of the scenes, by name."""
     pairs = sorted(match(hr, lr)[0], key=lambda pair: pair.name)
     middle = len(pairs) // 2
-    return [linked(pairs[:middle], folder / "first"), linked(pairs[middle:], folder / "second")]
+    return linked(pairs[:middle], folder / "first"), linked(pairs[middle:], folder / "second")
 
 
-def score(model: Path, pairs: tuple[Path, Path]) -> tuple[float, float]:
-    """Luma PSNR of a model and of bicubic."""
+def score(model: Path, pairs: Folders) -> tuple[float, float]:
+    """Return the luma PSNR of a model and of bicubic."""
     mean = json.loads(degsynth("evaluate", model, "--hr", pairs[0], "--lr", pairs[1], "--json"))["mean"]
     return mean["model"]["psnr_y"], mean["bicubic"]["psnr_y"]
 
 
-def main() -> None:
-    """Fit, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("hr", "lr", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--methods", default="spectral,spectral-auto,lfl,adl")
-    parser.add_argument("--jobs", type=int, default=2, help="fits at a time, one thread each")
-    given = parser.parse_args()
-    begin(given.out, hr=given.hr, lr=given.lr, scale=given.scale)
-    sides = halves(given.hr, given.lr, given.out / "pairs")
-    ways = {"first → second": (sides[0], sides[1]), "second → first": (sides[1], sides[0])}
-    names = given.methods.split(",")
+class Experiment:
+    """The fits of all methods in both directions, which are kept in a folder."""
 
-    def learnt(task: tuple[str, str]) -> tuple[float, float, float]:
-        name, way = task
-        seen, other = ways[way]
-        run = given.out / f"{name}_{way[0]}"
+    def __init__(self, out: Path, scale: int, halves: tuple[Folders, Folders]) -> None:
+        self.out, self.scale, self.halves = out, scale, halves
+
+    def run(self, task: tuple[str, str]) -> tuple[float, float, float]:
+        """Fit a method in a direction; return its luma PSNR, that of bicubic, and the seconds of the fit."""
+        name, direction = task
+        seen, other = (self.halves[index] for index in DIRECTIONS[direction])
+        run = self.out / f"{name}_{direction[0]}"
         if name == "linear":
             fit(run, seen, "linear")
         else:
             base, *values = METHODS[name]
-            sets = [part for value in values for part in ("--set", value)]
-            fit(run, (seen[0], other[1]), base, "--scale", given.scale, *sets)
+            options = [part for value in values for part in ("--set", value)]
+            fit(run, (seen[0], other[1]), base, "--scale", self.scale, *options)
         seconds = sum(json.loads((run / "fit.json").read_text())["seconds"].values())
-        print(f"{name}, {way}: fitted", file=sys.stderr, flush=True)
+        print(f"{name}, {direction}: fitted", file=sys.stderr, flush=True)
         return *score(run / "checkpoint.pt", other), seconds
 
-    tasks = [(name, way) for name in ("linear", *names) for way in ways]
-    with ThreadPoolExecutor(given.jobs) as pool:
-        found = dict(zip(tasks, pool.map(learnt, tasks), strict=True))
+
+def main() -> None:
+    """Fit the methods, score them, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hr", type=Path, help="folder of HR images")
+    parser.add_argument("lr", type=Path, help="folder of LR images")
+    parser.add_argument("out", type=Path, help="folder to write into")
+    parser.add_argument("--scale", type=int, default=2, help="HR size / LR size (default: 2)")
+    parser.add_argument("--methods", default="spectral,spectral-auto,lfl,adl", help=f"some of {', '.join(METHODS)}")
+    parser.add_argument("--jobs", type=int, default=2, help="number of fits at a time, one thread each (default: 2)")
+    arguments = parser.parse_args()
+    begin(arguments.out, hr=arguments.hr, lr=arguments.lr, scale=arguments.scale)
+    halves = split_in_halves(arguments.hr, arguments.lr, arguments.out / "pairs")
+    experiment = Experiment(arguments.out, arguments.scale, halves)
+    names = arguments.methods.split(",")
+    tasks = [(name, direction) for name in ("linear", *names) for direction in DIRECTIONS]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        results = dict(zip(tasks, pool.map(experiment.run, tasks), strict=True))
     rows = []
-    for way in ways:
-        most, least, _ = found["linear", way]
-        rows.append([way, "bicubic", f"{least:.2f}", "0 %", ""])
+    for direction in DIRECTIONS:
+        linear, bicubic, _ = results["linear", direction]
+        rows.append([direction, "bicubic", f"{bicubic:.2f}", "0 %", ""])
         for name in names:
-            psnr, _, seconds = found[name, way]
-            rows.append([way, name, f"{psnr:.2f}", f"{100 * (psnr - least) / (most - least):.0f} %", f"{seconds:.0f}"])
-        rows.append([way, "linear, with pairs", f"{most:.2f}", "100 %", ""])
+            psnr, _, seconds = results[name, direction]
+            share = f"{100 * (psnr - bicubic) / (linear - bicubic):.0f} %"
+            rows.append([direction, name, f"{psnr:.2f}", share, f"{seconds:.0f}"])
+        rows.append([direction, "linear, with pairs", f"{linear:.2f}", "100 %", ""])
     print(markdown(["HR → LR", "method", "LR PSNR, dB", "share", "s"], rows))
 
 

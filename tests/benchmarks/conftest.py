@@ -6,26 +6,26 @@ import cv2
 import pytest
 
 from degsynth.apply.allocator import keep_freed_memory
-from degsynth.cli.options import usable_cores
+from degsynth.parallel import usable_cores
 from tests.benchmarks import material
 
 TABLE: list[str] = []
-"""What was measured, a line each, printed at the end."""
+"""What was measured, in lines that are printed at the end."""
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs in HR, models as they are asked for."""
-    made = tmp_path_factory.mktemp("benchmarks")
-    material.photographs(made / "HR", 64)
+    """A folder with photographs in ``HR``. Models are put into it when they are first needed."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    material.write_photographs(folder / "HR", 64)
     cv2.setNumThreads(1)
-    keep_freed_memory()  # as the command does
-    return made
+    keep_freed_memory()  # as `degsynth apply` does
+    return folder
 
 
 @pytest.fixture(scope="session")
 def few(folder: Path) -> Path:
-    """The first eight of them, for what takes long."""
+    """A folder with the first eight photographs, for slow models."""
     (folder / "few").mkdir()
     for path in sorted((folder / "HR").iterdir())[:8]:
         (folder / "few" / path.name).hardlink_to(path)

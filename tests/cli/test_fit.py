@@ -18,6 +18,7 @@ from degsynth.ops.kernels import gaussian
 from tests.conftest import run_cli
 
 Folders = Callable[..., tuple[Path, Path]]
+pytestmark = pytest.mark.slow
 SMALL = ("--set", "width=4", "--set", "basis_kernels=2", "--set", "batch=2", "--set", "kernel_size=8")
 
 
@@ -28,7 +29,7 @@ def pairs(pair_folders: Folders) -> tuple[str, ...]:
 
 
 def interrupted(command: tuple[str, ...], run: Path, number: int) -> tuple[int, str]:
-    """Start it, send the signal once there is a snapshot; the exit code and what it said."""
+    """Start a fit and send it the signal once there is a snapshot; return the exit code and stderr."""
     process = subprocess.Popen(
         [sys.executable, "-m", "degsynth", *command, "--out", str(run)], stderr=subprocess.PIPE, text=True
     )

@@ -37,6 +37,7 @@ def lr_of(out: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((out / "lr").iterdir())]
 
 
+@pytest.mark.slow
 def test_photographs_to_a_pool_to_a_data_set(cli: Run, hr: Path, tmp_path: Path, photographs: list[Tensor]) -> None:
     """The three steps one by one, and together: the same estimates."""
     for number, shot in enumerate(photographs[:3]):
@@ -152,7 +153,7 @@ def test_a_pool_imported_keeps_its_flags(cli: Run, tmp_path: Path) -> None:
         (["train", "pool.h5", "--out", "run"], "give --scale"),
     ],
 )
-def test_bad_usage_is_told_before_anything_is_written(
+def test_bad_usage_is_reported_before_anything_is_written(
     arguments: list[str], what: str, cli: Run, pool: Path, hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The hardware factor from the command line to the manifest, on a model that is nothing else."""
+"""The hardware factor from the command line to the manifest, on a model that is a Gaussian of that factor."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_one_factor_for_all(model: Checkpoint, hr: Path, tmp_path: Path) -> None
     turned.degrader.set_hardware_factor(2.0)
     for row, own in zip(Manifest(tmp_path / "out").read(), Manifest(tmp_path / "own").read(), strict=True):
         assert (row.hardware_factor, own.hardware_factor) == (2.0, 0.8)
-        assert row.seed == own.seed, "another factor draws nothing else anew"
+        assert row.seed == own.seed, "another factor must not change any other random number"
         shot = images.to_tensor(images.read(hr / row.source).pixels)[None]
         assert row.seed is not None
         expected = turned.degrader.degrade(shot, row.seed)[0]
@@ -94,7 +94,7 @@ def test_tiles_have_the_factor_of_their_image(model: Checkpoint, photographs: li
 
 
 @pytest.mark.parametrize("text", ["5", "0.05", "2:1", "1:9", "soft", "nan"])
-def test_factors_that_cannot_be(text: str, model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:
+def test_factors_that_cannot_be_are_refused(text: str, model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:
     code, _, stderr = cli("apply", model.path, hr, tmp_path / "out", "--hardware-factor", text)
     assert code == 2
     assert len(stderr.strip().splitlines()) == 1
@@ -130,7 +130,7 @@ def test_far_below_the_fit_is_a_warning(model: Checkpoint, hr: Path, tmp_path: P
 
 @pytest.fixture
 def pairs(model: Checkpoint, tmp_path: Path, photographs: list[Tensor]) -> tuple[Path, Path]:
-    """Another camera: the same optics at 1.6."""
+    """Pairs of another camera, which has the same optics at a factor of 1.6."""
     for number, shot in enumerate(photographs):
         hr = shot[:, :240, :240]
         lr = render(Degradation(model, hardware_factor=Interval(1.6, 1.6)), hr, Identity(0, ""))
@@ -151,10 +151,10 @@ def test_calibrate_prints_the_factor_and_writes_the_model(
     assert code == 0
     assert float(stdout) == pytest.approx(1.6, rel=0.03)
     assert "fitted at 0.8" in stderr
-    made = checkpoint.load(new)
-    assert made.spec.hardware_factor is not None
-    assert made.spec.hardware_factor.default == float(stdout)
-    assert float(made.degrader.draw(0)[0, 1]) == pytest.approx(float(stdout))
+    calibrated = checkpoint.load(new)
+    assert calibrated.spec.hardware_factor is not None
+    assert calibrated.spec.hardware_factor.default == float(stdout)
+    assert float(calibrated.degrader.draw(0)[0, 1]) == pytest.approx(float(stdout))
     code, stdout, _ = cli("calibrate", model.path, "--hr", hr, "--lr", lr, "--unpaired", "--json")
     record = json.loads(stdout)
     assert (code, record["trained"], record["unpaired"]) == (0, 0.8, True)
@@ -187,7 +187,7 @@ def test_unpaired_folders_may_differ_in_number_and_size(
     assert "flat" in stderr
 
 
-def test_evaluate_turns_the_model_only(model: Checkpoint, pairs: tuple[Path, Path]) -> None:
+def test_evaluate_sets_the_factor_of_the_model_only(model: Checkpoint, pairs: tuple[Path, Path]) -> None:
     from degsynth.data.opening import ScoringOptions, open_for_model
 
     opened = open_for_model(*pairs, ScoringOptions(2))
@@ -198,7 +198,7 @@ def test_evaluate_turns_the_model_only(model: Checkpoint, pairs: tuple[Path, Pat
     assert turned["other"] == own["other"]
 
 
-def test_evaluate_says_at_which_factor(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
+def test_evaluate_reports_the_factor_of_each_image(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
     hr, lr = pairs
     code, stdout, _ = cli("evaluate", model.path, "--hr", hr, "--lr", lr, "--hardware-factor", "0.5:2", "--json")
     record = json.loads(stdout)
@@ -209,13 +209,13 @@ def test_evaluate_says_at_which_factor(model: Checkpoint, pairs: tuple[Path, Pat
     assert [image["hardware_factor"] for image in json.loads(stdout)["images"]] == [0.8] * len(drawn)
 
 
-def test_a_sharper_camera_is_warned_of_at_every_step(
+def test_a_sharper_camera_causes_a_warning_at_every_step(
     model: Checkpoint,
     photographs: list[Tensor],
     tmp_path: Path,
     cli: Run,
 ) -> None:
-    """Calibrated far below the fit: calibrate says so, and so does whoever applies what it wrote."""
+    """A factor far below that of the fit causes a warning in calibrate, and in apply with the model that it wrote."""
     for number, shot in enumerate(photographs):
         hr = shot[:, :160, :160]
         save_png(tmp_path / f"HR/{number}.png", hr)
@@ -231,7 +231,7 @@ def test_a_sharper_camera_is_warned_of_at_every_step(
     assert {row.hardware_factor for row in Manifest(tmp_path / "out").read()} == {float(stdout)}
 
 
-def test_shifted_pairs_are_told(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
+def test_shifted_pairs_cause_a_warning(model: Checkpoint, pairs: tuple[Path, Path], cli: Run) -> None:
     hr, lr = pairs
     for path in lr.iterdir():
         save_png(path, images.to_tensor(images.read(path).pixels).roll((1, 1), (1, 2)))
@@ -240,7 +240,7 @@ def test_shifted_pairs_are_told(model: Checkpoint, pairs: tuple[Path, Path], cli
     assert "shift" in stderr
 
 
-def test_what_was_set_in_the_model_counts(model: Checkpoint, photographs: list[Tensor]) -> None:
+def test_the_factor_that_was_set_in_the_model_is_used(model: Checkpoint, photographs: list[Tensor]) -> None:
     turned = checkpoint.load(model.path)
     turned.degrader.set_hardware_factor(2.0)
     hr = photographs[0][:, :64, :64]
@@ -258,7 +258,7 @@ def test_what_was_set_in_the_model_counts(model: Checkpoint, photographs: list[T
         ("shares", "a batch mixes factors"),
     ],
 )
-def test_the_selftest_turns_the_knob(sabotage: str, caught: str, model: Checkpoint, tmp_path: Path) -> None:
+def test_the_selftest_checks_the_hardware_factor(sabotage: str, caught: str, model: Checkpoint, tmp_path: Path) -> None:
     selftest.require(model)
     failed = [r.name for r in selftest.run(factor_double(tmp_path / "bad.pt", sabotage)) if not r.passed]
     assert caught in failed

@@ -35,7 +35,7 @@ def test_against_scikit_image(images: tuple[torch.Tensor, torch.Tensor]) -> None
     assert figures["psnr_y"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=1), abs=1e-4)
     assert figures["l1_y"] == pytest.approx(np.abs(a - b).mean(), abs=1e-7)
     assert figures["l1_rgb"] == pytest.approx(float((image - truth)[:, 8:-8, 8:-8].abs().mean()), abs=1e-7)
-    # skimage leaves out half a window at the border, torchmetrics likewise.
+    # Both skimage and torchmetrics leave out half a window at the border.
     expected = structural_similarity(
         b, a, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, win_size=11
     )
@@ -56,42 +56,45 @@ def test_the_border_is_left_out(images: tuple[torch.Tensor, torch.Tensor]) -> No
     assert score(spoilt, truth, 7)["psnr_y"] < score(image, truth, 7)["psnr_y"]
 
 
-def test_too_small_to_score() -> None:
-    with pytest.raises(DataError, match="lower --border"):
+def test_images_that_are_too_small_to_score_are_refused() -> None:
+    with pytest.raises(DataError, match="lower `border`"):
         score(torch.rand(1, 26, 40), torch.rand(1, 26, 40), border=8)
 
 
 def test_the_true_model_scores_at_the_rounding_floor(tmp_path: Path, photographs: list[torch.Tensor]) -> None:
-    """LR made by the very model, in 8 bit: the error is uniform rounding, 20·log10(255·√12) = 58.9 dB."""
+    """The LR was made by the model itself in 8 bits, so the only error is rounding: 20·log10(255·√12) = 58.9 dB."""
     model = linear_double(tmp_path / "m.pt", 2)
     for number, shot in enumerate(photographs):
         hr = 0.8 * shot[:, :240, :240] + 0.1
         save_png(tmp_path / f"HR/{number}.png", hr, np.uint16)
         lr = model.degrader.degrade(hr[None], 0)[0].mul(255).round().div(255)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
-    found = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
-    result = evaluate(Degradation(model), found)
+    scored = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
+    result = evaluate(Degradation(model), scored)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(20 * math.log10(255 * math.sqrt(12)), abs=0.2)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(
         np.mean([row["model"]["psnr_rgb"] for row in result["images"]])
     )
     noisy = stochastic(tmp_path / "n.pt", 2)
-    with_noise, without = evaluate(Degradation(noisy), found), evaluate(Degradation(noisy, Noise(learned=False)), found)
+    with_noise, without = (
+        evaluate(Degradation(noisy), scored),
+        evaluate(Degradation(noisy, Noise(learned=False)), scored),
+    )
     assert with_noise["mean"]["model"]["psnr_y"] < without["mean"]["model"]["psnr_y"]
-    assert with_noise == evaluate(Degradation(noisy), found)
+    assert with_noise == evaluate(Degradation(noisy), scored)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_the_effective_kernel_is_the_kernel(scale: int, tmp_path: Path) -> None:
     truth = gaussian({1: 13, 2: 12, 3: 13, 4: 16}[scale], 1.1, 1.7, 0.5, (0.2, -0.1))
-    found = effective_kernel(linear_double(tmp_path / "m.pt", scale, shift=(0.2, -0.1), gain=0.9)).kernel
-    assert found.shape == truth.shape
-    assert float((found - truth).abs().max()) < 1e-4
-    assert similarity(found, truth) > 0.99999
+    kernel = effective_kernel(linear_double(tmp_path / "m.pt", scale, shift=(0.2, -0.1), gain=0.9)).kernel
+    assert kernel.shape == truth.shape
+    assert float((kernel - truth).abs().max()) < 1e-4
+    assert similarity(kernel, truth) > 0.99999
 
 
 def test_bicubic_is_not_the_truth(photographs: list[torch.Tensor]) -> None:
-    """A sanity check of the line itself: a strong blur is far from bicubic, and a fit is judged against that."""
+    """A strong blur is far from bicubic LR, which fits are compared with."""
     from degsynth.ops.resample import bicubic
 
     hr = photographs[0][None]

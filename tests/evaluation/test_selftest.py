@@ -33,9 +33,7 @@ KINDS += [(composed, 1), (composed, 2)]  # ×2 and ×4 altogether
 
 
 @pytest.mark.parametrize(("make", "scale"), KINDS)
-def test_the_contract_holds_every_kind_of_degrader(
-    make: Callable[[Path, int], Checkpoint], scale: int, tmp_path: Path
-) -> None:
+def test_every_kind_of_degrader_passes(make: Callable[[Path, int], Checkpoint], scale: int, tmp_path: Path) -> None:
     results = selftest.run(make(tmp_path / "model.pt", scale))
     assert not [result for result in results if not result.passed]
     assert len(results) >= 15
@@ -46,7 +44,7 @@ def test_declared_shift_and_gain_pass(tmp_path: Path) -> None:
 
 
 def test_whole_only_is_not_tiled(tmp_path: Path) -> None:
-    """A model that looks at the whole image passes where it says so, and fails where it claims exact tiles."""
+    """A model that needs the whole image passes if it declares that, and fails if it claims exact tiles."""
     optics = PooledOptics(2, 12, whole=True)
     honest = save_double(tmp_path / "a.pt", optics, 2, clean_halo=5, tiling="whole_only")
     selftest.require(honest)
@@ -61,7 +59,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 @pytest.mark.parametrize("kind", SABOTAGES)
 def test_sabotage_is_caught(kind: str, sound: Checkpoint, tmp_path: Path) -> None:
-    noisy = "noise" in kind or "dice" in kind
+    noisy = "noise" in kind or "generator" in kind
     inner = linear.LinearOptics(gaussian(12, 1.1, 1.7, 0.5)[None], torch.ones(1), torch.zeros(1), 2)
     model = save_unverified(tmp_path / "model.pt", SabotagedOptics(inner, kind), noisy)
     failed = [result.name for result in selftest.run(model) if not result.passed]
@@ -71,7 +69,7 @@ def test_sabotage_is_caught(kind: str, sound: Checkpoint, tmp_path: Path) -> Non
 
 
 def save_unverified(path: Path, optics: torch.nn.Module, noisy: bool) -> Checkpoint:
-    """As `save_double`, past the verification of `checkpoint.save`, which unseeded noise would not survive."""
+    """As `save_double`, but without the verification of `checkpoint.save`, which unseeded noise would not pass."""
     spec = Spec(
         degsynth_version="test",
         method="double",
@@ -89,13 +87,13 @@ def save_unverified(path: Path, optics: torch.nn.Module, noisy: bool) -> Checkpo
 
 
 def test_the_untouched_model_passes(sound: Checkpoint, tmp_path: Path) -> None:
-    """The sabotage wrapper itself breaks nothing."""
+    """The wrapper that sabotages does no harm by itself."""
     inner = linear.LinearOptics(gaussian(12, 1.1, 1.7, 0.5)[None], torch.ones(1), torch.zeros(1), 2)
     selftest.require(save_unverified(tmp_path / "model.pt", SabotagedOptics(inner, "nothing"), noisy=False))
 
 
-def test_every_channel_is_looked_at(tmp_path: Path) -> None:
-    """The third channel's kernel is half a pixel off what is declared for all."""
+def test_every_channel_is_checked(tmp_path: Path) -> None:
+    """The kernel of the third channel is half a pixel away from the phase that is declared for all channels."""
     kernels = torch.stack([gaussian(12, 1.1, 1.7, 0.5, (0.5, 0.5) if channel == 2 else (0, 0)) for channel in range(3)])
     optics = linear.LinearOptics(kernels, torch.ones(3), torch.zeros(3), 2)
     wrong = save_double(tmp_path / "a.pt", optics, 2, clean_halo=5, channels=[3])
@@ -114,6 +112,6 @@ def test_strong_gain_and_wide_kernels_are_legitimate(gain: float, size: int, tmp
 
 def test_a_check_that_raises_has_failed(sound: Checkpoint) -> None:
     broken = Checkpoint(sound.degrader, sound.spec.model_copy(update={"channels": [7]}), sound.sha256, sound.path)
-    assert all(result.passed for result in selftest.run(broken))  # any channel count will do for this model
+    assert all(result.passed for result in selftest.run(broken))  # this model takes any number of channels
     nothing = Checkpoint(None, sound.spec, sound.sha256, sound.path)
     assert not any(result.passed for result in selftest.run(nothing))

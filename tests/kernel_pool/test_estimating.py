@@ -25,7 +25,7 @@ class Interrupted(Exception):  # noqa: N818
 
 def test_kernels_of_a_folder(photos: Path) -> None:
     calls: list[tuple[int, int]] = []
-    estimated = estimate(photos, 1, QUICK, on_window=lambda count, total: calls.append((count, total)))
+    estimated = estimate(photos, 1, QUICK, on_progress=lambda _, count, total: calls.append((count, total)))
     pool = estimated.pool
     assert 5 <= len(pool) <= 8
     reasons = {"no texture", "smaller than 51 px", "cannot be decoded; it is truncated, damaged or no image"}
@@ -50,12 +50,12 @@ def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) 
     pool_file.write(estimate(photos, 1, QUICK, workers=2).pool, whole)
     journal = journal_of(parts)
 
-    def stop(count: int, total: int) -> None:
+    def stop(stage: str, count: int, total: int) -> None:
         if count == 3:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        estimate(photos, 1, QUICK, journal=journal, on_window=stop)
+        estimate(photos, 1, QUICK, journal=journal, on_progress=stop)
     with journal.open("a", encoding="utf-8") as file:
         file.write('{"image": "cut sho')
     with pytest.raises(ConfigError, match="`resume`"):
@@ -64,7 +64,7 @@ def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) 
         estimate(photos, 1, QUICK.model_copy(update={"prior": "dark"}), journal=journal, resume=True)
     calls: list[tuple[int, int]] = []
     resumed = estimate(
-        photos, 1, QUICK, journal=journal, resume=True, on_window=lambda count, total: calls.append((count, total))
+        photos, 1, QUICK, journal=journal, resume=True, on_progress=lambda _, count, total: calls.append((count, total))
     )
     assert resumed.resumed == 3
     assert calls[-1] == (resumed.windows, resumed.windows)

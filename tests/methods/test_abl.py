@@ -1,4 +1,4 @@
-"""abl: level, phase, presets, and what its hardware factor does to a model that was fitted to a known blur."""
+"""abl: level, phase, presets, and what the hardware factor does to a model that was fitted to a known blur."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from torch import Tensor
 from degsynth import fit
 from degsynth.config import build
 from degsynth.data import images
+from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.errors import ConfigError
 from degsynth.evaluation import calibrate, factor_search, hardware_factor, selftest
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut
 from degsynth.methods import abl
+from degsynth.methods.shared.pairs import Paired
 from degsynth.model import checkpoint
 from degsynth.nets.adaptive_blur import AdaptiveBlur
 from degsynth.nets.residual import Filter
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.gaussian_cells import LAYER_VARIANCE, cells
+from degsynth.ops.gaussian_cells import LAYER_VARIANCE, window_side
 from degsynth.ops.kernels import centroid, gaussian
 from degsynth.ops.least_squares import NormalEquations, solve
+from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from tests.conftest import save_png
 
@@ -33,15 +36,15 @@ SMALL: dict[str, Any] = {"width": 4}
 PAPER_SMALL: dict[str, Any] = {"width": 4, "blocks": 1, "decoder": "strided", "blind": False}
 
 
-def made(scale: int, **values: Any) -> abl.Method:
+def new_method(scale: int, **values: Any) -> abl.Method:
     torch.manual_seed(0)
     method = abl.Method(build(abl.Config, {**SMALL, **values}, "abl"), scale, 3)
     method.optics.set_hardware_factor(0.6)
     return method
 
 
-def shaken(method: abl.Method) -> abl.Method:
-    """With weights far from where training starts."""
+def perturbed(method: abl.Method) -> abl.Method:
+    """Move the weights far from where training starts."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in method.optics.parameters():
@@ -52,7 +55,7 @@ def shaken(method: abl.Method) -> abl.Method:
 @pytest.mark.parametrize("values", [{}, PAPER_SMALL], ids=["default", "paper"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_flat_stays_flat_whatever_the_weights(scale: int, values: dict[str, Any]) -> None:
-    degrader = shaken(made(scale, **values)).degrader()
+    degrader = perturbed(new_method(scale, **values)).degrader()
     for level in (0.02, 0.4003, 1.0):
         for factor in (0.01, 0.6, 5.0):
             flat = torch.full((1, 3, 6 * scale, 7 * scale), level)
@@ -63,12 +66,12 @@ def test_flat_stays_flat_whatever_the_weights(scale: int, values: dict[str, Any]
 
 @pytest.mark.parametrize("values", [{}, PAPER_SMALL], ids=["default", "paper"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_the_first_model_is_the_layer_and_sits_at_the_phase(scale: int, values: dict[str, Any]) -> None:
-    """Encoder and decoder begin as copies: the blur of the whole is the layer's, about the centre of the s×s block."""
-    method = made(scale, **values)
+def test_training_begins_with_the_layer_at_the_centred_phase(scale: int, values: dict[str, Any]) -> None:
+    """Encoder and decoder begin as copies, so the blur of the model is that of the layer, centred on the s×s block."""
+    method = new_method(scale, **values)
     decoder = method.optics.decoder
     for part in (decoder.layers if values else decoder.linear).modules():
-        if isinstance(part, Filter):  # without the noise of the start
+        if isinstance(part, Filter):  # remove the random part of the first weights
             part.copying(1.0 if len(part.weight) > 1 else 1.0 / part.weight.shape[1], 0.0)
     with torch.no_grad():
         hr = texture(1, 60 * scale, 60 * scale)
@@ -85,7 +88,7 @@ def test_the_first_model_is_the_layer_and_sits_at_the_phase(scale: int, values: 
 @pytest.mark.parametrize("values", [{}, {"group": 2, "blocks": 2}, PAPER_SMALL], ids=["default", "wide", "paper"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_tiles_equal_the_whole(scale: int, values: dict[str, Any]) -> None:
-    method = shaken(made(scale, **values))
+    method = perturbed(new_method(scale, **values))
     halo = -(-method.halo // scale)  # LR px
     degrader = method.degrader()
     code, size = torch.tensor([[1.1]]), 4 * halo + 6
@@ -96,12 +99,12 @@ def test_tiles_equal_the_whole(scale: int, values: dict[str, Any]) -> None:
         for axis in (2, 3):
             window = hr.narrow(axis, (first - halo) * scale, (5 + 2 * halo) * scale)
             part = degrader.clean(window, code, torch.zeros(1, 0, *(n // scale for n in window.shape[2:])))
-            apart = part.narrow(axis, halo, 5) - whole.narrow(axis, first, 5)
-            assert float(apart.abs().max()) < 2e-6
+            difference = part.narrow(axis, halo, 5) - whole.narrow(axis, first, 5)
+            assert float(difference.abs().max()) < 2e-6
 
 
-def test_colour_is_gray_three_times() -> None:
-    degrader = shaken(made(2)).degrader()
+def test_channels_of_a_colour_image_pass_one_by_one() -> None:
+    degrader = perturbed(new_method(2)).degrader()
     hr = torch.rand(2, 3, 24, 30)
     codes, field = torch.tensor([[0.5], [2.0]]), torch.zeros(2, 0, 12, 15)
     lr = degrader.clean(hr, codes, field)
@@ -134,12 +137,12 @@ def test_the_papers_network_learns(scale: int, photographs: list[Tensor]) -> Non
     side = method.patch
     hr = torch.stack([shot[:, 60 : 60 + side, 60 : 60 + side] for shot in photographs[:2]])
     lr = blur_decimate(hr, gaussian(10 + scale % 2, 0.9, 0.9)[None].float(), scale)
-    losses = [float(method.training_step({"hr": hr, "lr": lr}, step)["l1"]) for step in range(25)]
+    losses = [float(method.training_step({"hr": hr, "lr": lr}, step, generator(step))["l1"]) for step in range(25)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "words"),
     [
         ({"factor": 0.0}, "factor .=0. must be from"),
         ({"factor": "soft"}, "factor"),
@@ -147,27 +150,26 @@ def test_the_papers_network_learns(scale: int, photographs: list[Tensor]) -> Non
         ({"group": 3}, "group"),
     ],
 )
-def test_options_that_cannot_be(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        made(2, **values)
+def test_options_that_cannot_be_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        new_method(2, **values)
 
 
 @pytest.mark.parametrize(("sigma", "factor"), [(0.9, 0.28), (0.3, 0.25), (2.0, 1.64), (3.6, 3.0)])
 def test_auto_gives_the_layer_the_blur_of_the_pairs(photographs: list[Tensor], sigma: float, factor: float) -> None:
-    """The layer at that factor dims as much; limited to the paper's factors."""
+    """At that factor the layer attenuates as much as the kernel; the factors of the paper are the limits."""
     kernel = gaussian(20, sigma, sigma)[None].float()
-    method = made(2, factor="auto")
-    method.prepare(
-        [(shot[:, :300, :300], blur_decimate(shot[None, :, :300, :300], kernel, 2)[0]) for shot in photographs]
-    )
+    method = new_method(2, factor="auto")
+    crops = [shot[:, :300, :300] for shot in photographs]
+    method.prepare(Paired([(hr, blur_decimate(hr[None], kernel, 2)[0]) for hr in crops], 2, 3))
     assert method.optics.factor.item() == pytest.approx(factor, rel=0.05)
 
 
 @pytest.fixture(scope="module")
-def world(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, checkpoint.Checkpoint]:
-    """LR made with the layer's Gaussians at factors 0.5, 1 and 2, and a model fitted to those at 1."""
-    folder = tmp_path_factory.mktemp("world")
-    layer = AdaptiveBlur(1, 1, cells(2), 2)
+def fitted(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, checkpoint.Checkpoint]:
+    """A folder of LR images made by the layer at factors 0.5, 1 and 2, and a model fitted to those at factor 1."""
+    folder = tmp_path_factory.mktemp("fitted")
+    layer = AdaptiveBlur(1, 1, window_side(2), 2)
     torch.nn.init.zeros_(layer.logits)
     for number, shot in enumerate(photographs):
         hr = luma(shot)[:, :240, :240]
@@ -185,76 +187,79 @@ def world(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-def test_the_factor_that_was_put_in_comes_out(world: tuple[Path, checkpoint.Checkpoint], factor: float) -> None:
-    folder, model = world
+def test_calibration_finds_the_factor_that_made_the_images(
+    fitted: tuple[Path, checkpoint.Checkpoint], factor: float
+) -> None:
+    folder, model = fitted
     for unpaired, error in ((False, 0.05), (True, 0.2)):
-        found = calibrate.run(model, folder / "HR", folder / f"LR_{factor:g}", unpaired, None, "cpu")
-        assert found.factor == pytest.approx(factor, rel=error), f"unpaired: {unpaired}"
-        assert not found.at_the_end
+        options = calibrate.CalibrationOptions(unpaired)
+        calibration = calibrate.run(model, folder / "HR", folder / f"LR_{factor:g}", options)
+        assert calibration.factor == pytest.approx(factor, rel=error), f"unpaired: {unpaired}"
+        assert not calibration.at_limit
 
 
 def test_calibrated_model_is_the_same_but_for_its_factor(
-    world: tuple[Path, checkpoint.Checkpoint], tmp_path: Path
+    fitted: tuple[Path, checkpoint.Checkpoint], tmp_path: Path
 ) -> None:
-    _, model = world
+    _, model = fitted
     saved = calibrate.save(model, 1.7, tmp_path / "other.pt")
     assert saved.spec.hardware_factor is not None
     assert (saved.spec.hardware_factor.default, saved.spec.hardware_factor.trained) == (1.7, 1.0)
     selftest.require(saved)
     hr = texture(3, 60, 60)[None]
-    there = model.degrader.clean(hr, torch.tensor([[1.7]]), torch.zeros(1, 0, 30, 30)).clamp(0, 1)
-    assert torch.equal(saved.degrader.degrade(hr, 5), there)
-    assert float(model.degrader.draw(0)[0, 0]) == 1.0, "the model that was given keeps its own"
+    lr = model.degrader.clean(hr, torch.tensor([[1.7]]), torch.zeros(1, 0, 30, 30)).clamp(0, 1)
+    assert torch.equal(saved.degrader.degrade(hr, 5), lr)
+    assert float(model.degrader.draw(0)[0, 0]) == 1.0, "the model itself keeps its factor"
 
 
-def test_a_factor_that_does_nothing_is_told(world: tuple[Path, checkpoint.Checkpoint], monkeypatch: Any) -> None:
-    """A blind knob: every factor gives the picture of one."""
-    folder, model = world
+def test_a_factor_without_effect_is_reported(fitted: tuple[Path, checkpoint.Checkpoint], monkeypatch: Any) -> None:
+    """Here every factor gives the LR image of the same factor."""
+    folder, model = fitted
     pictures = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(2)]
     monkeypatch.setattr(hardware_factor, "with_factor", lambda model, code, factor: code)
-    found, faults = hardware_factor.look(model, pictures)
-    assert found is not None
-    assert abs(found["share"]) < 0.01
-    assert "does not do what it says" in faults[0]
-    nothing, faults = hardware_factor.look(model, [torch.full((1, 100, 100), 0.5)])
-    assert nothing is None
-    assert "could not be measured" in faults[0]
+    figures, warnings = hardware_factor.measure(model, pictures)
+    assert figures is not None
+    assert abs(figures["share"]) < 0.01
+    assert "does not do what it says" in warnings[0]
+    figures, warnings = hardware_factor.measure(model, [torch.full((1, 100, 100), 0.5)])
+    assert figures is None
+    assert "could not be measured" in warnings[0]
 
 
-def test_search_finds_a_known_least() -> None:
-    found = factor_search.search(lambda factor: abs(factor - 0.8), (0.01, 10.0))
-    assert found.factor == pytest.approx(0.8, rel=0.03)
-    assert factor_search.search(lambda factor: factor, (0.01, 10.0)).at_the_end
-    assert factor_search.search(lambda factor: -factor, (0.01, 10.0)).at_the_end
+def test_search_finds_a_known_minimum() -> None:
+    calibration = factor_search.search(lambda factor: abs(factor - 0.8), (0.01, 10.0))
+    assert calibration.factor == pytest.approx(0.8, rel=0.03)
+    assert factor_search.search(lambda factor: factor, (0.01, 10.0)).at_limit
+    assert factor_search.search(lambda factor: -factor, (0.01, 10.0)).at_limit
 
 
-def test_spectra_do_not_see_contrast_nor_white_noise(world: tuple[Path, checkpoint.Checkpoint]) -> None:
-    folder, model = world
+def test_spectra_do_not_see_contrast_nor_white_noise(fitted: tuple[Path, checkpoint.Checkpoint]) -> None:
+    folder, model = fitted
     shots = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(4)]
     blurred = [images.to_tensor(images.read(folder / f"LR_2/{n}.png").pixels) for n in range(4)]
-    generator = torch.Generator().manual_seed(0)
-    other = [0.2 + 0.5 * lr + 0.01 * torch.randn(lr.shape, generator=generator) for lr in blurred]
+    rng = torch.Generator().manual_seed(0)
+    other = [0.2 + 0.5 * lr + 0.01 * torch.randn(lr.shape, generator=rng) for lr in blurred]
     assert factor_search.unpaired(model, shots, other).factor == pytest.approx(2.0, rel=0.2)
 
 
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.06), (0.9, 0.0), (1.1, -0.05)])
 def test_another_exposure_is_not_another_blur(
-    world: tuple[Path, checkpoint.Checkpoint], tmp_path: Path, gain: float, offset: float
+    fitted: tuple[Path, checkpoint.Checkpoint], tmp_path: Path, gain: float, offset: float
 ) -> None:
-    folder, model = world
+    folder, model = fitted
     for number in range(4):
         lr = images.to_tensor(images.read(folder / f"LR_2/{number}.png").pixels)
         save_png(tmp_path / f"LR/{number}.png", (gain * lr + offset).clamp(0, 1))
-    found = calibrate.run(model, folder / "HR", tmp_path / "LR", False, None, "cpu")
-    assert found.factor == pytest.approx(2.0, rel=0.1)
+    calibration = calibrate.run(model, folder / "HR", tmp_path / "LR")
+    assert calibration.factor == pytest.approx(2.0, rel=0.1)
 
 
 def test_unpaired_scenes_have_nothing_in_common(
-    world: tuple[Path, checkpoint.Checkpoint], photographs: list[Tensor], tmp_path: Path
+    fitted: tuple[Path, checkpoint.Checkpoint], photographs: list[Tensor], tmp_path: Path
 ) -> None:
     """HR from the left halves of the photographs, LR from their right halves."""
-    _, model = world
-    layer = AdaptiveBlur(1, 1, cells(2), 2)
+    _, model = fitted
+    layer = AdaptiveBlur(1, 1, window_side(2), 2)
     torch.nn.init.zeros_(layer.logits)
     for number, shot in enumerate(photographs):
         side = shot.shape[2] // 4 * 2
@@ -262,28 +267,28 @@ def test_unpaired_scenes_have_nothing_in_common(
         with torch.no_grad():
             other = layer(luma(shot)[None, :, :, side : 2 * side], torch.tensor([2.0]))[0]
         save_png(tmp_path / f"LR/other{number}.png", other)
-    found = calibrate.run(model, tmp_path / "HR", tmp_path / "LR", True, None, "cpu")
-    assert found.factor == pytest.approx(2.0, rel=0.2)
+    calibration = calibrate.run(model, tmp_path / "HR", tmp_path / "LR", calibrate.CalibrationOptions(unpaired=True))
+    assert calibration.factor == pytest.approx(2.0, rel=0.2)
 
 
-def test_bands_of_rows_equal_the_whole() -> None:
-    """What bounds the memory of large images changes nothing."""
+def test_rows_at_a_time_equal_the_whole() -> None:
+    """Large images pass a few rows at a time, which saves memory and changes nothing."""
     for scale, values in ((1, {}), (2, {}), (2, PAPER_SMALL), (3, {})):
-        method = shaken(made(scale, **values))
+        method = perturbed(new_method(scale, **values))
         hr, code = torch.rand(2, 3, 64 * scale, 9 * scale), torch.tensor([[0.4], [2.0]])
         with torch.no_grad():
             whole = method.degrader().clean(hr, code, torch.zeros(2, 0, 64, 9))
             method.optics.numbers_at_once = 1
-            answered = []
-            method.optics.encoder.register_forward_hook(lambda *told, seen=answered: seen.append(told[2].shape[2]))
-            banded = method.degrader().clean(hr, code, torch.zeros(2, 0, 64, 9))
-        assert float((banded - whole).abs().max()) < 2e-6
-        assert max(answered) <= 3 * method.optics.margin * scale < 64 * scale
+            heights: list[int] = []
+            method.optics.encoder.register_forward_hook(lambda *args, seen=heights: seen.append(args[2].shape[2]))
+            by_rows = method.degrader().clean(hr, code, torch.zeros(2, 0, 64, 9))
+        assert float((by_rows - whole).abs().max()) < 2e-6
+        assert max(heights) <= 3 * method.optics.margin * scale < 64 * scale
 
 
-def test_layer_variance_of_a_fitted_model(world: tuple[Path, checkpoint.Checkpoint]) -> None:
-    """Continuous factors, not only those of the paper: half a unit adds half of 2.6 px²."""
-    folder, model = world
+def test_layer_variance_of_a_fitted_model(fitted: tuple[Path, checkpoint.Checkpoint]) -> None:
+    """The factor is continuous, not limited to those of the paper: half a unit adds half of 2.6 px²."""
+    folder, model = fitted
     pictures = [images.to_tensor(images.read(folder / f"HR/{n}.png").pixels) for n in range(4)]
     rows = {row["factor"]: row["variance_px2"] for row in hardware_factor.sweep(model, pictures)["sweep"]}
     assert list(rows) == list(hardware_factor.FACTORS)
@@ -291,11 +296,9 @@ def test_layer_variance_of_a_fitted_model(world: tuple[Path, checkpoint.Checkpoi
     assert list(rows.values()) == sorted(rows.values())
 
 
-def test_held_out_parts_serve_calibration(world: tuple[Path, checkpoint.Checkpoint]) -> None:
-    """The middles of large pairs are looked at, at places that suit the model's tiles."""
-    folder, model = world
-    from degsynth.data.opening import ScoringOptions, open_for_model
-
+def test_held_out_parts_serve_calibration(fitted: tuple[Path, checkpoint.Checkpoint]) -> None:
+    """Calibration takes the middle parts of large pairs, at positions that suit the model's tiles."""
+    folder, model = fitted
     pairs = open_for_model(folder / "HR", folder / "LR_1", ScoringOptions(2))
     held = HeldOut(pairs, 8, model.spec.multiple_of)
     assert factor_search.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)

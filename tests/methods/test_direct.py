@@ -1,4 +1,4 @@
-"""directkpn and directnet against their slow twins, and what they must keep."""
+"""directkpn and directnet, compared with slow references and with what they must always keep."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from degsynth.errors import ConfigError
 from degsynth.methods import directkpn, directnet
 from degsynth.ops.blur import apply_kernels, blur_decimate
 from degsynth.ops.kernels import gaussian
+from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 
 EMPTY = torch.zeros(1, 0)
 
 
-def made(module: Any, scale: int, **values: Any) -> Any:
+def perturbed(module: Any, scale: int, **values: Any) -> Any:
     torch.manual_seed(0)
     method = module.Method(build(module.Config, {"width": 4, **values}, "direct"), scale, 3)
     torch.manual_seed(1)
@@ -32,7 +33,7 @@ def made(module: Any, scale: int, **values: Any) -> Any:
 
 
 def kernels_of(method: Any, hr: Tensor) -> Tensor:
-    """k_ij = k̄ + T − S k̄ − moment · g for every pixel, one by one: (B, h, w, K, K) float64."""
+    """The kernels k_ij = k̄ + T − S k̄ − moment · g, computed pixel by pixel: (B, h, w, K, K) float64."""
     optics, size = method.optics, method.backbone.kernel_size
     last, finer = optics.network.last, optics.reduction // optics.stride
     features = optics.network.trunk(F.pixel_unshuffle(luma(hr) - 0.5, optics.reduction))
@@ -53,7 +54,7 @@ def kernels_of(method: Any, hr: Tensor) -> Tensor:
 
 
 def applied(hr: Tensor, kernels: Tensor, stride: int) -> Tensor:
-    """An inner product for every pixel."""
+    """The LR image, by an inner product for every pixel."""
     size = kernels.shape[-1]
     pad = (size - stride) // 2
     padded = F.pad(hr.double(), [pad] * 4, mode="replicate")
@@ -61,15 +62,15 @@ def applied(hr: Tensor, kernels: Tensor, stride: int) -> Tensor:
     out = torch.zeros(batch, hr.shape[1], height, width, dtype=torch.float64)
     for i in range(height):
         for j in range(width):
-            seen = padded[:, :, stride * i : stride * i + size, stride * j : stride * j + size]
-            out[:, :, i, j] = (seen * kernels[:, None, i, j]).sum((2, 3))
+            window = padded[:, :, stride * i : stride * i + size, stride * j : stride * j + size]
+            out[:, :, i, j] = (window * kernels[:, None, i, j]).sum((2, 3))
     return out
 
 
 @pytest.mark.parametrize("values", [{}, {"centred": False}])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_folded_and_chunked_equals_a_kernel_for_every_pixel(scale: int, values: dict[str, Any]) -> None:
-    method = made(directkpn, scale, kernel_size=5 if scale % 2 else 6, **values)
+def test_kernels_by_rows_equal_a_kernel_for_every_pixel(scale: int, values: dict[str, Any]) -> None:
+    method = perturbed(directkpn, scale, kernel_size=5 if scale % 2 else 6, **values)
     side = 2 * method.multiple_of
     hr = torch.rand(2, 3, side, side + method.multiple_of)
     with torch.no_grad():
@@ -84,7 +85,7 @@ def test_folded_and_chunked_equals_a_kernel_for_every_pixel(scale: int, values: 
 @pytest.mark.parametrize("network", ["pyramid", "paper"])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_kernels_at_all_hr_pixels_are_decimated_at_the_phase(scale: int, network: str) -> None:
-    method = made(directkpn, scale, grid="hr", start="random", kernel_size=5, network=network)
+    method = perturbed(directkpn, scale, grid="hr", start="random", kernel_size=5, network=network)
     with torch.no_grad():
         hr = torch.rand(1, 2, 2 * method.multiple_of, 3 * method.multiple_of)
         blurred = applied(hr, kernels_of(method, hr), 1)
@@ -100,18 +101,18 @@ def test_paper_trains_with_a_free_level() -> None:
     method = directkpn.Method(build(directkpn.Config, values, "direct"), 2, 3)
     hr = torch.rand(2, 3, 64, 64)
     batch = {"hr": hr, "lr": blur_decimate(hr, gaussian(8, 1.0, 1.0)[None].float(), 2)}
-    losses = [float(method.training_step(batch, step)["l2"]) for step in range(20)]
+    losses = [float(method.training_step(batch, step, generator(step))["l2"]) for step in range(20)]
     assert losses[-1] < losses[0]
     with torch.no_grad():
         free = method.optics.change(torch.full((1, 1, 32, 32), 0.5), False)
-        assert abs(float(free.mean()) - 0.5) > 0.01, "nothing holds it while training"
+        assert abs(float(free.mean()) - 0.5) > 0.01, "the level is free while training"
         flat = method.degrader().clean(torch.full((1, 1, 32, 32), 0.5), EMPTY, EMPTY)
     assert float((flat - 0.5).abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
 @pytest.mark.parametrize("first_row", [0, 2, 5])
-def test_rows_of_kernels_know_the_borders(scale: int, first_row: int) -> None:
+def test_rows_of_kernels_repeat_only_the_borders_of_the_image(scale: int, first_row: int) -> None:
     hr = torch.rand(1, 2, 8 * scale, 5 * scale)
     kernels = torch.rand(1, 8, 5, 4 + scale, 4 + scale)
     whole = applied(hr, kernels.double(), scale)
@@ -122,7 +123,7 @@ def test_rows_of_kernels_know_the_borders(scale: int, first_row: int) -> None:
 @pytest.mark.parametrize("module", [directkpn, directnet])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_flat_stays_flat(module: Any, scale: int) -> None:
-    method = made(module, scale)
+    method = perturbed(module, scale)
     degrader = method.degrader()
     for level in (0.1, 0.4003, 0.95):
         flat = torch.full((1, 3, 5 * scale, 9 * scale), level)
@@ -132,13 +133,16 @@ def test_flat_stays_flat(module: Any, scale: int) -> None:
 
 @pytest.mark.parametrize("module", [directkpn, directnet])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_halo_is_what_is_read_and_not_much_more(module: Any, scale: int) -> None:
-    """Every HR pixel on which an LR pixel depends, found by its derivative, with no path through the network shut."""
-    method = made(module, scale)
+def test_the_halo_covers_what_is_read_and_hardly_more(module: Any, scale: int) -> None:
+    """The HR pixels on which an LR pixel depends are found by its derivative.
+
+    All weights are positive, so that no path through the network is closed.
+    """
+    method = perturbed(module, scale)
     for parameter in method.backbone.network.parameters():
         parameter.data = 0.05 + 0.05 * torch.rand_like(parameter)
     method.optics.double()
-    halo, grid = method.spec()["clean_halo"], method.multiple_of
+    halo, grid = method.spec().clean_halo, method.multiple_of
     side = (2 * halo // grid + 3) * grid
     hr = torch.rand(1, 1, side, side, dtype=torch.float64, requires_grad=True)
     furthest = 0
@@ -146,26 +150,26 @@ def test_halo_is_what_is_read_and_not_much_more(module: Any, scale: int) -> None
         lr = method.degrader().clean(hr, EMPTY, torch.zeros(1, 0, 1, 1))
         (slope,) = torch.autograd.grad(lr[0, 0, at, at], hr)
         for axis in (0, 1):
-            seen = slope[0, 0].abs().sum(1 - axis).nonzero()[:, 0]
-            furthest = max(furthest, at * scale - int(seen[0]), int(seen[-1]) - (at * scale + scale - 1))
+            read = slope[0, 0].abs().sum(1 - axis).nonzero()[:, 0]
+            furthest = max(furthest, at * scale - int(read[0]), int(read[-1]) - (at * scale + scale - 1))
     assert halo // 2 < furthest <= halo
-    if module is directnet and scale <= 2:  # where what is read is known to the pixel
-        assert furthest > halo - directnet.SURROUNDINGS, "without the surroundings it would not be enough"
+    if module is directnet and scale <= 2:  # here the halo is known to the pixel
+        assert furthest > halo - directnet.SURROUNDINGS, "without the surroundings the halo would be too small"
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_taps_that_exist_at_a_time_are_bounded(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = made(directkpn, scale)
+def test_taps_in_memory_at_a_time_are_bounded(scale: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = perturbed(directkpn, scale)
     hr = torch.rand(2, 3, 8 * method.multiple_of, 4 * method.multiple_of)
     pixels = 2 * (hr.shape[2] // scale) * (hr.shape[3] // scale)
     method.optics.taps_at_once = method.optics.base.numel() * pixels // 4
     sizes = []
 
-    def watched(hr: Tensor, kernels: Tensor, scale: int, first_row: int = 0) -> Tensor:
+    def recording(hr: Tensor, kernels: Tensor, scale: int, first_row: int = 0) -> Tensor:
         sizes.append(kernels.numel())
         return apply_kernels(hr, kernels, scale, first_row)
 
-    monkeypatch.setattr(directkpn, "apply_kernels", watched)
+    monkeypatch.setattr(directkpn, "apply_kernels", recording)
     with torch.no_grad():
         method.degrader().clean(hr, EMPTY, EMPTY)
     assert sum(sizes) == method.optics.base.numel() * pixels
@@ -187,7 +191,7 @@ def test_training_begins_at_the_base(module: Any, scale: int, photographs: list[
 
 
 def test_residual_is_of_luma_and_added_to_every_channel() -> None:
-    method = made(directnet, 2)
+    method = perturbed(directnet, 2)
     hr = torch.rand(1, 3, 24, 24)
     with torch.no_grad():
         lr, change = method.degrader().clean(hr, EMPTY, EMPTY), method.optics.change(hr)
@@ -209,10 +213,10 @@ def test_paper_preset_shares_the_backbone_of_dml(module: Any) -> None:
     assert method.backbone.stride == 1
 
 
-def test_options_that_cannot_be() -> None:
+def test_options_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"directkpn: kernel_size \(=15\): with grid=lr at scale 2 it must be even"):
-        made(directkpn, 2, kernel_size=15)
+        perturbed(directkpn, 2, kernel_size=15)
     with pytest.raises(ConfigError, match="level=learned goes with"):
-        made(directkpn, 2, level="learned")
+        perturbed(directkpn, 2, level="learned")
     with pytest.raises(ConfigError, match="start=linear needs grid=lr"):
-        made(directnet, 2, grid="hr")
+        perturbed(directnet, 2, grid="hr")

@@ -1,4 +1,4 @@
-"""pdm: distributions that were put in come out, all its options make models that keep the contract."""
+"""pdm: it finds the distributions that were put in, and with all options its models keep the contract."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from degsynth.data.images import Image, encode, quantise, to_tensor
 from degsynth.errors import ConfigError
 from degsynth.evaluation import diversity, kernel_sets, selftest
 from degsynth.fit import export
-from degsynth.methods import Stochastic, Unpaired, pdm
-from degsynth.methods.pdm import estimate
+from degsynth.methods import pdm
+from degsynth.methods.pdm import estimate, teaching
+from degsynth.methods.pdm.estimate import BlurDistribution
 from degsynth.methods.pdm.optics import GrainNoise
+from degsynth.methods.protocol import Stochastic, Unpaired
 from degsynth.model import checkpoint
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
@@ -39,9 +41,9 @@ NETWORK = {"noise": "network", "noise_features": 4, "noise_blocks": 1}
 
 
 def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
-    """Parts of photographs, by turns HR and LR; LR image n has the width of its turn.
+    """Parts of photographs, by turns HR and LR; the LR images are blurred by Gaussians of the widths in turn.
 
-    Photographs are half their size: what grain they have themselves is gone.
+    Photographs are reduced to half their size, which removes the noise that they have themselves.
     """
     rng = torch.Generator().manual_seed(0)
     shots = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.immunohistochemistry()]
@@ -53,9 +55,9 @@ def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
     lr = []
     for number, part in enumerate(parts[1::2]):
         kernel = gaussian(20, widths[number % len(widths)], widths[number % len(widths)])[None].float()
-        made = blur_decimate(part[None], kernel, 2)[0]
-        made = made + noise * torch.randn(made.shape, generator=rng)
-        lr.append((255 * made.clamp(0, 1)).round() / 255)
+        blurred = blur_decimate(part[None], kernel, 2)[0]
+        noisy = blurred + noise * torch.randn(blurred.shape, generator=rng)
+        lr.append((255 * noisy.clamp(0, 1)).round() / 255)
     return Unpaired(parts[::2], lr, NONE, NONE, 1 / 255, [0] * len(lr), {"all": len(lr)})
 
 
@@ -63,14 +65,14 @@ def smooth(images: Unpaired, noise: float) -> Unpaired:
     """Two groups of LR without texture; the second has twice the noise."""
     rng = torch.Generator().manual_seed(0)
     lr = []
-    for number, one in enumerate(images.lr):
-        soft = torch.nn.functional.avg_pool2d(one[None], 7, 1, 3, count_include_pad=False).repeat(1, 1, 3, 3)[0]
+    for number, image in enumerate(images.lr):
+        soft = torch.nn.functional.avg_pool2d(image[None], 7, 1, 3, count_include_pad=False).repeat(1, 1, 3, 3)[0]
         soft = torch.nn.functional.avg_pool2d(soft[None], 7, 1, 3, count_include_pad=False)[0]
-        made = soft + noise * (1 + number % 2) * torch.randn(soft.shape, generator=rng)
-        lr.append((255 * made.clamp(0, 1)).round() / 255)
-    which = [number % 2 for number in range(len(lr))]
-    sizes = {f"camera {group}": which.count(group) for group in range(2)}
-    return Unpaired(images.hr, lr, NONE, NONE, 1 / 255, which, sizes)
+        noisy = soft + noise * (1 + number % 2) * torch.randn(soft.shape, generator=rng)
+        lr.append((255 * noisy.clamp(0, 1)).round() / 255)
+    groups = [number % 2 for number in range(len(lr))]
+    sizes = {f"camera {group}": groups.count(group) for group in range(2)}
+    return Unpaired(images.hr, lr, NONE, NONE, 1 / 255, groups, sizes)
 
 
 @pytest.fixture(scope="module")
@@ -78,74 +80,77 @@ def images() -> Unpaired:
     return unpaired([0.8, 2.2], noise=6 / 255)
 
 
-ESTIMATED: dict[tuple[Any, ...], tuple[Unpaired, estimate.Pool]] = {}
-"""Blurs as they were read: the same images are not read again for every option that has no part in that."""
+ESTIMATED: dict[tuple[Any, ...], tuple[Unpaired, BlurDistribution]] = {}
+"""Blurs that were estimated, so that they need not be estimated again for options that make no difference to them."""
 
 
-def made(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Method:
+def prepared(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Method:
     torch.manual_seed(0)
     config = build(pdm.Config, {**QUICK, **values}, "test")
     method = pdm.Method(config, scale, 3)
     key = (id(images), scale, method.kernel_size, config.signed)
     with pytest.MonkeyPatch.context() as patch:
         if key in ESTIMATED:
-            patch.setattr(estimate, "pool", lambda *_: ESTIMATED[key][1])
+            patch.setattr(estimate, "estimate_blurs", lambda *_: ESTIMATED[key][1])
         method.prepare(images)
-    if config.start == "estimated":
-        ESTIMATED[key] = images, method.pool  # held, so that no other has this id
+    if method.fit.estimated is not None:
+        ESTIMATED[key] = images, method.fit.estimated.blurs  # the images are kept, so that no others get this id
     return method
 
 
+class Images:
+    """What a spec says of the images of a fit."""
+
+    scale, data_range = 2, None
+
+
 def exported(method: pdm.Method) -> checkpoint.Checkpoint:
-    class Found:
-        scale, data_range = 2, None
-
-    return export.as_checkpoint(method.degrader(), export.spec_of("pdm", method, Found(), {}, None))
+    return export.measured_checkpoint("pdm", method, Images())
 
 
-# --- what comes out -------------------------------------------------------------------------------------------------
+# --- what is learnt -------------------------------------------------------------------------------------------------
 
 
-def test_two_widths_and_the_noise_come_out(images: Unpaired) -> None:
-    method = made({"imitation": 600, "kernel_features": 48, "kernel_size": 20}, images)
+def test_two_widths_and_the_noise_are_learnt(images: Unpaired) -> None:
+    method = prepared({"imitation": 600, "kernel_features": 48, "kernel_size": 20}, images)
     assert isinstance(method, Stochastic)
-    drawn = method.drawn(200)
+    drawn = method.sample_kernels(200)
     widths = kernel_sets.shapes(drawn)[:, 0]
     low, high = float((widths < 1.2).double().mean()), float((widths > 1.6).double().mean())
     assert 0.25 < low < 0.75
     assert 0.25 < high < 0.75
-    assert sum(max(similarity(one, gaussian(20, s, s)) for s in (0.8, 2.2)) for one in drawn[:40]) / 40 > 0.85
-    assert max(max(map(abs, centroid(one))) for one in drawn) < 1e-3
-    found = diversity.facts(method.distribution(), exported(method))
-    sigma, lag = found["noise"][0]["sigma_255"], found["noise"][0]["lag_1"]
+    assert sum(max(similarity(kernel, gaussian(20, s, s)) for s in (0.8, 2.2)) for kernel in drawn[:40]) / 40 > 0.85
+    assert max(max(map(abs, centroid(kernel))) for kernel in drawn) < 1e-3
+    figures = diversity.figures(method.distribution(), exported(method))
+    sigma, lag = figures["noise"][0]["sigma_255"], figures["noise"][0]["lag_1"]
     assert sigma["drawn"][1] == pytest.approx(sigma["measured"][1], rel=0.1)
     assert lag["drawn"] == pytest.approx(lag["measured"], abs=0.1)
-    assert not diversity.faults(found)
+    assert not diversity.warnings(figures)
 
 
 def test_one_width_has_no_spread() -> None:
-    method = made({"kernel_size": 20, "imitation": 300}, unpaired([1.4]))
-    spread = diversity.spread(method.drawn(100))
+    method = prepared({"kernel_size": 20, "imitation": 300}, unpaired([1.4]))
+    spread = diversity.spread(method.sample_kernels(100))
     assert spread["sigma_px"]["p90"] - spread["sigma_px"]["p10"] < 0.5
     assert spread["sigma_px"]["p50"] == pytest.approx(1.4, rel=0.25)
 
 
 def test_signed_kernels_have_negative_lobes() -> None:
-    """Bicubic, stretched to two widths: the pool has its lobes, and a signed network learns them."""
+    """Bicubic stretched to two widths has negative lobes, and a signed network learns them."""
     taps = keys((torch.arange(20, dtype=torch.float64) - 9.5) / 2)
     base = torch.outer(taps, taps) / taps.sum() ** 2
     two = torch.tensor([0.0, 0.6], dtype=torch.float64)
-    blurs = Blurs(two, torch.full((2,), 0.5).double(), torch.zeros(2, 2).double(), torch.zeros(2, 2, 2).double(), 9.0)
-    pool = estimate.Pool([blurs], torch.ones(1, dtype=torch.float64), 20, base)
-    lesson = estimate.KernelLesson(pool, 4, True, 1, [])
+    widths = Blurs(two, torch.full((2,), 0.5).double(), torch.zeros(2, 2).double(), torch.zeros(2, 2, 2).double(), 9.0)
+    blurs = BlurDistribution([widths], torch.ones(1, dtype=torch.float64), 20, base)
+    examples = teaching.KernelExamples(blurs, 4, True, 1, [])
     torch.manual_seed(0)
     network = KernelGenerator(4, 32, 1, 20, True, neighbours=False)
-    error = estimate.teach_kernels(network, lesson, 300)
-    z, wanted = lesson(generator(1), 50)
+    error = teaching.teach_kernels(network, examples, 300)
+    z, target = examples.draw(generator(1), 50)
     with torch.no_grad():
         drawn = network.middle(z)
-    assert float(wanted.sum(1).sub(1).abs().max()) < 1e-5
-    assert float(wanted.amin(1).max()) < -0.008
+    assert float(target.sum(1).sub(1).abs().max()) < 1e-5
+    assert float(target.amin(1).max()) < -0.008
     assert float(drawn.amin(1).max()) < -0.005
     assert error < 0.05
 
@@ -171,7 +176,7 @@ VARIANTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("values", VARIANTS, ids=lambda values: "-".join(f"{k}={v}" for k, v in values.items()))
 def test_every_variant_keeps_the_contract(values: dict[str, Any], images: Unpaired) -> None:
-    method = made({**values, "imitation": 10}, images)
+    method = prepared({**values, "imitation": 10}, images)
     model = exported(method)
     selftest.require(model)
     hr = torch.rand(1, 3, 48, 60, generator=torch.Generator().manual_seed(0))
@@ -184,7 +189,7 @@ def test_every_variant_keeps_the_contract(values: dict[str, Any], images: Unpair
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_kernels_that_vary_in_place_at_every_scale(scale: int) -> None:
-    """Each LR pixel is the product of its own kernel and its window; sizes need not be multiples of anything else."""
+    """Each LR pixel is the product of its own kernel and its window; sizes need only be multiples of the scale."""
     size = 12 if scale % 2 == 0 else 11
     values = {**QUICK, "spatial": "independent", "kernel_size": size}
     torch.manual_seed(0)
@@ -204,11 +209,11 @@ def test_kernels_that_vary_in_place_at_every_scale(scale: int) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"start": "flat"}, "give it steps"),
-        ({"start": "flat", "steps": 99, "anchor": 0}, "noise=network or none"),
-        ({"start": "flat", "steps": 99, **NETWORK}, "start=flat needs 0"),
+        ({"start": "flat"}, "give it `steps=`"),
+        ({"start": "flat", "steps": 99, "anchor": 0}, "use `noise=network` or `noise=none`"),
+        ({"start": "flat", "steps": 99, **NETWORK}, "give `anchor=0`"),
         ({"steps": 5}, "steps .=5. must be more than discriminator_first"),
-        ({"kernel_from": "content"}, "spatial=independent or correlated"),
+        ({"kernel_from": "content"}, "give `spatial=independent` or `spatial=correlated`"),
         ({"kernel_from": "none", "spatial": "correlated"}, "one kernel for all"),
         ({"noise_from": "content"}, "noise=network"),
         ({"kernel_size": 7}, "kernel_size: kernel size 7 at scale 2 cannot be centred"),
@@ -228,51 +233,49 @@ def test_paper_has_21_taps_where_they_can_be_centred() -> None:
 
 
 def test_groups_keep_their_noise_and_their_share() -> None:
-    method = made({"numbers": 4}, smooth(unpaired([1.2]), 3 / 255))
+    method = prepared({"numbers": 4}, smooth(unpaired([1.2]), 3 / 255))
     model = exported(method)
     flat = torch.full((1, 3, 64, 64), 0.5)
-    found = []
+    sigmas = []
     for seed in range(60):
         with torch.inference_mode():
             noise = model.degrader.noise(flat, model.degrader.draw(seed), model.degrader.field(seed, 0, 0, 64, 64, 3))
-        found.append(255 * float(noise.std()))
-    strong = [sigma for sigma in found if sigma > 4.5]
-    assert 0.3 < len(strong) / len(found) < 0.7
+        sigmas.append(255 * float(noise.std()))
+    strong = [sigma for sigma in sigmas if sigma > 4.5]
+    assert 0.3 < len(strong) / len(sigmas) < 0.7
     assert sum(strong) / len(strong) == pytest.approx(6, rel=0.2)
-    assert min(found) == pytest.approx(3, rel=0.35)
-    names = [one.name for one in method.distribution().noises]
-    assert names == ["camera 0", "camera 1"]
+    assert min(sigmas) == pytest.approx(3, rel=0.35)
+    assert [noise.name for noise in method.distribution().noises] == ["camera 0", "camera 1"]
     selftest.require(model)
 
 
 def test_kernel_and_noise_of_an_image_are_of_one_group() -> None:
-    """The last number of the code decides for both."""
-    from degsynth.methods.pdm.estimate import Pool
+    """The last number of the code decides about both."""
 
-    def one(a: float) -> Blurs:
-        only = torch.ones(1, dtype=torch.float64)
-        return Blurs(a * only, only, torch.zeros(1, 2).double(), torch.zeros(1, 2, 2).double(), 9.0)
+    def single_width(a: float) -> Blurs:
+        weight = torch.ones(1, dtype=torch.float64)
+        return Blurs(a * weight, weight, torch.zeros(1, 2).double(), torch.zeros(1, 2, 2).double(), 9.0)
 
     share = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    pool = Pool([one(0.0), one(1.0)], share, 12, None)
+    blurs = BlurDistribution([single_width(0.0), single_width(1.0)], share, 12, None)
     noises = GrainNoise(1)
-    some = Grain(torch.ones(1, KNOTS), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), torch.zeros(1, 3))
-    noises.take([some, some], share, True)
+    grain = Grain(torch.ones(1, KNOTS), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), torch.zeros(1, 3))
+    noises.store([grain, grain], share, follow_level=True)
     z = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
     groups = [noises.group(code) for code in z]
-    assert [int(a) for a in pool.shapes(z)[:, 0]] == groups
+    assert [int(a) for a in blurs.shapes(z)[:, 0]] == groups
     assert sum(groups) / 300 == pytest.approx(0.7, abs=0.08)
 
 
 def test_groups_are_refused_where_there_is_one_noise_only() -> None:
-    with pytest.raises(ConfigError, match="--group-by is for noise=grain"):
-        made({"spatial": "independent"}, smooth(unpaired([1.2]), 0.01))
+    with pytest.raises(ConfigError, match="`group_by` is for noise=grain"):
+        prepared({"spatial": "independent"}, smooth(unpaired([1.2]), 0.01))
 
 
-def test_noise_that_was_taken_off_cannot_be_learnt(images: Unpaired) -> None:
-    off = Unpaired(images.hr, images.lr, torch.eye(3).double(), NONE, 1 / 255, images.groups, images.group_sizes)
-    with pytest.raises(ConfigError, match="leave it out, or --set noise=none"):
-        made({}, off)
+def test_noise_that_was_removed_cannot_be_learnt(images: Unpaired) -> None:
+    denoised = Unpaired(images.hr, images.lr, torch.eye(3).double(), NONE, 1 / 255, images.groups, images.group_sizes)
+    with pytest.raises(ConfigError, match="leave it out, or give `noise=none`"):
+        prepared({}, denoised)
 
 
 # --- refinement -----------------------------------------------------------------------------------------------------
@@ -296,9 +299,9 @@ def batch_of(method: pdm.Method, images: Unpaired) -> dict[str, Tensor]:
     ],
 )
 def test_gradients_reach_every_weight(values: dict[str, Any], images: Unpaired) -> None:
-    method = made({"discriminator_first": 0, "discriminator_width": 4, "imitation": 3, **values}, images)
+    method = prepared({"discriminator_first": 0, "discriminator_width": 4, "imitation": 3, **values}, images)
     for step in range(2):
-        terms = method.training_step(batch_of(method, images), step)
+        terms = method.training_step(batch_of(method, images), step, generator(step))
         assert all(math.isfinite(float(value)) for value in terms.values())
     for role, part in method.modules.items():
         for name, value in part.named_parameters():
@@ -318,16 +321,16 @@ def test_refinement_of_a_finished_fit_is_that_of_a_new_one(folders: Folders, tmp
     selftest.require(checkpoint.load(tmp_path / "0.pt"))
 
 
-def test_what_cannot_be_taught_is_told(images: Unpaired) -> None:
-    told = made({**NETWORK, "noise_from": "content", "imitation": 3}, images).warnings()
-    assert any("noise learn nothing without --steps" in text for text in told)
+def test_what_cannot_be_taught_causes_a_warning(images: Unpaired) -> None:
+    warnings = prepared({**NETWORK, "noise_from": "content", "imitation": 3}, images).warnings()
+    assert any("the network for noise learns nothing without `steps=`" in text for text in warnings)
 
 
 def test_a_step_does_not_depend_on_those_before(images: Unpaired) -> None:
-    """But for the weights: a resumed fit draws what an uninterrupted one draws."""
+    """Apart from the weights: a resumed fit draws what an uninterrupted one draws."""
     values = {"steps": 9, "discriminator_first": 8, "imitation": 3}
-    first, second = made(values, images), made(values, images)
-    first.training_step(batch_of(first, images), 0)
+    first, second = prepared(values, images), prepared(values, images)
+    first.training_step(batch_of(first, images), 0, generator(0))
     hr = batch_of(first, images)["hr"]
     with torch.no_grad():
         here, there, other = (m.draw(hr, generator(seed))[0] for m, seed in ((first, 5), (second, 5), (second, 6)))
@@ -341,8 +344,8 @@ def test_a_step_does_not_depend_on_those_before(images: Unpaired) -> None:
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     images = unpaired([0.8, 2.0], noise=5 / 255)
-    for side, some in (("HR", images.hr), ("LR", images.lr)):
-        for number, image in enumerate(some):
+    for side, of_side in (("HR", images.hr), ("LR", images.lr)):
+        for number, image in enumerate(of_side):
             save_png(tmp_path / side / f"{'ab'[number % 2]}/{side}{number:02d}.png", image)
     return tmp_path / "HR", tmp_path / "LR"
 
@@ -351,7 +354,7 @@ Folders = tuple[Path, Path]
 
 
 def test_fit_draws_and_transplant(folders: Folders, tmp_path: Path) -> None:
-    """What the README shows: fit, several draws, another model's noise; and what is told of it."""
+    """What the README shows: a fit, several draws, the noise of another model, and what is recorded."""
     out, sets = tmp_path / "run", ["--set", "imitation=60", "--set", "kernel_size=12"]
     done = run_cli(
         "fit", "--method", "pdm", "--hr", folders[0], "--lr", folders[1], "--scale", "2", "--out", out, *sets
@@ -362,8 +365,10 @@ def test_fit_draws_and_transplant(folders: Folders, tmp_path: Path) -> None:
     assert record["distribution"]["kernels"]["count"] == 500
     assert {"sigma_px", "axes_ratio"} <= set(record["distribution"]["estimated"])
     assert record["training"]["steps"] == 0
-    made = run_cli("apply", out, folders[0], tmp_path / "three", "--noise", "learned", "--draws", "3", "--limit", "2")
-    assert made.returncode == 0, made.stderr
+    applied = run_cli(
+        "apply", out, folders[0], tmp_path / "three", "--noise", "learned", "--draws", "3", "--limit", "2"
+    )
+    assert applied.returncode == 0, applied.stderr
     files = sorted((tmp_path / "three/lr").rglob("*.png"))
     assert len(files) == 6
     assert len({path.read_bytes() for path in files}) == 6
@@ -387,12 +392,12 @@ def test_groups_by_folder(folders: Folders, tmp_path: Path) -> None:
 
 def test_groups_are_for_methods_that_draw(folders: Folders, tmp_path: Path) -> None:
     options = fit.FitOptions(method="spectral", hr=str(folders[0]), lr=str(folders[1]), scale=2, group_by="folder")
-    with pytest.raises(ConfigError, match="--group-by folder is for methods that draw noise"):
+    with pytest.raises(ConfigError, match="`group_by=folder` is for methods that draw noise"):
         fit.run(options, {}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_few_images_jpeg_and_several_cameras_are_told(
+def test_few_images_jpeg_and_several_cameras_cause_warnings(
     tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import cv2
@@ -406,10 +411,10 @@ def test_few_images_jpeg_and_several_cameras_are_told(
         (tmp_path / "LR").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / f"LR/other{number}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 70])
     monkeypatch.setattr(reading, "camera", lambda path: (f"model {path.stem[-1]}", 0))
-    told: list[str] = []
+    warnings: list[str] = []
     options = fit.FitOptions(method="pdm", hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"), scale=2)
-    fit.run(options, {"imitation": 5, "kernel_size": 12}, tmp_path / "run", fit.Events(on_warning=told.append))
-    everything = " | ".join(told)
+    fit.run(options, {"imitation": 5, "kernel_size": 12}, tmp_path / "run", fit.Events(on_warning=warnings.append))
+    everything = " | ".join(warnings)
     for part in ("3 LR images to fit are too few", "8×8 blocks of JPEG", "3 cameras or sensitivities (model"):
         assert part in everything
 
@@ -445,15 +450,15 @@ def test_camera_is_read_from_exif(tmp_path: Path) -> None:
     assert camera(tmp_path / "none.png") == ("", 0)
 
 
-def test_collapse_is_told() -> None:
+def test_collapse_causes_a_warning() -> None:
     """Kernels all alike where those of the LR images are not."""
     wide = torch.stack([gaussian(20, s, s) for s in (0.8, 2.2) * 10])
     one = torch.stack([gaussian(20, 1.4, 1.4)] * 20)
     both = {"varied": True, "kernels": diversity.spread(one), "estimated": diversity.spread(wide)}
-    assert any("collapsed" in text for text in diversity.faults(both))
-    assert not diversity.faults({**both, "kernels": diversity.spread(wide)})
-    assert not diversity.faults({**both, "varied": False})
-    assert diversity.faults({"varied": True, "kernels": diversity.spread(one)})
+    assert any("collapsed" in text for text in diversity.warnings(both))
+    assert not diversity.warnings({**both, "kernels": diversity.spread(wide)})
+    assert not diversity.warnings({**both, "varied": False})
+    assert diversity.warnings({"varied": True, "kernels": diversity.spread(one)})
 
 
 def test_directions_are_averaged_as_directions() -> None:
@@ -464,7 +469,7 @@ def test_directions_are_averaged_as_directions() -> None:
 
 
 def test_noise_keeps_flat_images_at_their_mean(images: Unpaired) -> None:
-    model = exported(made({}, images))
+    model = exported(prepared({}, images))
     for level in (0.1, 0.5, 0.9):
         flat = torch.full((1, 3, 128, 128), level)
         noise = model.degrader.noise(flat, model.degrader.draw(0), model.degrader.field(0, 0, 0, 128, 128, 3))

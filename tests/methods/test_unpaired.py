@@ -16,13 +16,15 @@ from degsynth.config import build
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation import selftest
 from degsynth.evaluation.effective_kernel import effective_kernel
-from degsynth.methods import Unpaired, adl, lfl, spectral
-from degsynth.methods.shared import adversarial
+from degsynth.methods import adl, lfl, spectral
+from degsynth.methods.protocol import Unpaired
+from degsynth.methods.shared.adversarial_options import PAPER
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Taps
 from degsynth.model import checkpoint
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
-from degsynth.ops.noise_level import beyond
+from degsynth.ops.noise import generator
+from degsynth.ops.noise_level import noise_excess
 from tests.conftest import run_cli, save_png
 from tests.ops.test_spectra import scene
 
@@ -30,9 +32,9 @@ NONE = torch.zeros(3, 3, dtype=torch.float64)
 QUICK = {"batch": 2, "discriminator_width": 4, "discriminator_first": 0}
 
 
-def alike(lr: list[Tensor]) -> tuple[float, list[int], dict[str, int]]:
-    """8 bits, all of one group."""
-    return 1 / 255, [0] * len(lr), {"all": len(lr)}
+def unpaired(sets: tuple[list[Tensor], list[Tensor]], noise: Tensor = NONE, noise_left: Tensor = NONE) -> Unpaired:
+    """HR and LR images of 8 bits, all of one group."""
+    return Unpaired(*sets, noise, noise_left, 1 / 255, [0] * len(sets[1]), {"all": len(sets[1])})
 
 
 def colours(gray: Tensor) -> Tensor:
@@ -41,16 +43,16 @@ def colours(gray: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def sets() -> tuple[list[Tensor], list[Tensor]]:
-    """HR and LR (C, H, W) of other scenes, blurred by a Gaussian of 1.2 × 1.2."""
+    """HR images, and LR images of other scenes, blurred by a Gaussian of 1.2 × 1.2 px."""
     sharp = [colours(scene(number, 240)) for number in range(8)]
     kernel = gaussian(20, 1.2, 1.2)[None].float()
     return sharp, [blur_decimate(colours(scene(50 + n, 240))[None], kernel, 2)[0] for n in range(8)]
 
 
-def made(module: Any, values: dict[str, Any], sets: tuple[list[Tensor], list[Tensor]], scale: int = 2) -> Any:
+def prepared(module: Any, values: dict[str, Any], sets: tuple[list[Tensor], list[Tensor]], scale: int = 2) -> Any:
     torch.manual_seed(0)
     method = module.Method(build(module.Config, values, "test"), scale, 3)
-    method.prepare(Unpaired(*sets, NONE, NONE, *alike(sets[1])))
+    method.prepare(unpaired(sets))
     return method
 
 
@@ -69,7 +71,7 @@ def test_retrieving_a_kernel_from_a_kernel_gives_that_kernel(sets: tuple[list[Te
     """The shortcut for linear downsamplers against Eq. 6 solved from what they do to images."""
     from degsynth.ops.least_squares import NormalEquations, solve
 
-    method = made(adl, {"kernel_size": 10}, sets)
+    method = prepared(adl, {"kernel_size": 10}, sets)
     with torch.no_grad():
         method.generator.z.normal_(generator=torch.Generator().manual_seed(1))
     kernel = method.retrieve()
@@ -81,7 +83,9 @@ def test_retrieving_a_kernel_from_a_kernel_gives_that_kernel(sets: tuple[list[Te
 
 
 def test_a_silent_network_is_a_box(sets: tuple[list[Tensor], list[Tensor]]) -> None:
-    method = made(adl, {"generator": "network", "start": "random", "spectra": 0, "width": 4, "kernel_size": 10}, sets)
+    method = prepared(
+        adl, {"generator": "network", "start": "random", "spectra": 0, "width": 4, "kernel_size": 10}, sets
+    )
     with torch.no_grad():
         method.generator.last.weight.zero_()
     wanted = torch.zeros(10, 10, dtype=torch.float64)
@@ -91,7 +95,7 @@ def test_a_silent_network_is_a_box(sets: tuple[list[Tensor], list[Tensor]]) -> N
 
 
 def test_two_steps_of_two_are_one_kernel_of_four(sets: tuple[list[Tensor], list[Tensor]]) -> None:
-    method = made(adl, {"cascade": True, "kernel_size": 8}, sets, scale=4)
+    method = prepared(adl, {"cascade": True, "kernel_size": 8}, sets, scale=4)
     with torch.no_grad():
         method.generator.z.normal_(generator=torch.Generator().manual_seed(2))
     hr = torch.rand(1, 1, 160, 160, generator=torch.Generator().manual_seed(3))
@@ -108,16 +112,16 @@ def test_two_steps_of_two_are_one_kernel_of_four(sets: tuple[list[Tensor], list[
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("generator", ["kernel", "network"])
+@pytest.mark.parametrize("downsampler", ["kernel", "network"])
 @pytest.mark.parametrize("module", [lfl, adl])
-def test_gradients_reach_every_weight(module: Any, generator: str, sets: tuple[list[Tensor], list[Tensor]]) -> None:
+def test_gradients_reach_every_weight(module: Any, downsampler: str, sets: tuple[list[Tensor], list[Tensor]]) -> None:
     values: dict[str, Any] = {**QUICK, "width": 4}
-    if generator == "network":
+    if downsampler == "network":
         values |= {"generator": "network", "start": "random", "spectra": 0, "norm": "instance", "patch": 64}
-    method = made(module, values, sets)
+    method = prepared(module, values, sets)
     before = {name: value.clone() for name, value in method.generator.state_dict().items()}
     for step in range(3):
-        terms = method.training_step(batch_of(method, sets), step)
+        terms = method.training_step(batch_of(method, sets), step, generator(step))
         assert all(math.isfinite(float(value)) for value in terms.values())
     for role, part in method.modules.items():
         for name, value in part.named_parameters():
@@ -126,10 +130,10 @@ def test_gradients_reach_every_weight(module: Any, generator: str, sets: tuple[l
 
 
 def test_a_kernel_keeps_level_and_place_whatever_it_learns(sets: tuple[list[Tensor], list[Tensor]]) -> None:
-    method = made(adl, {**QUICK, "spectra": 0, "alpha": 0, "learning_rate": 0.5}, sets)
+    method = prepared(adl, {**QUICK, "spectra": 0, "alpha": 0, "learning_rate": 0.5}, sets)
     start = method.retrieve()
     for step in range(5):
-        method.training_step(batch_of(method, sets), step)
+        method.training_step(batch_of(method, sets), step, generator(step))
     kernel = method.retrieve()
     assert not torch.allclose(kernel, start, atol=1e-4)
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
@@ -137,27 +141,27 @@ def test_a_kernel_keeps_level_and_place_whatever_it_learns(sets: tuple[list[Tens
 
 
 def test_the_data_loss_of_lfl_is_zero_for_a_centred_kernel_on_a_ramp(sets: tuple[list[Tensor], list[Tensor]]) -> None:
-    method = made(lfl, {"filter_size": 8}, sets)
+    method = prepared(lfl, {"filter_size": 8}, sets)
     ramp = torch.linspace(0, 1, method.patch)[None, :].expand(method.patch, method.patch)[None, None]
-    assert float(method.data_loss(ramp, method.make(ramp), 0).detach()) < 1e-5
+    assert float(method.data_loss(ramp, method.downsample(ramp), 0).detach()) < 1e-5
 
 
 @pytest.mark.parametrize("data", ["bicubic", "average"])
 def test_guided_losses_pull_towards_their_operator(data: str, sets: tuple[list[Tensor], list[Tensor]]) -> None:
     values = {**QUICK, "data": data, "start": data, "spectra": 0}
-    method = made(lfl, values, sets)
+    method = prepared(lfl, values, sets)
     hr = torch.stack([shot[:1, :96, :96] for shot in sets[0][:4]])
-    assert float(method.data_loss(hr, method.make(hr), 0).detach()) < 2e-3
-    other = made(lfl, {**values, "start": "spectral"}, sets)
-    assert float(other.data_loss(hr, other.make(hr), 0).detach()) > 3e-3
+    assert float(method.data_loss(hr, method.downsample(hr), 0).detach()) < 2e-3
+    other = prepared(lfl, {**values, "start": "spectral"}, sets)
+    assert float(other.data_loss(hr, other.downsample(hr), 0).detach()) > 3e-3
 
 
 def test_adl_goes_from_low_frequencies_to_its_own_kernel(sets: tuple[list[Tensor], list[Tensor]]) -> None:
     values = {**QUICK, "lfl_steps": 2, "update_every": 3, "learning_rate": 0.3, "filter_size": 8}
-    method = made(adl, values, sets)
+    method = prepared(adl, values, sets)
     kept = []
     for step in range(7):
-        method.training_step(batch_of(method, sets), step)
+        method.training_step(batch_of(method, sets), step, generator(step))
         kept.append(method.memory.kernel.clone())
     assert not bool(kept[1].any())
     assert bool(kept[2].any())
@@ -169,23 +173,22 @@ def test_adl_goes_from_low_frequencies_to_its_own_kernel(sets: tuple[list[Tensor
 def test_noise_is_put_on_the_fakes_and_into_the_checkpoint(sets: tuple[list[Tensor], list[Tensor]]) -> None:
     covariance = (5 / 255) ** 2 * (0.5 * torch.eye(3, dtype=torch.float64) + 0.5)
     method = adl.Method(build(adl.Config, QUICK, "test"), 2, 3)
-    method.prepare(Unpaired(*sets, covariance, covariance, *alike(sets[1])))
+    method.prepare(unpaired(sets, covariance, covariance))
     flat = torch.full((4, 3, 80, 80), 0.5)
-    added = method.noisy(flat, torch.Generator().manual_seed(0)) - flat
-    wanted = beyond(covariance, method.sets.hr_noise, method.retrieve())  # blurred HR brings some along
+    added = method.with_noise(flat, generator(0)) - flat
+    wanted = noise_excess(covariance, method.fit.sets.hr_noise, method.retrieve())  # blurred HR has some as well
     assert torch.allclose(wanted, covariance, atol=0.5 * float(covariance[0, 0]))
     assert torch.allclose(torch.cov(added.detach().double().movedim(1, 0).flatten(1)), wanted, rtol=0.1)
     # It is the model's noise, too; and none is put on the fakes where LR was denoised.
     assert torch.allclose(method.memory.noise.double(), wanted, rtol=1e-3)
-    method.prepare(Unpaired(*sets, covariance, NONE, *alike(sets[1])))
-    assert torch.equal(method.noisy(flat, torch.Generator().manual_seed(0)), flat)
-    assert method.spec()["has_noise"]
+    method.prepare(unpaired(sets, covariance, NONE))
+    assert torch.equal(method.with_noise(flat, generator(0)), flat)
     degrader, spec = method.degrader(), method.spec()
-    assert spec["has_noise"]
-    assert spec["channels"] == [3]
+    assert spec.has_noise
+    assert spec.channels == [3]
     field = degrader.field(1, 0, 0, 80, 80, 3)
-    made = degrader.noise(flat[:1], degrader.draw(1), field)[0]
-    assert torch.allclose(torch.cov(made.double().flatten(1)), wanted, rtol=0.1)
+    noise = degrader.noise(flat[:1], degrader.draw(1), field)[0]
+    assert torch.allclose(torch.cov(noise.double().flatten(1)), wanted, rtol=0.1)
 
 
 def test_start_is_what_was_asked_for() -> None:
@@ -202,8 +205,8 @@ def test_start_is_what_was_asked_for() -> None:
     ("values", "scale", "message"),
     [
         ({"cascade": True}, 2, "cascade=true applies a downsampler of scale 2 twice; the scale is 2"),
-        ({"generator": "network"}, 2, "a network needs spectra=0"),
-        ({"generator": "network", "spectra": 0}, 2, "a network can only begin with start=random"),
+        ({"generator": "network"}, 2, "a network needs `spectra=0`"),
+        ({"generator": "network", "spectra": 0}, 2, "a network can only begin with `start=random`"),
         ({"start": "random"}, 2, "start=random is for generator=network"),
         ({"export": "network"}, 2, "export=network is for generator=network"),
         ({"kernel_size": 9}, 2, "kernel_size"),
@@ -227,12 +230,12 @@ def folders(tmp_path: Path, sets: tuple[list[Tensor], list[Tensor]]) -> tuple[Pa
     return tmp_path / "HR", tmp_path / "LR"
 
 
-def asked(method: str, folders: tuple[Path, Path], **more: Any) -> fit.FitOptions:
+def options_for(method: str, folders: tuple[Path, Path], **more: Any) -> fit.FitOptions:
     return fit.FitOptions(method=method, hr=str(folders[0]), lr=str(folders[1]), scale=2, **more)
 
 
 def test_spectral_finds_the_kernel_without_a_pair(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    record = fit.run(asked("spectral", folders), {}, tmp_path / "run")
+    record = fit.run(options_for("spectral", folders), {}, tmp_path / "run")
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     with torch.inference_mode():
         assert similarity(effective_kernel(model).kernel, gaussian(20, 1.2, 1.2)) > 0.98
@@ -248,9 +251,9 @@ def test_the_start_is_exported_where_nothing_was_better(
     """A refinement that can only do harm: the taps go anywhere, and held-out spectra see it."""
     said: list[str] = []
     values = {**QUICK, "steps": 40, "spectra": 0, "alpha": 0, "learning_rate": 1.0}
-    monkeypatch.setattr("degsynth.methods.unpaired_optics.HELD", (3.0, 4.0))
-    monkeypatch.setattr("degsynth.methods.unpaired_optics.LOOSE", (3.0, 4.0))
-    record = fit.run(asked("adl", folders), values, tmp_path / "run", fit.Events(on_note=said.append))
+    monkeypatch.setattr("degsynth.methods.shared.unpaired_optics.HELD", (3.0, 4.0))
+    monkeypatch.setattr("degsynth.methods.shared.unpaired_optics.LOOSE", (3.0, 4.0))
+    record = fit.run(options_for("adl", folders), values, tmp_path / "run", fit.Events(on_note=said.append))
     assert record["training"]["best_step"] == 0
     assert "not clearly better than its start" in said[-1]
     torch.manual_seed(0)
@@ -263,12 +266,12 @@ def test_the_start_is_exported_where_nothing_was_better(
 def test_a_network_can_be_exported_as_itself(norm: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
     values = {**QUICK, "steps": 8, "generator": "network", "start": "random", "spectra": 0, "width": 4}
     values |= {"norm": norm, "export": "network", "patch": 64}
-    record = fit.run(asked("adl", folders), values, tmp_path / "run")
+    record = fit.run(options_for("adl", folders), values, tmp_path / "run")
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     assert model.spec.tiling == ("whole_only" if norm == "instance" else "exact")
     selftest.require(model)
     assert record["report"]["kernel_against_network_psnr"] > 20
-    as_kernel = fit.run(asked("adl", folders), {**values, "export": "kernel"}, tmp_path / "kernel")
+    as_kernel = fit.run(options_for("adl", folders), {**values, "export": "kernel"}, tmp_path / "kernel")
     selftest.require(checkpoint.load(tmp_path / "kernel/checkpoint.pt"))
     assert as_kernel["report"]["kernel_size"] == 20
 
@@ -283,8 +286,8 @@ def test_paper_preset_is_what_was_published() -> None:
     assert (config.lfl_steps, config.update_every, config.images, config.steps) == (17_410, 17_410, 50, 139_280)
 
 
-def test_different_contents_are_told(tmp_path: Path) -> None:
-    """LR full of small things on a plain ground: whatever blur it has, these are not the scenes of HR."""
+def test_different_contents_cause_a_warning(tmp_path: Path) -> None:
+    """LR images full of small things on a plain ground do not show the scenes of HR, whatever blur they have."""
     kernel = gaussian(20, 1.2, 1.2)[None].float()
     for number in range(8):
         rng = torch.Generator().manual_seed(number)
@@ -293,13 +296,13 @@ def test_different_contents_are_told(tmp_path: Path) -> None:
         save_png(tmp_path / f"sharp/{number}.png", colours(scene(number, 480)))
         like = blur_decimate(colours(scene(50 + number, 480))[None], kernel, 2)[0]
         save_png(tmp_path / f"like/{number}.png", like)
-    told = {}
+    warned = {}
     for other in ("dots", "like"):
         said: list[str] = []
-        options = asked("spectral", (tmp_path / "sharp", tmp_path / other))
+        options = options_for("spectral", (tmp_path / "sharp", tmp_path / other))
         fit.run(options, {}, tmp_path / f"run_{other}", fit.Events(on_warning=said.append))
-        told[other] = any("differ in content" in text for text in said)
-    assert told == {"dots": True, "like": False}
+        warned[other] = any("differ in content" in text for text in said)
+    assert warned == {"dots": True, "like": False}
 
 
 def test_noise_of_the_lr_is_found_denoised_and_recorded(
@@ -310,15 +313,15 @@ def test_noise_of_the_lr_is_found_denoised_and_recorded(
         save_png(tmp_path / f"noisy/{number}.png", image + 6 / 255 * torch.randn(image.shape, generator=rng))
     for denoise in ("none", "nlm"):
         record = fit.run(
-            asked("spectral", (folders[0], tmp_path / "noisy"), lr_denoise=denoise), {}, tmp_path / denoise
+            options_for("spectral", (folders[0], tmp_path / "noisy"), lr_denoise=denoise), {}, tmp_path / denoise
         )
         assert record["folders"]["lr_noise"]["sigma_255"] == pytest.approx([6, 6, 6], rel=0.2)
         model = checkpoint.load(tmp_path / denoise / "checkpoint.pt")
         assert model.spec.has_noise
         selftest.require(model)
         with torch.inference_mode():
-            found = similarity(effective_kernel(model).kernel, gaussian(20, 1.2, 1.2))
-        assert found > (0.97 if denoise == "none" else 0.8)  # non-local means take faint texture for noise
+            agreement = similarity(effective_kernel(model).kernel, gaussian(20, 1.2, 1.2))
+        assert agreement > (0.97 if denoise == "none" else 0.8)  # non-local means take faint texture for noise
 
 
 def test_bad_usage_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -335,12 +338,12 @@ def test_bad_usage_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (few / "1.png").write_bytes((folders[1] / "LR0.png").read_bytes())
     with pytest.raises(DataError, match="8 HR and 1 LR images are too few"):
         fit.run(fit.FitOptions(method="spectral", hr=hr, lr=str(few), scale=2), {}, where)
-    fails("--scale is missing: method adl cannot infer it", method="adl")
-    fails("--register shift is for pairs", method="adl", scale=2, register_pairs="shift")
-    fails("--lr-denoise nlm is for unpaired methods", method="linear", lr_denoise="nlm")
+    fails("`scale` is missing: method adl cannot infer it", method="adl")
+    fails("`register_pairs=shift` is for pairs", method="adl", scale=2, register_pairs="shift")
+    fails("`lr_denoise=nlm` is for unpaired methods", method="linear", lr_denoise="nlm")
 
 
-def test_the_command_line_tells_distances(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_command_line_shows_distances(folders: tuple[Path, Path], tmp_path: Path) -> None:
     done = run_cli(
         "fit", "--method", "spectral", "--hr", folders[0], "--lr", folders[1], "--scale", "2", "--out", tmp_path / "run"
     )
@@ -349,13 +352,13 @@ def test_the_command_line_tells_distances(folders: tuple[Path, Path], tmp_path: 
     assert (tmp_path / "run/previews/held_out.png").stat().st_size > 10_000
     inspected = run_cli("inspect", tmp_path / "run", "--json")
     assert json.loads(inspected.stdout)["method"] == "spectral"
-    told = run_cli("inspect", tmp_path / "run")
-    assert told.returncode == 0
-    assert "spectral distance" in told.stderr
+    as_table = run_cli("inspect", tmp_path / "run")
+    assert as_table.returncode == 0
+    assert "spectral distance" in as_table.stderr
 
 
 def test_methods_know_whether_they_need_pairs() -> None:
     unpaired = {name for name in methods.METHODS if methods.get(name).Method.data == "unpaired"}
     assert unpaired == {"spectral", "lfl", "adl", "pdm"}
-    assert adversarial.PAPER["discriminator"] == "paper"
+    assert PAPER["discriminator"] == "paper"
     assert spectral.PRESETS["paper"] == {"family": "gaussian"}

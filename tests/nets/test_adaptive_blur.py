@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.nets.adaptive_blur import AdaptiveBlur
-from degsynth.ops.gaussian_cells import cells
+from degsynth.ops.gaussian_cells import window_side
 
 
 def separately(layer: AdaptiveBlur, features: Tensor, factors: list[float]) -> Tensor:
@@ -31,7 +31,7 @@ def separately(layer: AdaptiveBlur, features: Tensor, factors: list[float]) -> T
 @pytest.mark.parametrize(("scale", "stride"), [(1, 1), (2, 2), (3, 3), (4, 4), (2, 1), (4, 1)])
 def test_forward_equals_the_sum_of_separate_gaussians(scale: int, stride: int, group: int) -> None:
     torch.manual_seed(0)
-    layer = AdaptiveBlur(3, group, cells(scale), stride)
+    layer = AdaptiveBlur(3, group, window_side(scale), stride)
     features = torch.randn(2, 3, 8 * stride, 6 * stride)
     factors = [0.4, 2.2]
     out = layer(features, torch.tensor(factors))
@@ -55,7 +55,7 @@ def test_learning_gives_the_same_values_and_gradients(stride: int) -> None:
     factor = torch.tensor([0.8], dtype=torch.float64)
     target = torch.randn(2, 3, 24 // stride, 24 // stride, dtype=torch.float64)
     gradients = []
-    for out in (layer.learning(features, factor), layer(features, factor.expand(2))):
+    for out in (layer.forward_with_fast_gradient(features, factor), layer(features, factor.expand(2))):
         loss = (out - target).abs().mean()
         gradients.append(torch.autograd.grad(loss, [features, layer.logits]))
     for fast, slow in zip(*gradients, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from degsynth.nets.discriminator import FinePatches, PatchGAN, drawn
+from degsynth.nets.discriminator import FinePatches, PatchGAN, redraw_weights
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops.resample import area
 
@@ -40,7 +40,7 @@ def test_fine_patches_sees_neither_brightness_nor_contrast_nor_hue() -> None:
 
 def test_drawn_weights_have_the_deviation_asked_for() -> None:
     torch.manual_seed(0)
-    network = drawn(Downsampler(3, 2, 64, norm=True), 0.02)
+    network = redraw_weights(Downsampler(3, 2, 64, norm=True), 0.02)
     weights = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim > 1])
     assert float(weights.std()) == pytest.approx(0.02, rel=0.01)
     assert all(not bool(p.any()) for p in network.parameters() if p.ndim == 1)

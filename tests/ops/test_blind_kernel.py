@@ -1,4 +1,4 @@
-"""Kernels from spectra alone: what was put in comes out, and families hold what they should."""
+"""Kernels estimated from spectra: known kernels are recovered, and families contain what they should."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.ops.test_spectra import scene
 
 @pytest.fixture(scope="module")
 def halves() -> tuple[list[Tensor], list[Tensor]]:
-    """Scenes (h, w) of either side, of the statistics of photographs."""
+    """Return scenes (h, w) for HR and for LR, with the statistics of photographs."""
     return [scene(number, 288) for number in range(16)], [scene(100 + number, 288) for number in range(16)]
 
 
@@ -43,7 +43,7 @@ def spectra_of(halves: tuple[list[Tensor], list[Tensor]], kernel: Tensor) -> Spe
 
 
 def sampled_disk(size: int, radius: float, fine: int = 16) -> Tensor:
-    """A disk (size, size), centred, of sum 1, each tap the mean of so many points a side."""
+    """Return a centred disk (size, size) of sum 1; each tap is the mean of ``fine`` × ``fine`` points."""
     at = (torch.arange(size * fine, dtype=torch.float64) + 0.5) / fine - size / 2
     disk = (at[:, None] ** 2 + at[None, :] ** 2 <= radius**2).double()
     taps = disk.view(size, fine, size, fine).mean((1, 3))
@@ -75,7 +75,7 @@ def test_bicubic_is_told_from_a_box(halves: tuple[list[Tensor], list[Tensor]]) -
 
 
 HALO = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
-"""Sharpening after blur, as in phones."""
+"""A kernel of blur followed by sharpening, as in phones."""
 
 
 def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
@@ -98,7 +98,7 @@ def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
 
 
 def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[Tensor], list[Tensor]]) -> None:
-    """A cross: no ellipse, and no function of frequency alone."""
+    """The kernel is a cross, which is no ellipse, and whose transfer function depends on direction."""
     kernel = 0.5 * (gaussian(20, 0.7, 2.6) + gaussian(20, 2.6, 0.7))
     spectra = spectra_of(halves, kernel)
     result, box = estimate(spectra, "auto", 20), likeliest(spectra, family_hypothesis("box", 2, 20))
@@ -113,7 +113,7 @@ def test_the_simplest_is_kept_unless_another_is_far_likelier() -> None:
     at = torch.zeros(1, 1)
     first, second, third = (Estimate(at, 0.0, 0.0, evidence, "", True, False) for evidence in (0.0, 5.0, 11.0))
     assert simplest([first, second]) is first
-    assert simplest([first, second, third]) is second  # which is not beaten beyond doubt, as the first is
+    assert simplest([first, second, third]) is second  # the third beats the first beyond doubt, but not the second
 
 
 def test_defocus_is_told_from_a_gaussian(halves: tuple[list[Tensor], list[Tensor]]) -> None:
@@ -142,7 +142,9 @@ def test_box_is_the_mean_of_a_block(scale: int) -> None:
 def test_bicubic_is_that_of_torch(scale: int) -> None:
     side = 16 * scale
     image = torch.rand(1, 1, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    smooth = torch.nn.functional.avg_pool2d(image, 5, 1, 2)  # above the Nyquist frequency nothing is left to disagree
+    smooth = torch.nn.functional.avg_pool2d(
+        image, 5, 1, 2
+    )  # nothing is left above the Nyquist frequency, where the two differ
     y, x = families.frequencies()
     size = 8 * scale if scale % 2 == 0 else 8 * scale + 1
     kernel = families.taps(families.bicubic(y, scale) * families.bicubic(x, scale), size)
@@ -160,7 +162,7 @@ def test_disk_is_an_airy_pattern_of_bessel(radius: float, frequency: float) -> N
 
 @given(st.floats(0.9, 3.0), st.floats(0.9, 3.0), st.floats(0, math.pi), st.sampled_from([20, 21, 26]))
 def test_gaussian_from_its_transfer_function(along: float, across: float, angle: float, size: int) -> None:
-    """The matrix exponential's Gaussian is that of `kernels.gaussian`; `gaussian_shape` reads it back."""
+    """The Gaussian of the matrix exponential is that of `kernels.gaussian`, and `gaussian_shape` recovers its shape."""
     a = math.log(along) + math.log(across)
     half = math.log(across) - math.log(along)  # y is across at angle 0
     shape = torch.tensor([a, half * math.cos(2 * angle), half * math.sin(2 * angle)], dtype=torch.float64)
@@ -208,12 +210,12 @@ def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Te
     assert not torch.allclose(kernel, guess.kernel, atol=1e-3)
     assert float(kernel.sum()) == pytest.approx(float(guess.kernel.sum()), abs=1e-9)
     assert centroid(kernel) == pytest.approx(centroid(guess.kernel), abs=1e-9)
-    # Where taps hardly move, what keeps sum and place does not move them either.
+    # Where taps hardly move, the subtraction that keeps sum and place does not move them either.
     assert float((kernel - guess.kernel)[:2].abs().max()) < 1e-3 * float((kernel - guess.kernel).abs().max())
 
 
 def test_leeway_is_what_it_says() -> None:
-    """Each tap's standard deviation over many draws is its ``spread``."""
+    """The standard deviation of each tap over many random changes is its ``spread``."""
     guess = gaussian(12, 1.2, 1.2)
     spread, tie, back = leeway(guess, 2, 0.1, 2.5)
     z = torch.randn(4000, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -14,7 +14,7 @@ def test_jpeg_shows_its_blocks(photographs: list[Tensor]) -> None:
         small = torch.nn.functional.avg_pool2d(luma(shot)[None], 2)[0, 0]
         pixels = (255 * small).round().byte().numpy()
         coded = cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_GRAYSCALE)
-        plain, blocky = (blockiness(torch.from_numpy(np.array(one)) / 255) for one in (pixels, coded))
+        plain, blocky = (blockiness(torch.from_numpy(np.array(image)) / 255) for image in (pixels, coded))
         assert plain < 1.15 < blocky
 
 

@@ -1,4 +1,4 @@
-"""Widths of blur: matrices against their definition, readings of photographs whose blur is known, deconvolution."""
+"""Widths of blur: matrices follow their definition, known blurs are read from photographs, and are deconvolved."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_covariance_is_the_exponential(a: float, b: float, c: float) -> None:
 
 
 def test_a_shape_is_the_gaussian_that_its_axes_and_angle_say() -> None:
-    """(a, b, c) with the longer axis at an angle: the kernel is the one that `ops.kernels` draws."""
+    """The kernel of a shape (a, b, c) with its longer axis at an angle is the Gaussian of `ops.kernels`."""
     along, across, angle = 2.4, 1.0, math.radians(35)
     apart = math.log(along / across)
     shape = torch.tensor(
@@ -96,7 +96,7 @@ def test_parts_of_few_images_middles_of_many() -> None:
 
 
 def test_readings_rise_with_the_blur(photographs: list[Tensor]) -> None:
-    """Learnt on two photographs, read on the two others."""
+    """The regression is learnt on two photographs and applied to two others."""
 
     def rounded(lr: Tensor, rng: torch.Generator) -> Tensor:
         return (255 * lr).round() / 255

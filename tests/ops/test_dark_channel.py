@@ -1,4 +1,4 @@
-"""Blind estimation: every clever step beside its slow, obvious twin; and kernels put in that come out."""
+"""Blind estimation: every fast step is compared with a slow, obvious one, and known kernels are recovered."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from degsynth.ops.resample import luma
 
 
 def sharp(photographs: list[Tensor], which: int = 1, side: int = 232) -> Tensor:
-    """A part of a photograph made sharp by taking the mean of 2×2 px: (side, side)."""
+    """Return a part (side, side) of a photograph that is sharp because it was reduced by means of 2×2 px."""
     gray = F.avg_pool2d(luma(photographs[which])[None], 2)[0, 0]
     return gray[:side, :side]
 
 
 def stroke() -> Tensor:
-    """A bent stroke of a soft pen, as camera shake draws: lopsided, so that its mirror image is another one."""
+    """Return a bent, soft stroke, as of camera shake; it is asymmetric, so that its mirror image differs from it."""
     kernel = torch.zeros(11, 11, dtype=torch.float64)
     for y, x in ((1, 2), (2, 3), (3, 4), (4, 5), (5, 5), (6, 6), (6, 7), (6, 8), (7, 9)):
         kernel[y, x] = 1.0
@@ -36,7 +36,7 @@ def stroke() -> Tensor:
 
 
 def correlated(image: Tensor, kernel: Tensor) -> Tensor:
-    """Blurred as `ops.blur` does it, in 8 bits, without the rim."""
+    """Return an image blurred as `ops.blur` does it, rounded to 8 bits, without the border."""
     computed = F.conv2d(image[None, None], kernel[None, None].float())[0, 0]
     return (computed.clamp(0, 1) * 255).round() / 255
 
@@ -45,7 +45,7 @@ def correlated(image: Tensor, kernel: Tensor) -> Tensor:
     ("kernel", "least"), [(gaussian(13, 1.6, 1.6), 0.95), (gaussian(17, 1.2, 2.4, 0.6), 0.93), (stroke(), 0.75)]
 )
 def test_the_kernel_put_in_comes_out(photographs: list[Tensor], kernel: Tensor, least: float) -> None:
-    """Of its width, and not mirrored: the mirrored one is less like it."""
+    """The estimate has the width of the kernel, and is more similar to it than to its mirror image."""
     result = estimate(correlated(sharp(photographs), kernel), Settings(dark_weight=0.0))
     assert result.shape == (25, 25)
     assert float(result.sum()) == pytest.approx(1.0, abs=1e-12)
@@ -61,7 +61,7 @@ def test_the_kernel_put_in_comes_out(photographs: list[Tensor], kernel: Tensor, 
 
 
 def test_the_dark_channel_takes_part(photographs: list[Tensor]) -> None:
-    """It finds the kernel, too, and another one to the last digit."""
+    """With the dark channel the kernel is found, too, and differs from the one that is found without it."""
     kernel = gaussian(13, 1.4, 1.4)
     blurred = correlated(sharp(photographs, side=140), kernel)
     dark, plain = (estimate(blurred, Settings(17, weight)) for weight in (4e-3, 0.0))
@@ -69,7 +69,7 @@ def test_the_dark_channel_takes_part(photographs: list[Tensor]) -> None:
     assert not torch.equal(dark, plain)
 
 
-def test_what_cannot_be_told_is_refused(photographs: list[Tensor]) -> None:
+def test_unsuitable_images_and_sizes_are_refused(photographs: list[Tensor]) -> None:
     with pytest.raises(ValueError, match="no kernel"):
         estimate(torch.full((100, 100), 0.5))
     with pytest.raises(ValueError, match="too small"):
@@ -79,7 +79,7 @@ def test_what_cannot_be_told_is_refused(photographs: list[Tensor]) -> None:
 
 
 def test_kernel_alone_from_the_true_latent_image(photographs: list[Tensor]) -> None:
-    """Given the sharp image, what is left is a linear problem: its answer is the kernel, turned for convolution."""
+    """Given the sharp image the problem is linear; its solution is the kernel, rotated by half a turn."""
     image, kernel = sharp(photographs), stroke()
     seen = F.conv2d(F.pad(image, (5, 5, 5, 5))[None, None], kernel.flip(0, 1)[None, None].float())[0, 0]
     edges = strong(differences(image), 1e-3)
@@ -88,7 +88,7 @@ def test_kernel_alone_from_the_true_latent_image(photographs: list[Tensor]) -> N
 
 
 def test_normal_equations_are_those_of_the_convolution() -> None:
-    """The slow twin: the convolution as a matrix."""
+    """The slow computation writes the convolution as a matrix."""
     rng = torch.Generator().manual_seed(1)
     edges, seen = torch.randn(2, 2, 7, 6, generator=rng)
     matrix, right = normal_equations(edges, seen, 3)
@@ -106,7 +106,7 @@ def test_normal_equations_are_those_of_the_convolution() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3, 5, 13, 35]), st.integers(0, 5))
 def test_running_max_and_dark_pixels(height: int, width: int, side: int, seed: int) -> None:
-    """The slow twin: every window by itself; few levels, so that many are equal."""
+    """The slow computation evaluates every window by itself; there are few levels, so that many pixels are equal."""
     image = torch.randint(4, (height, width), generator=torch.Generator().manual_seed(seed)).float()
     plain = ndimage.maximum_filter(image.numpy(), size=side, mode="constant", cval=-np.inf)
     assert np.array_equal(latent_image.running_max(image, side).numpy(), plain)
@@ -120,7 +120,7 @@ def test_running_max_and_dark_pixels(height: int, width: int, side: int, seed: i
 
 
 def test_latent_image_solves_its_equation() -> None:
-    """At the last step of the splitting: gradients of the objective in x vanish, for the g that it was made with."""
+    """After one step of the splitting x minimises the objective for the g of that step."""
     rng = torch.Generator().manual_seed(2)
     image = torch.rand(24, 30, generator=rng)
     kernel = gaussian(5, 1.0, 1.0)
@@ -183,7 +183,7 @@ def test_specks_and_faint_taps_are_no_kernel() -> None:
 
 
 def test_edges_of_every_direction_are_kept() -> None:
-    """Many across, few down: the threshold is that of the few."""
+    """Of many strong edges in one direction and few in another, the few determine the threshold."""
     across, down = torch.zeros(40, 40), torch.zeros(40, 40)
     across[:20], down[20:22] = 1.0, 0.1
     rng = torch.Generator().manual_seed(3)
@@ -193,8 +193,10 @@ def test_edges_of_every_direction_are_kept() -> None:
     threshold = first_threshold(gradients, 2)
     turn = torch.atan2(gradients[1], gradients[0]) % torch.pi
     for number in range(4):
-        own = (turn >= number * torch.pi / 4) & (turn < (number + 1) * torch.pi / 4) & (gradients.square().sum(0) > 0)
-        assert int((gradients.square().sum(0)[own] >= threshold).sum()) >= 40
+        in_range = (
+            (turn >= number * torch.pi / 4) & (turn < (number + 1) * torch.pi / 4) & (gradients.square().sum(0) > 0)
+        )
+        assert int((gradients.square().sum(0)[in_range] >= threshold).sum()) >= 40
     assert bool((strong(gradients, 1e9) != 0).any()), "the strongest stay"
 
 
@@ -203,6 +205,6 @@ def test_levels_and_windows(size: int) -> None:
     sizes = level_sizes(size)
     assert sizes[-1] == size
     assert sizes == sorted(sizes)
-    assert all(each % 2 == 1 for each in sizes)
+    assert all(side % 2 == 1 for side in sizes)
     wide = window_size(gaussian(25, 0.7, 0.7), 25), window_size(gaussian(25, 2.0, 0.7), 25)
     assert dark_channel.MIN_SIZE == wide[0] < wide[1] <= 25

@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor
 
 from degsynth.nets.adaptive_blur import AdaptiveBlur
-from degsynth.ops.gaussian_cells import ACROSS, ANGLES, LAYER_VARIANCE, WIDER, cells
+from degsynth.ops.gaussian_cells import ACROSS, ANGLES, LAYER_VARIANCE, WIDER, window_side
 from degsynth.ops.kernels import centroid, gaussian, second_moment, similarity
 
 
@@ -73,4 +73,4 @@ def test_a_factor_for_each_item() -> None:
 
 
 def test_windows_suit_the_phase() -> None:
-    assert [cells(scale) for scale in (1, 2, 3, 4)] == [17, 16, 17, 16]
+    assert [window_side(scale) for scale in (1, 2, 3, 4)] == [17, 16, 17, 16]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth.methods.pdm.estimate import told
+from degsynth.methods.pdm.estimate import is_noise
 from degsynth.ops.grain import KNOTS, REACH, Grain, at_levels, filtered_noise, grain, measure, unprojected
 from degsynth.ops.noise import block_field
 
@@ -82,18 +82,18 @@ def test_a_window_has_the_noise_of_the_whole() -> None:
 def test_texture_is_not_taken_for_noise(photographs: list[Tensor]) -> None:
     """Photographs that were scaled down have hardly any noise."""
     measured = measure([torch.nn.functional.avg_pool2d(shot[None], 3)[0] for shot in photographs])
-    assert measured is None or not told(measured)
+    assert measured is None or not is_noise(measured)
 
 
 def test_the_correlation_is_that_before_the_planes_were_removed() -> None:
     """The slow reference: project the covariance of blocks of known correlation, and average it lag by lag."""
-    from degsynth.ops.grain import BLOCK, plane_free
+    from degsynth.ops.grain import BLOCK, plane_projection
 
     place = torch.arange(BLOCK, dtype=torch.float64)
     apart = (place[:, None] - place).abs()
     axis = 0.6**apart * (apart <= REACH)
     true = torch.einsum("ij,kl->ikjl", axis, axis).reshape(BLOCK**2, BLOCK**2)
-    projected = plane_free() @ true @ plane_free()
+    projected = plane_projection() @ true @ plane_projection()
     lags = torch.zeros(2 * REACH + 1, 2 * REACH + 1, dtype=torch.float64)
     for y in range(-REACH, REACH + 1):
         for x in range(-REACH, REACH + 1):
@@ -115,9 +115,9 @@ def test_images_that_are_too_small_give_no_measurement() -> None:
 
 
 def test_a_share_of_another_noise_is_subtracted() -> None:
-    seen = torch.tensor([[0, 0.2, 0.02], [0, 0.8, 0.03]], dtype=torch.float64)
-    noise = Grain(torch.full((1, KNOTS), 0.05), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), seen)
-    other = Grain(torch.full((1, KNOTS), 0.04), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), seen)
-    left = noise.without(other, 0.25)
+    measured = torch.tensor([[0, 0.2, 0.02], [0, 0.8, 0.03]], dtype=torch.float64)
+    noise = Grain(torch.full((1, KNOTS), 0.05), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), measured)
+    other = Grain(torch.full((1, KNOTS), 0.04), torch.zeros(9, 9), torch.eye(1), torch.zeros(9, 9), measured)
+    left = noise.minus(other, 0.25)
     assert float(left.sigma[0, 3]) == pytest.approx((0.05**2 - 0.02**2) ** 0.5)
-    assert not bool(noise.none().sigma.any())
+    assert not bool(noise.silenced().sigma.any())

@@ -1,4 +1,4 @@
-"""Spectra of images and what they say of the blur between two sets."""
+"""Spectra of images, and how they determine the blur between two sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from degsynth.ops.spectra import SIDE, Bins, Spectra, fold, parts, power
 
 
 def scene(seed: int, side: int, contrast: float = 1.0) -> Tensor:
-    """A picture (side, side) whose power falls as that of photographs, of any contrast."""
+    """Return a random picture (side, side) whose power falls with frequency as that of photographs does."""
     rng = np.random.default_rng(seed)
     at = np.fft.fftfreq(side)
     radius = np.hypot(at[:, None], at[None, :])
@@ -51,16 +51,16 @@ def test_bins_hold_what_lies_in_their_ring_and_sector() -> None:
     rings = bins(radius) * SIDE
     assert rings.min() >= 1.5
     assert rings.max() <= SIDE / 2 + 0.5
-    # The slow twin: one bin at a time.
-    some = torch.rand(SIDE, SIDE, dtype=torch.float64)
+    # The slow computation takes one bin at a time.
+    spectrum = torch.rand(SIDE, SIDE, dtype=torch.float64)
     for number in (0, 17, bins.count - 1):
-        assert float(bins(some)[number]) == pytest.approx(float(some[bins.index == number].mean()))
-    assert torch.allclose(bins(some), bins(some.roll(1, 0).roll(-1, 0)))
+        assert float(bins(spectrum)[number]) == pytest.approx(float(spectrum[bins.index == number].mean()))
+    assert torch.allclose(bins(spectrum), bins(spectrum.roll(1, 0).roll(-1, 0)))
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_spectrum_of_a_kernel_is_that_of_blurred_images(scale: int) -> None:
-    """Folding and transfer function by the formula against images really blurred and decimated."""
+    """Folding and transfer function are compared with images that are blurred and decimated."""
     scenes = [scene(seed, 96 * scale) for seed in range(12)]
     kernel = gaussian(10 * scale if scale % 2 == 0 else 10 * scale + 1 - (scale + 1) % 2, 0.4 * scale, 0.7 * scale, 0.5)
     blurred = [degraded(image, kernel, scale) for image in scenes]
@@ -87,7 +87,7 @@ def test_distance_is_about_one_for_other_scenes_and_more_for_another_blur() -> N
     ("counts", "pattern"), [((10, 10), "windows"), ((30, 5), "windows"), ((10, 10), "grille")], ids=str
 )
 def test_one_facade_is_no_blur(counts: tuple[int, int], pattern: str) -> None:
-    """A row of windows fills one bin of one image; a grille, one direction at all frequencies. Both are content."""
+    """A row of windows fills one bin of one image, a grille one direction at all frequencies; both are content."""
     kernel, x = gaussian(12, 1.0, 1.0), torch.arange(192.0)
     windows = 0.3 * torch.cos(2 * math.pi * 6 / 64 * x)
     grille = 0.3 * (torch.randn(192, generator=torch.Generator().manual_seed(0)) > 1.5)
@@ -99,7 +99,7 @@ def test_one_facade_is_no_blur(counts: tuple[int, int], pattern: str) -> None:
 
 
 def test_same_images_give_the_same_bits() -> None:
-    """Again and again: a fit that is repeated must end in the same bytes."""
+    """A fit that is repeated must end in the same bytes."""
     hr, lr = [scene(number, 96) for number in range(4)], [scene(50 + number, 64) for number in range(4)]
     result = [Spectra([image.clone() for image in hr], [image.clone() for image in lr], 1) for _ in range(12)]
     assert all(torch.equal(spectra.precision, result[0].precision) for spectra in result)
@@ -108,7 +108,7 @@ def test_same_images_give_the_same_bits() -> None:
 
 
 def test_contrast_and_exposure_are_content() -> None:
-    """All LR of half the contrast: far from what scatters, and told as contrast."""
+    """All LR images have half the contrast: this is far beyond the usual scatter, and is reported as contrast."""
     hr = [scene(number, 192) for number in range(10)]
     lr = [degraded(scene(50 + number, 192, contrast=0.5), gaussian(12, 1.0, 1.0), 2) for number in range(10)]
     spectra = Spectra(hr, lr, 2)

@@ -1,4 +1,4 @@
-"""Kernels moved by fractions of a pixel: moments move, and nothing else."""
+"""Kernels moved by fractions of a pixel: the centroid moves, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from degsynth.ops.subpixel import centred, lagrange, moved, suited, suited_size,
 
 @given(st.floats(0, 1), st.integers(0, 7))
 def test_lagrange_weights_interpolate_polynomials(fraction: float, degree: int) -> None:
-    """The slow twin: the polynomial through the eight points, by scipy."""
+    """The slow computation is scipy's polynomial through the eight points."""
     at = np.arange(-3, 5)
     values = (at / 4.0) ** degree
     expected = polynomial(at, values)(fraction)
@@ -35,7 +35,7 @@ def test_a_move_moves_the_centroid_and_widens_nothing(down: float, right: float)
 
 @given(st.integers(0, 10_000), st.sampled_from([5, 9, 25]), st.floats(0.05, 0.9))
 def test_centring_anything(seed: int, size: int, share: float) -> None:
-    """Few taps or many, anywhere: a kernel in the middle, never negative."""
+    """Kernels of few or many taps, anywhere, are centred and have no negative taps."""
     rng = torch.Generator().manual_seed(seed)
     kernel = torch.rand(size, size, generator=rng, dtype=torch.float64)
     kernel = kernel * (torch.rand(size, size, generator=rng) < share)
@@ -49,7 +49,7 @@ def test_centring_anything(seed: int, size: int, share: float) -> None:
 def test_centring_keeps_the_shape() -> None:
     for kernel in (gaussian(25, 0.8, 1.7, 0.3, (0.4, -2.3)), gaussian(25, 2.0, 2.0, 0.0, (5.5, 1.0))):
         result = centred(kernel)
-        assert similarity(result, kernel) > 0.95  # its pixels lie elsewhere now
+        assert similarity(result, kernel) > 0.95  # less than 1, because it is sampled at other positions
         assert second_moment(result) == pytest.approx(second_moment(kernel), rel=0.02)
     point = torch.zeros(7, 7, dtype=torch.float64)
     point[6, 0] = 2.0

@@ -1,4 +1,4 @@
-"""Where a kernel can be told from."""
+"""Windows from which a kernel can be estimated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from degsynth.ops.texture import best_windows, least_gradient, passes_eq6
 
 
 def test_edges_in_one_direction_do_not_count() -> None:
-    """A picture that is flat, striped, and checked: only the last has gradients in all directions."""
+    """Of a flat, a striped and a checked picture only the last has gradients in all directions."""
     at = torch.arange(64)
     stripes = (at // 8 % 2).float().expand(64, 64)
     checks = ((at[:, None] // 8 + at // 8) % 2).float()
@@ -24,7 +24,7 @@ def test_edges_in_one_direction_do_not_count() -> None:
 
 
 def test_the_tensor_is_that_of_the_gradients(photographs: list[Tensor]) -> None:
-    """The slow twin: numpy's eigenvalues of the mean tensor of a window."""
+    """The slow computation takes the eigenvalues of the mean tensor of a window."""
     gray = luma(photographs[0])[0, :60, :60]
     row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     wide = torch.nn.functional.pad(gray[None], (2, 2, 2, 2), mode="replicate")[0]
@@ -54,12 +54,12 @@ def test_best_windows_are_apart_and_best_first(photographs: list[Tensor]) -> Non
 
 @given(st.integers(0, 10_000), st.floats(0.01, 0.9), st.floats(1, 8))
 def test_eq6_rejects_nothing(seed: int, alpha: float, power: float) -> None:
-    """As printed; kept to be able to say so. Even windows of two values pass, whose variance is the largest."""
+    """As printed, the equation rejects next to nothing: even windows of two values pass, whose variance is largest."""
     rng = torch.Generator().manual_seed(seed)
     window = torch.rand(12, 12, generator=rng) ** power
     for part in (window, (window > 0.5).float()):
         if float(part.mean()) >= 1.01 * alpha:
             assert passes_eq6(part, alpha)
     dark = torch.zeros(40, 40)
-    dark[0, 0] = 1.0  # mean 1/1600: what fails is next to black
+    dark[0, 0] = 1.0  # the mean is 1/1600: only windows that are nearly black fail
     assert not passes_eq6(dark, 0.003)

@@ -1,6 +1,7 @@
 """The local engine: one thread for each image, one torch thread for each operation.
 
-On a GPU every thread has a CUDA stream of its own: what one thread copies, draws or encodes happens while others compute.
+On a GPU every thread has a CUDA stream of its own: what one thread copies, draws or encodes happens while others
+compute.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The default layout: ``hr/NAME`` and ``lr/NAME``, with the HR file itself where it needs no change.
 
-An image is decoded in bands, degraded in tiles, quantised and encoded band by band, so that no more than a few bands are
-in memory where the file format allows that.
+An image is decoded in bands, degraded in tiles, quantised and encoded band by band, so that no more than a few bands
+are in memory where the file format allows that.
 """
 
 from __future__ import annotations

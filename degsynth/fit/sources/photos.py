@@ -21,6 +21,7 @@ from degsynth.fit.options import Events, FitOptions
 from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means
 from degsynth.kernel_pool import estimate
+from degsynth.kernel_pool.windows import enlarged, gray_of
 from degsynth.methods import kmsr
 from degsynth.methods.protocol import Learned, Method
 from degsynth.model import pool_file
@@ -98,7 +99,7 @@ class Photos(source.Source):
                 config,
                 self.options.seed,
                 torch.get_num_threads(),
-                on_window=lambda count, total: self._events.on_progress("estimating kernels", count, total),
+                on_progress=self._events.on_progress,
             )
             self._pool = estimated.pool
             self._events.on_note(estimated.summary())
@@ -181,7 +182,7 @@ class Photos(source.Source):
             origin = self.pool.origins[number]
             path = self.path if self.path.is_file() else self.path / origin.image
             if path.suffix.lower() in images.SUFFIXES and origin.patch[2] > 0 and path.is_file():
-                window = estimate.enlarged(estimate.gray_of(path), origin.patch, self.scale)
+                window = enlarged(gray_of(path), origin.patch, self.scale)
                 panels.append(Panel(f"{origin.image}, enlarged", window[None]))
             panels.append(Panel(f"held out, {origin.image or number}", self.pool.kernels[number]))
         return panels

@@ -20,7 +20,7 @@ from degsynth.data.opening import FolderOptions, find_data_range, open_folders
 from degsynth.data.patches import PatchOptions, UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
-from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean
+from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean_lr
 from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
@@ -126,7 +126,7 @@ class Folders(source.Source):
     def prepare(self, method: Method, kept: Path | None = None) -> None:
         """Prepare the method from the middles of some images."""
         if isinstance(method, Stochastic) and not self.noise_warnings:
-            self.noise_warnings = grouping.doubts(self.train_lr, self.options.group_by)
+            self.noise_warnings = grouping.noise_warnings(self.train_lr, self.options.group_by)
             for text in self.noise_warnings:
                 self._warn(text)
         names = list(self.group_sizes)
@@ -224,7 +224,7 @@ class FolderScorer(source.Scorer):
         judge = self._held_out_spectra(model.spec.clean_halo, "cpu")
         mean: dict[str, dict[str, float]] = {}
         for name, which in {"model": model, **self.references}.items():
-            drift = judge.colour_drift(clean(which.degrader))
+            drift = judge.colour_drift(clean_lr(which.degrader))
             mean[name] = {
                 "spectral_distance": judge.score(which.degrader),
                 "colour_drift_255": round(255 * max((abs(value) for value in drift), default=0.0), 6),

@@ -1,5 +1,6 @@
 """pdm: a distribution of blur kernels and of noise, learnt from two unrelated folders."""
 
-from degsynth.methods.pdm.method import PRESETS, QUICK, Config, Method
+from degsynth.methods.pdm.method import Method
+from degsynth.methods.pdm.options import PRESETS, QUICK, Config
 
 __all__ = ["PRESETS", "QUICK", "Config", "Method"]

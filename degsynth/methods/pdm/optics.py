@@ -1,4 +1,7 @@
-"""What pdm ends with: a network that draws kernels, and noise that follows the level, is a network's, or is none."""
+"""The optics of pdm: kernels that a network makes for each image or for each pixel, and noise.
+
+The noise has a closed form that follows the level, or comes from a network, or there is none.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,12 @@ from degsynth.ops.grain import KNOTS, REACH, Grain, grain
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
-"""Taps of per-pixel kernels that exist at a time; there are some copies of them."""
-MOST_GROUPS = 16
-"""Noises that a model can choose from."""
+"""Largest number of taps of per-pixel kernels that is kept in memory at a time; there are some copies of them."""
+MAX_GROUPS = 16
+"""Largest number of groups whose noise a model can hold."""
+
+
+# --- noise ------------------------------------------------------------------------------------------------------
 
 
 class Silence(nn.Module):
@@ -28,93 +34,84 @@ class Silence(nn.Module):
         super().__init__()
         self.planes, self.reach = 0, 0
 
-    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:
+        """Return zeros like lr."""
         return torch.zeros_like(lr)
 
 
 class GrainNoise(nn.Module):
-    """`ops.grain`: one of up to `MOST_GROUPS` noises, chosen by the last number of an image's code."""
+    """Noise in closed form (`ops.grain`) of up to `MAX_GROUPS` groups; the last number of an image's code chooses."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         side = 2 * REACH + 1
         self.planes, self.reach = channels, REACH
-        self.sigma = nn.Buffer(torch.zeros(MOST_GROUPS, channels, KNOTS))
-        self.taps = nn.Buffer(torch.zeros(MOST_GROUPS, side, side))
+        self.sigma = nn.Buffer(torch.zeros(MAX_GROUPS, channels, KNOTS))
+        self.taps = nn.Buffer(torch.zeros(MAX_GROUPS, side, side))
         self.taps[:, REACH, REACH] = 1.0
-        self.mixing = nn.Buffer(torch.zeros(MOST_GROUPS, channels, channels))
-        self.share = nn.Buffer(torch.zeros(MOST_GROUPS))
+        self.mixing = nn.Buffer(torch.zeros(MAX_GROUPS, channels, channels))
+        self.share = nn.Buffer(torch.zeros(MAX_GROUPS))
 
-    def take(self, grains: list[Grain], share: Tensor, level: bool) -> None:
-        """Have these noises, each for a share (G,) of the images; ``level`` False: as strong at all levels."""
-        for number, one in enumerate(grains):
-            self.sigma[number] = (one if level else one.level_blind()).sigma.float()
-            self.taps[number], self.mixing[number] = one.taps.float(), one.mixing.float()
+    def store(self, grains: list[Grain], share: Tensor, follow_level: bool) -> None:
+        """Store the noise of each group, and the share (G,) of images that get it.
+
+        Without ``follow_level`` it is equally strong at all levels.
+        """
+        for number, noise in enumerate(grains):
+            self.sigma[number] = (noise if follow_level else noise.at_one_level()).sigma.float()
+            self.taps[number], self.mixing[number] = noise.taps.float(), noise.mixing.float()
         if grains:
             self.share[: len(grains)] = share.float()
 
     def group(self, code: Tensor) -> int:
-        """Whose turn it is by a code (G,)."""
+        """Return the number of the group that a code (G,) belongs to."""
         if code.shape[0] == 0:
             return 0
         # Rounding must not let the last share end below 1.
         return int((self.share.cumsum(0)[:-1] <= torch.special.ndtr(code[-1]) - 1e-6).sum())
 
-    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
-        made: list[Tensor] = []
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:
+        """Return the noise for lr (B, C, h, w), from codes (B, G) and standard normal numbers of lr's shape."""
+        noises: list[Tensor] = []
         for item in range(lr.shape[0]):
-            which = self.group(code[item])
-            one = slice_of(lr, item), slice_of(white, item)
-            made.append(grain(one[0], one[1], self.sigma[which], self.taps[which], self.mixing[which]))
-        return torch.cat(made)
+            group = self.group(code[item])
+            image, numbers = item_of(lr, item), item_of(white, item)
+            noises.append(grain(image, numbers, self.sigma[group], self.taps[group], self.mixing[group]))
+        return torch.cat(noises)
 
 
 class NetworkNoise(nn.Module):
-    """netN of the paper."""
+    """Noise from a network, netN of the paper."""
 
     def __init__(self, network: NoiseGenerator, numbers: int) -> None:
         super().__init__()
         self.network, self.planes, self.reach = network, numbers if network.draws else 0, network.reach
 
-    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:  # noqa: D102
-        made: Tensor = self.network(lr, white)
-        return made
+    def forward(self, lr: Tensor, code: Tensor, white: Tensor) -> Tensor:
+        """Return the noise for lr (B, C, h, w), from standard normal numbers (B, planes, h, w)."""
+        noise: Tensor = self.network(lr, white)
+        return noise
 
 
-def slice_of(batch: Tensor, item: int) -> Tensor:
-    """One of a batch, still a batch."""
+def item_of(batch: Tensor, item: int) -> Tensor:
+    """Return one item of a batch as a batch of size 1."""
     return batch[item : item + 1]
 
 
+# --- kernels and noise ------------------------------------------------------------------------------------------
+
+
 class PDMOptics(Optics):
-    """Kernels of a `KernelGenerator`, one an image or one a pixel, and noise of one of the three above."""
+    """The part that both kinds of optics share: a network for kernels, and one of the noise modules above."""
 
     def __init__(
-        self,
-        kernels: KernelGenerator,
-        noises: nn.Module,
-        scale: int,
-        numbers: int,
-        draws: bool,
-        sees: bool,
-        varies: bool,
+        self, kernels: KernelGenerator, noises: nn.Module, scale: int, code_size: int, kernel_planes: int
     ) -> None:
-        """Take the parts.
-
-        ``draws``: kernels follow from ``numbers`` dice (else from zeros, unless they follow from the picture);
-        ``sees``: from the picture, as it looks at the LR's size; ``varies``: there is one for every pixel.
-        """
+        """``code_size`` is the length of the code; the first ``kernel_planes`` of the field are for kernels."""
         super().__init__()
         self.kernels = kernels
         self.noises: Any = noises
-        self.scale, self.numbers, self.draws, self.sees, self.varies = scale, numbers, draws, sees, varies
-        self.code_size = numbers if draws and not varies else 0
-        self.kernel_planes = numbers if draws and varies else 0
-        self.taps_at_once = TAPS_AT_ONCE
-
-    @torch.jit.export
-    def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.randn(1, self.code_size, generator=generator(seed))
+        self.scale, self.code_size, self.kernel_planes = scale, code_size, kernel_planes
 
     @torch.jit.export
     def field_planes(self, channels: int) -> int:  # noqa: D102
@@ -122,50 +119,79 @@ class PDMOptics(Optics):
         return self.kernel_planes + planes
 
     @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        noise: Tensor = self.noises(lr, code, field[:, self.kernel_planes :])
+        return noise
+
+
+class ImageKernelOptics(PDMOptics):
+    """One kernel for each image: drawn from numbers, which are the image's code, or the same for all images."""
+
+    def __init__(self, kernels: KernelGenerator, noises: nn.Module, scale: int, numbers: int, draws: bool) -> None:
+        """``numbers`` is the length of the network's input. Without ``draws`` they are all 0, and the code is empty."""
+        super().__init__(kernels, noises, scale, code_size=numbers if draws else 0, kernel_planes=0)
+        self.numbers, self.draws = numbers, draws
+
+    @torch.jit.export
+    def draw(self, seed: int) -> Tensor:  # noqa: D102
+        return torch.randn(1, self.code_size, generator=generator(seed))
+
+    @torch.jit.export
     def image_kernels(self, code: Tensor) -> Tensor:
-        """Kernels (B, K, K) of whole images, by their codes (B, G), one at a time: a batch changes last digits."""
-        made: list[Tensor] = []
+        """Return the kernels (B, K, K) of images with codes (B, G).
+
+        They are computed one at a time, because the last digits of a batch depend on its size.
+        """
+        kernels: list[Tensor] = []
         for item in range(code.shape[0]):
-            z = code[item : item + 1, : self.numbers] if self.draws else code.new_zeros(1, self.numbers)
-            made.append(self.kernels(z[:, :, None, None]))
+            z = item_of(code, item)[:, : self.numbers] if self.draws else code.new_zeros(1, self.numbers)
+            kernels.append(self.kernels(z[:, :, None, None]))
         size = self.kernels.size
-        return torch.cat(made).view(-1, size, size)
+        return torch.cat(kernels).view(-1, size, size)
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        made: list[Tensor] = []
-        if not self.varies:
-            kernels = self.image_kernels(code)
-            for item in range(hr.shape[0]):
-                made.append(blur_decimate(slice_of(hr, item), slice_of(kernels, item), self.scale))
-            return torch.cat(made)
+        kernels = self.image_kernels(code)
+        images: list[Tensor] = []
         for item in range(hr.shape[0]):
-            made.append(self.blurred_by_place(slice_of(hr, item), slice_of(field, item)))
-        return torch.cat(made)
+            images.append(blur_decimate(item_of(hr, item), item_of(kernels, item), self.scale))
+        return torch.cat(images)
 
-    @torch.jit.export
-    def blurred_by_place(self, hr: Tensor, field: Tensor) -> Tensor:
-        """One image (1, C, s·h, s·w), with a kernel for every pixel; a few rows of them exist at a time."""
-        features = self.kernels.features(self.inputs(hr, field))
-        height, width, size = features.shape[2], features.shape[3], self.kernels.size
-        count = max(1, self.taps_at_once // (width * size * size))
-        made: list[Tensor] = []
-        for first in range(0, height, count):
-            taps = self.kernels.taps(features[:, :, first : first + count])
-            made.append(apply_kernels(hr, taps.view(1, -1, width, size, size), self.scale, first))
-        return torch.cat(made, 2)
+
+class PixelKernelOptics(PDMOptics):
+    """A kernel for each LR pixel: it follows from numbers for the pixel, from the picture, or from both."""
+
+    def __init__(self, kernels: KernelGenerator, noises: nn.Module, scale: int, numbers: int, sees: bool) -> None:
+        """``numbers`` is the number of random numbers for each pixel, or 0; ``sees``: the network sees the picture."""
+        super().__init__(kernels, noises, scale, code_size=0, kernel_planes=numbers)
+        self.sees = sees
+        self.taps_at_once = TAPS_AT_ONCE
 
     @torch.jit.export
     def inputs(self, hr: Tensor, field: Tensor) -> Tensor:
-        """What the kernels of places follow from: dice and picture, (B, Z, h, w)."""
+        """Return the network's inputs (B, Z, h, w): random numbers, and the picture reduced to the LR's size."""
         parts: list[Tensor] = []
-        if self.draws:
-            parts.append(field[:, : self.numbers])
+        if self.kernel_planes > 0:
+            parts.append(field[:, : self.kernel_planes])
         if self.sees:
             parts.append(F.avg_pool2d(hr, self.scale) - 0.5)
         return torch.cat(parts, 1)
 
     @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        made: Tensor = self.noises(lr, code, field[:, self.kernel_planes :])
-        return made
+    def blur_image(self, hr: Tensor, field: Tensor) -> Tensor:
+        """Blur and decimate one image (1, C, s·h, s·w); the kernels are computed a few rows of pixels at a time."""
+        features = self.kernels.features(self.inputs(hr, field))
+        height, width, size = features.shape[2], features.shape[3], self.kernels.size
+        count = max(1, self.taps_at_once // (width * size * size))
+        rows: list[Tensor] = []
+        for first in range(0, height, count):
+            taps = self.kernels.taps(features[:, :, first : first + count])
+            rows.append(apply_kernels(hr, taps.view(1, -1, width, size, size), self.scale, first))
+        return torch.cat(rows, 2)
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        images: list[Tensor] = []
+        for item in range(hr.shape[0]):
+            images.append(self.blur_image(item_of(hr, item), item_of(field, item)))
+        return torch.cat(images)

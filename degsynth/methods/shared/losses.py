@@ -1,4 +1,4 @@
-"""What training minimises, and the one way in which an optimiser is moved."""
+"""Losses of discriminators and generators, and the optimiser step that all methods share."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from torch.optim import Optimizer
 
 
 def update(optimizer: Optimizer, loss: Tensor) -> Tensor:
-    """One step downhill; returns the loss, detached."""
+    """Take one step of the optimiser down the gradient of ``loss``, and return the loss, detached."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach()
 
 
-def squares(logits: Tensor, wanted: float) -> Tensor:
-    """Mean square of logits less a number (least squares GAN: 1 for real, 0 for made)."""
-    return (logits - wanted).square().mean()
+def squares(logits: Tensor, target: float) -> Tensor:
+    """Return the mean of (logits − target)². In a least-squares GAN the target is 1 for real, 0 for fake."""
+    return (logits - target).square().mean()
 
 
 def real(logits: Tensor) -> Tensor:
-    """Cross-entropy of being taken for real, mean over logits: −log sigmoid (adl, Eq. 2, non-saturating)."""
+    """Return the cross-entropy, mean over logits, for the label "real": −log sigmoid (adl, Eq. 2, non-saturating)."""
     return F.softplus(-logits).mean()
 
 
 def fake(logits: Tensor) -> Tensor:
-    """Cross-entropy of being taken for made."""
+    """Return the cross-entropy, mean over logits, for the label "fake": −log(1 − sigmoid)."""
     return F.softplus(logits).mean()

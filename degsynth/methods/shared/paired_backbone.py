@@ -1,15 +1,21 @@
-"""What dml, directnet and directkpn share (dml, 4.3): a network that looks at luma, and the task it is given.
+"""What dml, directkpn and directnet share (dml, 4.3): a network that sees luma, and what it is to learn.
 
-All three make ``lr = k̄ ⋆ hr + change``: a fixed kernel k̄, the base, and what a network makes of the picture. In the
-``default`` presets k̄ is the solution of `linear`, and the network learns what that leaves to be explained. So they
-differ in how a network's numbers become a change: as weights of basis kernels (`dml`), as a kernel for every pixel
-(`directkpn`, with 15 or 16 taps a side as published where the others have 20 or 21, and smaller patches at stride 1),
-or as the change itself (`directnet`, whose network sees differences only). Data, schedule and network are the same.
+The model of all three is ``lr = k̄ ⋆ hr + change``: a fixed kernel k̄, the base, plus what a network computes from the
+image. In the ``default`` presets k̄ is the solution of `linear`, and the network learns what k̄ leaves unexplained. The
+methods differ in how the network's outputs become the change:
+
+- `dml`: as the weights of basis kernels;
+- `directkpn`: as a kernel for every pixel, with 15 or 16 taps per side as published (the others have 20 or 21), and
+  with smaller patches at stride 1;
+- `directnet`: as the change itself; its network sees only differences within the image.
+
+Data, schedule and network are the same.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -17,41 +23,47 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from degsynth.errors import ConfigError
-from degsynth.methods.protocol import Training
-from degsynth.methods.shared.pairs import KernelOptions, Paired, level_change
+from degsynth.methods import protocol
+from degsynth.methods.protocol import Data, Training
+from degsynth.methods.shared.pairs import KernelOptions, Paired, held_level_warnings, level_change
+from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
 from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.ops.resample import crop_border, decimate, dihedral
 
-FIRST_WEIGHTS = 1e-2
-"""Standard deviation of the last layer at a linear start: the network begins by changing next to nothing."""
-MOVER_SIGMA_PX = 1.7
-"""Width of the kernels that take first moments off others."""
+FIRST_WEIGHT_STD = 1e-2
+"""Standard deviation of the last layer's weights at a linear start. The network then begins with hardly any change."""
+MOMENT_SIGMA_PX = 1.7
+"""Width of the Gaussian from which `moment_kernels` are made."""
 MIRROR_SHIFT_PX = 0.3
-"""A remainder is turned about the pixel's centre; a base that sits further away than this is not turned with it."""
+"""Patches are not mirrored where the base's centroid is farther than this (HR px) from the centre.
+
+What the base leaves unexplained is mirrored about the centre of a pixel, which is wrong for a base that lies elsewhere.
+"""
 
 
 class Config(Training):
-    """Options that the three have in common."""
+    """Options that the three methods have in common."""
 
     kernel_size: int | None = Field(default=None, ge=2, le=63)
-    """Taps per side: even at even scales, odd at odd ones and with grid=hr; unset: what suits the method."""
+    """Taps per side: even at even scales, odd at odd ones and with grid=hr; unset: a size that suits the method."""
     grid: Literal["lr", "hr"] = "lr"
-    """Where the network's numbers are used: at the LR pixels, or at all HR pixels, decimated afterwards (paper)."""
+    """Pixels for which the network has outputs: ``lr``, the LR pixels; ``hr``, all HR pixels, with the result decimated
+    afterwards (paper)."""
     start: Literal["linear", "random"] = "linear"
-    """Where training begins: at the one kernel that `linear` finds, or anywhere (paper)."""
+    """Where training begins: at the one kernel that `linear` finds, or at random weights (paper)."""
     mirror: bool = True
-    """Whether what the base leaves to be explained is learnt from mirrored and turned patches, too. Unlike `flips` it
-    leaves the base, and with it a lopsided lens, as it is. Not done where the base is shifted by more than 0.3 HR px,
-    nor with coordinates, where there are any."""
+    """Mirror and rotate at random what the base leaves unexplained, together with its patch. Unlike flips, this leaves
+    the base as it is, and with it the blur of an asymmetric lens. It is not done if the base is shifted by more than
+    0.3 HR px, nor with coordinates=true."""
     network: Literal["pyramid", "paper"] = "pyramid"
-    """The network: three levels, narrow at the top (ours), or the authors' U-Net."""
+    """The network: ``pyramid`` (ours) has three levels, the finest one narrow; ``paper`` is the authors' U-Net."""
     width: int = Field(default=16, ge=1)
-    """Channels of the network's first level; the lower ones of ``pyramid`` have twice as many."""
+    """Number of channels at the network's first level; the coarser levels of ``pyramid`` have twice as many."""
     loss: Literal["l1", "l2"] = "l1"
-    """Mean absolute or mean squared error of luma."""
+    """The loss on luma: mean absolute error (l1) or mean squared error (l2)."""
 
 
 PAPER: dict[str, Any] = {
@@ -71,43 +83,56 @@ PAPER: dict[str, Any] = {
     "patch": 192,
     "flips": True,
 }
-"""What the paper says of all three."""
+"""The options of preset ``paper`` that all three methods have in common."""
+
+
+def check_level(name: str, level: str, start: str, centred: bool) -> None:
+    """Raise ConfigError where a method is to learn the level of its kernels while something else holds it."""
+    if level == "learned" and (start == "linear" or centred):
+        raise ConfigError(f"method {name}: level=learned goes with start=random and centred=false")
 
 
 def first_base(size: int) -> Tensor:
-    """The pixel itself as a kernel (size, size): one tap, or the four in the middle of an even size."""
+    """Return the kernel (size, size) of no blur: only the middle tap is not 0, or the middle four for an even size."""
     middle = torch.zeros(size, size)
     half = (size - 1) // 2, size // 2
     middle[half[0] : half[1] + 1, half[0] : half[1] + 1] = 1.0
     return middle / middle.sum()
 
 
-def movers(size: int) -> Tensor:
-    """The two kernels g (2, K, K): a Gaussian's slopes, ∝ y·exp(−(y² + x²)/2σ²), with first moments (1, 0), (0, 1)."""
+def moment_kernels(size: int) -> Tensor:
+    """Return two kernels g (2, K, K) of sum 0 with the first moments (1, 0) and (0, 1).
+
+    They are the slopes of a Gaussian, ∝ y·exp(−(y² + x²)/2σ²) and ∝ x·exp(−(y² + x²)/2σ²). Multiples of them that are
+    subtracted from a kernel change its first moment and leave its sum.
+    """
     at = torch.arange(size) - (size - 1) / 2
-    bell = torch.exp(-(at**2) / (2 * MOVER_SIGMA_PX**2))
+    bell = torch.exp(-(at**2) / (2 * MOMENT_SIGMA_PX**2))
     slope = at * bell / (at**2 * bell).sum()
     return torch.stack([slope[:, None] * bell / bell.sum(), bell[:, None] / bell.sum() * slope])
 
 
 def blurred(hr: Tensor, kernel: Tensor, scale: int, stride: int) -> Tensor:
-    """``kernel ⋆ hr`` with one kernel (K, K): applied with stride, or at all HR pixels and decimated afterwards."""
-    seen = blur_decimate(hr, kernel[None], stride)
-    return decimate(seen, scale) if stride < scale else seen
+    """Return ``kernel ⋆ hr``, decimated, with one kernel (K, K).
+
+    The stride is that of the convolution: the scale, or 1, in which case the blurred image is decimated afterwards.
+    """
+    blurred_hr = blur_decimate(hr, kernel[None], stride)
+    return decimate(blurred_hr, scale) if stride < scale else blurred_hr
 
 
 class Backbone:
-    """A network, its geometry, and the task: not a module of its own, since only optics are exported."""
+    """A network with its geometry, and what it is to learn. It is no module, because only optics are exported."""
 
     def __init__(
         self, name: str, config: Config, scale: int, sizes: tuple[int, int], outputs: int | None, places: int = 0
     ) -> None:
-        """Make the network that gives ``outputs`` numbers for every pixel where they are used (None: a kernel's taps).
+        """Make the network, with ``outputs`` numbers for every pixel of the grid (None: the taps of a kernel).
 
-        ``sizes`` are the method's usual kernel sizes at even and odd strides; ``places`` inputs tell the position.
-        Raises ConfigError, with the method's ``name``, where options do not go together.
+        ``sizes`` are the method's usual kernel sizes at even and at odd strides, ``places`` the number of inputs that
+        hold the position. ConfigError, with the method's ``name``, where options do not go together.
         """
-        self.config, self.scale = config, scale
+        self.name, self.config, self.scale = name, config, scale
         self.stride = scale if config.grid == "lr" else 1
         self.kernel_size = config.kernel_size or sizes[self.stride % 2]
         try:
@@ -119,42 +144,44 @@ class Backbone:
                 f"be {parity} and at least {self.stride}"
             ) from None
         if config.start == "linear" and self.stride != scale:
-            raise ConfigError(f"method {name}: start=linear needs grid=lr; give grid=lr, or start=random")
-        # The network works at the pixels where its numbers are used; ours at every other one at stride 1, for speed.
+            raise ConfigError(f"method {name}: start=linear needs grid=lr", "give `grid=lr`, or `start=random`")
+        # The paper's network works at the resolution of the grid. Ours works at half of it at stride 1, for speed.
         self.reduction = self.stride if config.network == "paper" else max(2, self.stride)
-        # At stride 1 a patch has more pixels where numbers are needed; a smaller one keeps a step as fast as elsewhere.
+        # At stride 1 a patch has more pixels for which outputs are needed; with a smaller patch a step is as fast as
+        # at other strides.
         usual = 48 * self.reduction if self.stride > 1 else 64 if outputs else 48
         outputs = outputs or self.kernel_size**2
-        self.network = self._made(self.reduction**2 + places, outputs * (self.reduction // self.stride) ** 2)
+        self.network = self._new_network(self.reduction**2 + places, outputs * (self.reduction // self.stride) ** 2)
         self.multiple_of = math.lcm(self.network.multiple_of * self.reduction, scale)
+        self.border = math.ceil(self.half_width / scale)
+        self.least_patch = 4 * self.border * scale + 1
         self.patch = config.patch or -(-usual // self.multiple_of) * self.multiple_of
         if self.patch % self.multiple_of:
             raise ConfigError(f"method {name}: patch (={self.patch}) must be a multiple of {self.multiple_of} HR px")
-        self.border = math.ceil(self.half_width / scale)
-        self.least_patch = 4 * self.border * scale + 1
         if self.patch < self.least_patch:
             raise ConfigError(f"method {name}: patch (={self.patch}) must be at least {self.least_patch} HR px")
         self.reach = self.network.reach * self.reduction + max(0, self.reduction - scale)
         self.mirrors = False
         self.level_change = ""
 
-    def _made(self, inputs: int, outputs: int) -> EncoderDecoder:
+    def _new_network(self, inputs: int, outputs: int) -> EncoderDecoder:
+        """Return the network with its first weights."""
         width = self.config.width
         if self.config.network == "paper":
-            made = EncoderDecoder(inputs, outputs, (width, width), (4, 3), 3, concatenate=True, last=7)
-            for layer in made.modules():
+            network = EncoderDecoder(inputs, outputs, (width, width), (4, 3), 3, concatenate=True, last=7)
+            for layer in network.modules():
                 if isinstance(layer, Convolution):
                     nn.init.xavier_uniform_(layer.weight)
                     nn.init.zeros_(layer.bias)
         else:
-            made = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1)
+            network = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1)
         if self.config.start == "linear":
-            nn.init.normal_(made.last.weight, std=FIRST_WEIGHTS)
-            nn.init.zeros_(made.last.bias)
-        return made
+            nn.init.normal_(network.last.weight, std=FIRST_WEIGHT_STD)
+            nn.init.zeros_(network.last.bias)
+        return network
 
     def prepare(self, images: Paired, base: Tensor, may_mirror: bool) -> None:
-        """Solve for the one kernel that training starts from, if it does, and put it into ``base`` (K, K)."""
+        """With start=linear, fit the one kernel that training starts from, and write it into ``base`` (K, K)."""
         if self.config.start == "linear":
             fit = images.fit_kernel(KernelOptions(self.kernel_size))
             base.copy_(fit.solutions[0].kernel)
@@ -162,10 +189,11 @@ class Backbone:
         self.mirrors = self.config.mirror and may_mirror and math.hypot(*centroid(base)) <= MIRROR_SHIFT_PX
 
     def task(self, hr: Tensor, lr: Tensor, base: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """What the network sees and what change it should make of it: luma patches hr, and ``lr − k̄ ⋆ hr``.
+        """Return what the network is to see and what change it is to predict: luma patches hr, and ``lr − k̄ ⋆ hr``.
 
-        ``base`` None: there is no k̄, and the task is lr itself. A mirrored scene has a mirrored remainder (what a
-        camera makes of an edge it makes of its mirror image), though no mirrored k̄: the remainder is taken first.
+        With ``base`` None there is no k̄, and lr itself is to be predicted. Patches are mirrored only after k̄ ⋆ hr has
+        been subtracted: what remains of a mirrored scene is the mirrored remainder (a camera treats an edge like its
+        mirror image), but k̄ need not be its own mirror image.
         """
         if base is not None:
             lr = lr - blurred(hr, base, self.scale, self.stride)
@@ -176,25 +204,50 @@ class Backbone:
             )
         return hr, lr
 
-    def error(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """The loss, borders that see padding left out."""
-        apart = crop_border(made - wanted, self.border)
-        return apart.abs().mean() if self.config.loss == "l1" else apart.square().mean()
+    def error(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, without the borders, which depend on padding."""
+        difference = crop_border(predicted - target, self.border)
+        return difference.abs().mean() if self.config.loss == "l1" else difference.square().mean()
+
+
+class BackboneMethod(protocol.Learned):
+    """The part of a method that is the same for all three. Optics have the base kernel k̄ in a buffer ``base``."""
+
+    data: Data = "paired"
+    config: Config
+
+    def __init__(self, backbone: Backbone, optics: Any, channels: int, groups: Iterable[Any]) -> None:
+        """Take the network, the optics that hold it, and the parameters or groups of them that Adam is to learn."""
+        self.config, self.backbone, self.optics, self.channels = backbone.config, backbone, optics, channels
+        self.patch, self.least_patch = backbone.patch, backbone.least_patch
+        self.multiple_of = backbone.multiple_of
+        self.modules: dict[str, nn.Module] = {"optics": optics}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "adam": torch.optim.Adam(groups, lr=self.config.learning_rate)
+        }
+
+    def prepare(self, images: Paired) -> None:
+        """With start=linear, fit the one kernel that training starts from."""
+        self.backbone.prepare(images, self.optics.base, may_mirror=True)
+
+    def degrader(self, optics: nn.Module | None = None) -> Degrader:
+        """Return the base and the network as a checkpoint module."""
+        return Degrader(optics or self.optics, self.backbone.scale, self.multiple_of)
 
     def spec(self) -> MethodSpec:
-        """Exact tiles, no dice; the phase is what pairs and content make of it, and is measured."""
-        return MethodSpec(clean_halo=max(self.half_width, self.reach), multiple_of=self.multiple_of)
+        """Return exact tiles and no random numbers. The phase is left to be measured: pairs and content decide it."""
+        halo = max(self.backbone.half_width, self.backbone.reach)
+        return MethodSpec(clean_halo=halo, multiple_of=self.multiple_of)
 
-    def report(self, optics: nn.Module, base: Tensor) -> dict[str, Any]:
-        """Size of the model, and width and centre of its base."""
+    def report(self) -> dict[str, Any]:
+        """Return the size of the model, and the width and centroid of its base."""
+        base = self.optics.base
         return {
-            "kernel_size": self.kernel_size,
-            "parameters": sum(p.numel() for p in optics.parameters()),
+            "kernel_size": self.backbone.kernel_size,
+            "parameters": sum(p.numel() for p in self.optics.parameters()),
             "base_kernel": {"centroid_px": list(centroid(base)), "sigma_px": list(gaussian_sigma(base))},
         }
 
-    def warnings(self, name: str) -> list[str]:
-        """A change of level, which no kernel of sum 1 can follow."""
-        if not self.level_change:
-            return []
-        return [f"{self.level_change}; {name} holds the level: adapt LR first, or see what linear makes of it"]
+    def warnings(self) -> list[str]:
+        """Warn of a change of level, which the model cannot follow."""
+        return held_level_warnings(self.backbone.level_change, self.backbone.name)

@@ -1,7 +1,8 @@
 """Pairs as paired methods get them, and the one blur kernel that explains them best: least squares in closed form.
 
-``lr = gain · (kernel ⋆ hr)↓s + offset``, the kernel summing to 1 (after Eq. 6 of adl). `linear` is this kernel; the other
-paired methods start from it, and every fit is compared with it, so it is solved once for each set of options.
+The model is ``lr = gain · (kernel ⋆ hr)↓s + offset``, where the kernel sums to 1 (after Eq. 6 of adl). `linear` is this
+kernel, other paired methods start from it, and every fit is compared with it. So it is solved for only once with each
+set of options.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from degsynth.ops.least_squares import MID_GRAY, NormalEquations, Solution, solv
 from degsynth.ops.resample import luma
 
 GAIN_WARNING = 0.03
-"""Change of contrast that is reported; pairs that are registered and matched in colour are within 0.01."""
+"""A gain that differs from 1 by more than this causes a warning. Pairs that are registered and matched in colour are
+within 0.01."""
 LEVEL_WARNING = 2.5 / 255
-"""Change of level at mid-gray that is reported."""
+"""A change of mid-gray by more than this, in [0, 1] levels, causes a warning."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,13 @@ class KernelOptions:
     ridge: float = 1e-3
     """Weight of Σ kernel², relative to the variance of HR."""
     border: int = 4
-    """LR px left out at each edge, besides those whose kernel would reach over it."""
+    """LR px that are not used at each edge; LR pixels whose kernel would reach beyond the image are never used."""
     per_channel: bool = False
-    """Fit every channel by itself, instead of one kernel on luma."""
+    """Fit one kernel for each channel instead of one kernel on luma."""
     fit_gain: bool = False
-    """Fit the change of contrast; else it is held at 1."""
+    """Fit the change of contrast; else the gain is held at 1."""
     fit_offset: bool = False
-    """Fit the change of level; else it is held at 0."""
+    """Fit the change of level; else the offset is held at 0."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class KernelFit:
     """The kernel of luma, or one kernel for each channel."""
 
     solutions: list[Solution]
+    """The kernels, fitted as the options say."""
     free: list[Solution]
     """The same kernels with gain and offset fitted, whatever the options say."""
 
@@ -54,15 +57,22 @@ def usual_kernel_size(scale: int) -> int:
 
 
 def level_change(free: Solution) -> str:
-    """Describe the change of level of a solution with free gain and offset; empty where the level is kept."""
+    """Describe how LR differs from HR in level, by a solution with fitted gain and offset; empty if it hardly does."""
     change = MID_GRAY * (free.gain - 1.0) + free.offset
     if abs(free.gain - 1.0) <= GAIN_WARNING and abs(change) <= LEVEL_WARNING:
         return ""
     return f"LR has another level than HR: gain {free.gain:.3f}, offset {free.offset:+.3f}"
 
 
+def held_level_warnings(change: str, name: str) -> list[str]:
+    """Warn of a `level_change`, which the method of this name cannot follow, because it keeps the level of HR."""
+    if not change:
+        return []
+    return [f"{change}; {name} holds the level: match the levels of the pairs first, or see what linear makes of them"]
+
+
 class Paired:
-    """Aligned pairs: hr (C, s·h, s·w) and lr (C, h, w) in [0, 1], one after the other."""
+    """Aligned pairs, each hr (C, s·h, s·w) and lr (C, h, w) in [0, 1], read one after the other."""
 
     def __init__(self, images: Iterable[tuple[Tensor, Tensor]], scale: int, channels: int) -> None:
         self._images, self._scale, self._channels = images, scale, channels
@@ -72,7 +82,7 @@ class Paired:
         return iter(self._images)
 
     def fit_kernel(self, options: KernelOptions) -> KernelFit:
-        """Solve for the kernel that explains the pairs best. FitError where they do not determine one."""
+        """Return the kernel that explains the pairs best. FitError where they do not determine one."""
         if options not in self._fits:
             self._fits[options] = self._solve(options)
         return self._fits[options]
@@ -88,7 +98,8 @@ class Paired:
         used = equations[0].count
         if used < options.kernel_size**2:
             raise FitError(
-                f"linear: {used} LR pixels lie far enough from the borders for {options.kernel_size**2} unknown taps",
+                f"linear: only {used} LR pixels lie far enough from the borders to be used, too few for "
+                f"{options.kernel_size**2} unknown taps",
                 "give larger or more images, or a smaller `kernel_size=`",
             )
         try:

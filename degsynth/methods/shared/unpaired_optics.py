@@ -1,4 +1,4 @@
-"""What unpaired methods learn and end with (no method of its own): a kernel or a network, and noise of one level."""
+"""Modules that the unpaired methods share: kernels and networks as optics with white noise, and learnable taps."""
 
 from __future__ import annotations
 
@@ -12,39 +12,61 @@ from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise_level import matrix_sqrt
 
 HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
-"""Departure and reach (`ops.blind_kernel.leeway`) about a start that a family explains, or about any other."""
+"""Departure and reach (`ops.blind_kernel.leeway`) from a start that a family explains, and from any other start."""
 
 
-class KernelOptics(Optics):
-    """One kernel for all channels, and white Gaussian noise that channels may share."""
+class _WhiteNoiseOptics(Optics):
+    """Optics with white Gaussian noise that may be correlated between channels, or with none."""
 
-    def __init__(self, kernel: Tensor, scale: int, noise: Tensor | None = None) -> None:
-        """Take a kernel (K, K) of sum 1 and the noise's covariance (C, C) in levels², or None."""
+    def __init__(self, noise: Tensor | None) -> None:
+        """``noise`` is the covariance (C, C) in levels², or None."""
         super().__init__()
-        self.scale = scale
         self.noisy = noise is not None
-        self.kernels = nn.Buffer((kernel / kernel.sum()).float()[None])
         self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else matrix_sqrt(noise).float())
 
     @torch.jit.export
-    def field_planes(self, channels: int) -> int:  # noqa: D102
+    def field_planes(self, channels: int) -> int:
         return channels if self.noisy else 0
+
+    @torch.jit.export
+    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
+
+
+class KernelOptics(_WhiteNoiseOptics):
+    """One kernel for all channels, and white noise."""
+
+    def __init__(self, kernel: Tensor, scale: int, noise: Tensor | None = None) -> None:
+        """Take a kernel (K, K), which is divided by its sum, and the covariance (C, C) of the noise in levels²."""
+        super().__init__(noise)
+        self.scale = scale
+        self.kernels = nn.Buffer((kernel / kernel.sum()).float()[None])
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
         return blur_decimate(hr, self.kernels, self.scale)
 
+
+class NetworkOptics(_WhiteNoiseOptics):
+    """The network of the paper, applied once or twice, and white noise."""
+
+    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
+        """Take a network, how often it is applied (``rounds``), and the covariance (C, C) of the noise in levels²."""
+        super().__init__(noise)
+        self.network, self.rounds = network, rounds
+
     @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        if not self.noisy:
-            return torch.zeros_like(lr)
-        return torch.einsum("ab,nbhw->nahw", self.mixing, field)
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
+        for _ in range(self.rounds):
+            hr = self.network(hr)
+        return hr
 
 
 class Taps(nn.Module):
-    """A kernel about a start: ``k = start + spread · (tie @ z @ tieᵀ)``, less its sum and first moments.
+    """A kernel whose taps can be learnt: ``k = start + c − back @ rows @ c`` with ``c = spread · (tie @ z @ tieᵀ)``.
 
-    `ops.blind_kernel.leeway` says how.
+    z (K, K) is what is learnt. The change of the start has no sum and no first moments, so the kernel keeps its level
+    and its place. `ops.blind_kernel.leeway` explains the terms.
     """
 
     def __init__(self, size: int) -> None:
@@ -55,47 +77,25 @@ class Taps(nn.Module):
         self.rows = nn.Buffer(level_and_place(size).float())
 
     def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
-        """Start at a kernel (K, K)."""
+        """Start at a kernel (K, K). If ``held``, the taps may depart from it less (`HELD`, otherwise `LOOSE`)."""
         spread, tie, back = leeway(kernel, scale, *(HELD if held else LOOSE))
         for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie), (self.back, back)):
             buffer.copy_(value)
 
     def kernel(self) -> Tensor:
-        """(K, K)."""
+        """Return the kernel (K, K)."""
         change = (self.spread * (self.tie @ self.z @ self.tie.T)).flatten()
         return self.start + (change - self.back @ (self.rows @ change)).view_as(self.start)
 
 
 class Memory(nn.Module):
-    """What snapshots keep besides weights.
-
-    k̄ (K, K); the covariance of the noise that the model adds (C, C); what makes the fakes' noise of white (C, C).
-    """
+    """What snapshots of lfl and adl hold besides weights."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()
-        self.kernel, self.noise = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(channels, channels))
+        self.kernel = nn.Buffer(torch.zeros(size, size))
+        """The kernel k̄ (K, K) that guides adl."""
+        self.noise = nn.Buffer(torch.zeros(channels, channels))
+        """Covariance (C, C) of the noise that the model adds."""
         self.matched = nn.Buffer(torch.zeros(channels, channels))
-
-
-class NetworkOptics(Optics):
-    """The network of the paper, once or twice, and white noise."""
-
-    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
-        super().__init__()
-        self.network, self.rounds, self.noisy = network, rounds, noise is not None
-        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else matrix_sqrt(noise).float())
-
-    @torch.jit.export
-    def field_planes(self, channels: int) -> int:  # noqa: D102
-        return channels if self.noisy else 0
-
-    @torch.jit.export
-    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        for _ in range(self.rounds):
-            hr = self.network(hr)
-        return hr
-
-    @torch.jit.export
-    def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:  # noqa: D102
-        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
+        """Matrix (C, C) that turns white noise into the noise that is added before the discriminator sees made LR."""

@@ -1,0 +1,63 @@
+"""``degsynth kernel-pool estimate``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degsynth.cli import console, options
+from degsynth.cli.kernel_pool import shared
+
+NAME = "estimate"
+
+
+def command(
+    lr: Annotated[Path, typer.Argument(metavar="LR", help="Folder of LR photographs, or one photograph.")],
+    output: shared.Output,
+    scale: Annotated[
+        int,
+        typer.Option(help="Scale (HR size / LR size). The kernels lie on the HR grid.", show_default=False),
+    ],
+    preset: Annotated[str, typer.Option(help="Preset of kmsr: default, or paper (as published).")] = "default",
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="dark|gradient",
+            help="What is known of sharp photographs: few gradients and black dark pixels (dark), or only few "
+            "gradients (gradient), which takes a quarter of the time. Unset: as in the preset (dark).",
+        ),
+    ] = None,
+    max_patches: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest number of windows in all photographs together. Unset: as in the preset (default: 120)."
+        ),
+    ] = None,
+    assignments: shared.Assignments = None,
+    workers: shared.Workers = None,
+    seed: options.Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted estimation.")] = False,
+    overwrite: shared.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Estimate blur kernels from LR photographs alone.
+
+    Kernels are estimated in some windows of each photograph. Those that can be no camera's blur (mass at the border,
+    several blobs, odd width) stay in the file, but are flagged and never drawn.
+
+    Example: degsynth kernel-pool estimate phone/ -o estimated.h5 --scale 2
+    """
+    from degsynth.evaluation.kernel_sets import pool_summary
+
+    shared.check_output(output, overwrite)
+    config = shared.kmsr_config(preset, assignments, prior=prior, max_patches=max_patches)
+    estimated = shared.Estimation(lr, scale, config, seed, workers, output, resume, overwrite).run()
+    shared.write_pool(estimated.pool, output, estimated=True)
+    before = f" ({estimated.resumed} windows were estimated before)" if estimated.resumed else ""
+    console.note(f"{output}: {estimated.summary()}{before}")
+    if json:
+        record = {**pool_summary(estimated.pool), "windows": estimated.windows, "failed": estimated.failed}
+        typer.echo(jsonlib.dumps(record, ensure_ascii=False))

@@ -1,0 +1,176 @@
+"""``degsynth kernel-pool generate``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from degsynth.cli import console, options
+from degsynth.cli.kernel_pool import shared
+from degsynth.config import Interval
+from degsynth.errors import ConfigError
+
+if TYPE_CHECKING:
+    from degsynth.model.pool_file import Pool
+
+NAME = "generate"
+USUAL_SCALE = 2
+"""Scale at which kernels are estimated from LR photographs if none is given."""
+USUAL_SIZE = 25
+"""Taps a side of kernels from a formula if no size is given."""
+
+Origin = Literal["formula", "run", "photographs"]
+"""What the kernels come from."""
+
+
+def command(
+    output: shared.Output,
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN|LR", help="A run of kmsr, or LR photographs (a folder or a file). Left out with --gaussian."
+        ),
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", help="Number of kernels to generate.")] = 1000,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--with", metavar="POOL.h5", help="Add the kernels of this pool. Unset: none are added."),
+    ] = None,
+    gaussian: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI", help="Generate Gaussians with σ in this range (HR px), in place of RUN|LR. Unset: none."
+        ),
+    ] = None,
+    anisotropic: Annotated[
+        bool, typer.Option("--anisotropic", help="With --gaussian: two different widths, at any angle.")
+    ] = False,
+    kernel_size: Annotated[
+        int | None, typer.Option(help=f"With --gaussian: taps a side, an odd number. Unset: {USUAL_SIZE}.")
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option(help=f"With LR photographs: scale (HR size / LR size). Unset: {USUAL_SCALE}."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="With LR photographs: preset of kmsr, default or paper. Unset: default."),
+    ] = None,
+    assignments: shared.Assignments = None,
+    workers: shared.Workers = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="With LR photographs: where to train (auto, cpu or cuda[:N]). Unset: auto."),
+    ] = None,
+    seed: options.Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With LR photographs: go on with an interrupted estimation.")
+    ] = False,
+    overwrite: shared.Overwrite = False,
+) -> None:
+    """Generate kernels by a run, from LR photographs, or by a formula.
+
+    With LR photographs, kernels are estimated, a network is trained on them, and the pool gets the estimated kernels
+    as well as the generated ones.
+
+    Example: degsynth kernel-pool generate runs/kgan -o pool.h5 --with est.h5
+
+    Example: degsynth kernel-pool generate phone/ -n 1000 -o pool.h5
+
+    Example: degsynth kernel-pool generate --gaussian 0.8:2.4 -o pool.h5
+    """
+    from degsynth import fit
+    from degsynth.kernel_pool import analytic
+    from degsynth.model import pool_file
+
+    shared.check_output(output, overwrite)
+    if number < 1:
+        raise ConfigError(f"-n {number}: give at least 1")
+    origin = _origin(source, gaussian)
+    _refuse_unused(
+        origin,
+        {"--anisotropic": anisotropic, "--kernel-size": kernel_size},
+        {
+            "--scale": scale, "--preset": preset, "--set": assignments, "--workers": workers, "--device": device,
+            "--resume": resume,
+        },
+    )  # fmt: skip
+    added = None if beside is None else pool_file.read(beside)
+    if gaussian is not None:
+        low, high = Interval.parse(gaussian, "gaussian")
+        size = USUAL_SIZE if kernel_size is None else kernel_size
+        pool = analytic.gaussians(low, high, anisotropic, number, size, seed)
+    elif source is not None and origin == "run":
+        pool = fit.generated_kernels(source, number, seed)
+    elif source is not None:
+        scale = USUAL_SCALE if scale is None else scale
+        if added is not None and added.scale not in (None, scale):
+            raise ConfigError(f"--with {beside}: its kernels are of scale {added.scale}, not {scale}")
+        config = shared.kmsr_config(preset or "default", assignments)
+        estimation = shared.Estimation(source, scale, config, seed, workers, output, resume, overwrite)
+        estimated, pool = _from_photographs(estimation, number, options.pick_device(device or "auto"))
+        added = estimated if added is None else pool_file.joined(estimated, added)
+    pool = pool if added is None else _with_usable(pool, added)
+    shared.write_pool(pool, output, estimated=origin == "photographs")
+    console.note(f"{output}: {shared.counts(pool)}")
+
+
+def _origin(source: Path | None, gaussian: str | None) -> Origin:
+    """Tell what the kernels come from; ConfigError unless exactly one source is given."""
+    if (source is None) == (gaussian is None):
+        raise ConfigError("give one of these: a run, LR photographs, or --gaussian LO:HI")
+    if source is None:
+        return "formula"
+    return "run" if (source / "config.toml").is_file() else "photographs"
+
+
+def _refuse_unused(origin: Origin, formula: Mapping[str, object], photographs: Mapping[str, object]) -> None:
+    """Raise ConfigError for a flag that is given but is for kernels of another origin than this."""
+    unused = {
+        **({} if origin == "formula" else dict.fromkeys(formula, "a formula (--gaussian)")),
+        **({} if origin == "photographs" else dict.fromkeys(photographs, "LR photographs")),
+    }
+    values = {**formula, **photographs}
+    for flag, user in unused.items():
+        if values[flag] is not None and values[flag] is not False and values[flag] != []:
+            raise ConfigError(f"{flag} goes with {user} only; leave it out")
+
+
+def _from_photographs(estimation: shared.Estimation, number: int, device: str) -> tuple[Pool, Pool]:
+    """Estimate kernels from photographs and generate ``number`` more; return both pools."""
+    scale = estimation.scale
+    console.note(f"scale {scale} (set it with --scale): kernels lie on a grid {scale} times as fine as the LR pixels")
+    estimated = estimation.run()
+    console.note(estimated.summary())
+    return estimated.pool, _trained(estimated.pool, estimation, number, device)
+
+
+def _trained(estimated: Pool, estimation: shared.Estimation, number: int, device: str) -> Pool:
+    """Train a generator on estimated kernels, in a temporary run, and return ``number`` kernels that it generates."""
+    from degsynth import fit
+    from degsynth.model import pool_file
+
+    seed, values = estimation.seed, estimation.config.model_dump()
+    with tempfile.TemporaryDirectory() as folder, console.Progress() as progress:
+        pool, run = Path(folder) / "estimated.h5", Path(folder) / "run"
+        pool_file.write(estimated, pool)
+        chosen = fit.FitOptions(method="kmsr", lr=str(pool), seed=seed, device=device)
+        events = fit.Events(progress, progress.note, progress.warn, progress.figures)
+        fit.run(chosen, values, run, events)
+        generated = fit.generated_kernels(run, number, seed)
+    return replace(generated, made_by={"method": "kmsr", "seed": seed, **values})
+
+
+def _with_usable(pool: Pool, added: Pool) -> Pool:
+    """Return a pool with the kernels of another one added that are not flagged."""
+    from degsynth.model import pool_file
+
+    usable = added.subset(added.usable())
+    if len(usable) < len(added):
+        console.note(f"{len(added) - len(usable)} flagged kernels are left out")
+    return pool_file.joined(pool, usable)

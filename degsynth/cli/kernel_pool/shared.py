@@ -1,0 +1,119 @@
+"""Options and steps that several sub-commands of ``degsynth kernel-pool`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from degsynth.cli import console, options
+from degsynth.errors import ConfigError, OutputError, os_reason
+from degsynth.files import is_pool_name
+
+if TYPE_CHECKING:
+    from degsynth.kernel_pool.estimate import Estimated
+    from degsynth.methods.kmsr import Config
+    from degsynth.model.pool_file import Pool
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="POOL.h5", help="Pool file to write.", show_default=False)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace POOL.h5 if it exists.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set an option of kmsr, as listed by 'degsynth methods kmsr'. May be repeated.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Number of windows that are estimated from at a time. Unset: the number of cores."),
+]
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise ConfigError where a pool must not be written to ``path``."""
+    options.check_output(path)
+    if not is_pool_name(path):
+        raise ConfigError(f"{path}: give a name that ends in .h5")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists; give another name, or --overwrite")
+
+
+def kmsr_config(preset: str, assignments: list[str] | None, **flags: object) -> Config:
+    """Return the options of kmsr: the preset, then the values of ``--set`` and of ``flags`` (None: not given).
+
+    ConfigError where an option is given both ways.
+    """
+    from degsynth import config
+    from degsynth.fit import FitOptions, resolve
+    from degsynth.methods.kmsr import Config
+
+    assigned = config.parse_assignments(assignments or [])
+    given = {name: value for name, value in flags.items() if value is not None}
+    for name in assigned.keys() & given.keys():
+        raise ConfigError(f"--set {name}= and --{name.replace('_', '-')} are both given; leave one out")
+    resolved = resolve(FitOptions(method="kmsr", lr="", preset=preset), {**assigned, **given})[1]
+    assert isinstance(resolved, Config)
+    return resolved
+
+
+@dataclass(frozen=True)
+class Estimation:
+    """An estimation of kernels, as the options of a command describe it."""
+
+    lr: Path
+    """Folder of LR photographs, or one photograph."""
+    scale: int
+    config: Config
+    seed: int
+    workers: int | None
+    """Number of windows at a time; None: the number of cores."""
+    output: Path
+    """Pool file that will be written in the end; the journal of the estimation lies beside it."""
+    resume: bool
+    overwrite: bool
+
+    def run(self) -> Estimated:
+        """Estimate the kernels. The journal stays until `write_pool` has written the pool."""
+        from degsynth.kernel_pool.estimate import estimate
+        from degsynth.kernel_pool.journal import journal_of
+        from degsynth.model.pool_model import LARGEST_SCALE
+        from degsynth.parallel import MAX_WORKERS, usable_cores
+
+        if not 1 <= self.scale <= LARGEST_SCALE:
+            raise ConfigError(f"--scale {self.scale}: give 1 to {LARGEST_SCALE}")
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(f"--workers {self.workers}: give 1 to {MAX_WORKERS}")
+        if is_pool_name(self.lr):
+            raise ConfigError(
+                f"{self.lr} is a pool already; learn from it with 'degsynth kernel-pool train', "
+                "or add it to another pool with --with"
+            )
+        journal, workers = journal_of(self.output), self.workers or usable_cores()
+        if self.overwrite and not self.resume:
+            journal.unlink(missing_ok=True)
+        with console.Progress() as progress:
+            return estimate(self.lr, self.scale, self.config, self.seed, workers, journal, self.resume, progress)
+
+
+def write_pool(pool: Pool, output: Path, estimated: bool = False) -> None:
+    """Write a pool in one move. If it was ``estimated``, its journal is of no further use and is deleted."""
+    from degsynth.kernel_pool.journal import journal_of
+    from degsynth.model import pool_file
+
+    try:
+        pool_file.write(pool, output)
+        if estimated:
+            journal_of(output).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: {os_reason(error)}") from None
+
+
+def counts(pool: Pool) -> str:
+    """Return how many kernels of each kind a pool has, in words."""
+    return ", ".join(f"{count} {kind}" for kind, count in pool.counts().items())
