@@ -111,7 +111,7 @@ def run(out: Path, seed: int = 0, on_progress: OnProgress = ignore_progress, on_
     model = checkpoint.load(out / "run" / "checkpoint.pt")
     results = selftest.require(model)
     checkpoint.copy(model, out / "camera.pt")
-    on_note(f"trained for {record['seconds']['train']:.0f} s; {len(results)} of {len(results)} known answers given")
+    on_note(f"trained for {record['seconds']['train']:.0f} s; {len(results)} of {len(results)} checks passed")
 
     awgn = Noise(awgn=Interval(1.0, 3.0))
     summary = apply.run(model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=awgn))

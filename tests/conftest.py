@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -51,19 +52,22 @@ def save_png(path: Path, image: Tensor | np.ndarray, dtype: type = np.uint8) -> 
     return path
 
 
+def write_pairs(
+    folder: Path, shots: list[Tensor], kernel: Tensor, scale: int, dtype: type = np.uint8, side: int = 240
+) -> tuple[Path, Path]:
+    """Write HR and LR of photographs into the folders HR and LR: LR by a kernel, a scale and rounding."""
+    for number, shot in enumerate(shots):
+        hr = shot[:, :side, :side]
+        lr = blur_decimate(hr[None], kernel[None].float(), scale)[0]
+        save_png(folder / "HR" / f"shot{number}.png", hr, dtype)
+        save_png(folder / "LR" / f"shot{number}.png", lr, dtype)
+    return folder / "HR", folder / "LR"
+
+
 @pytest.fixture
 def pair_folders(tmp_path: Path, photographs: list[Tensor]) -> Callable[..., tuple[Path, Path]]:
-    """Make folders HR and LR of the photographs, LR by a kernel, a scale and 8-bit rounding."""
-
-    def make(kernel: Tensor, scale: int, dtype: type = np.uint8, side: int = 240) -> tuple[Path, Path]:
-        for number, shot in enumerate(photographs):
-            hr = shot[:, :side, :side]
-            lr = blur_decimate(hr[None], kernel[None].float(), scale)[0]
-            save_png(tmp_path / "HR" / f"shot{number}.png", hr, dtype)
-            save_png(tmp_path / "LR" / f"shot{number}.png", lr, dtype)
-        return tmp_path / "HR", tmp_path / "LR"
-
-    return make
+    """Make folders HR and LR of the photographs (see `write_pairs`)."""
+    return functools.partial(write_pairs, tmp_path, photographs)
 
 
 Run = Callable[..., tuple[int, str, str]]

@@ -83,7 +83,7 @@ class StochasticOptics(Optics):
 
 
 class VariantOptics(Optics):
-    """A kernel that changes from LR pixel to LR pixel: two Gaussians mixed by dice from the field. No noise."""
+    """A kernel that changes from LR pixel to LR pixel: two Gaussians mixed by the random field. No noise."""
 
     def __init__(self, scale: int, size: int) -> None:
         super().__init__()
@@ -102,14 +102,15 @@ class VariantOptics(Optics):
 
 
 class PooledOptics(Optics):
-    """Two Gaussians mixed by content, as a U-Net would: brightness max-pooled over 4×4 LR px, brought back bilinearly.
+    """Two Gaussians mixed by content, as a U-Net would: brightness max-pooled over cells of LR px, brought back
+    bilinearly.
 
     ``whole``: mixed by the mean of the whole image instead, as instance norm would.
     """
 
-    def __init__(self, scale: int, size: int, whole: bool = False) -> None:
+    def __init__(self, scale: int, size: int, cell: int = 4, whole: bool = False) -> None:
         super().__init__()
-        self.scale, self.whole = scale, whole
+        self.scale, self.cell, self.whole = scale, cell, whole
         self.kernels = nn.Buffer(torch.stack([gaussian(size, 0.8, 0.8), gaussian(size, 1.4, 1.4)]).float())
 
     @torch.jit.export
@@ -118,7 +119,8 @@ class PooledOptics(Optics):
         if self.whole:
             share = level.mean([2, 3], keepdim=True)
         else:
-            share = F.interpolate(F.max_pool2d(level, 4), scale_factor=4.0, mode="bilinear", align_corners=False)
+            cells = F.max_pool2d(level, self.cell)
+            share = F.interpolate(cells, scale_factor=float(self.cell), mode="bilinear", align_corners=False)
         sharp, soft = blur_decimate(hr, self.kernels[:1], self.scale), blur_decimate(hr, self.kernels[1:], self.scale)
         return share * sharp + (1 - share) * soft
 
@@ -142,7 +144,7 @@ class PoolOptics(Optics):
 
 
 class ComposedOptics(Optics):
-    """One after the other. Each has its part of the code; the first one's dice, on the finer plane, are folded into
+    """One after the other. Each has its part of the code; the first one's, on the finer plane, are folded into
     channels of the LR plane (pixel shuffle). The noise is the last one's."""
 
     def __init__(self, first: nn.Module, second: nn.Module, second_scale: int, first_code: int) -> None:
@@ -303,9 +305,12 @@ def variant(path: Path, scale: int) -> checkpoint.Checkpoint:
 
 
 def pooled(path: Path, scale: int) -> checkpoint.Checkpoint:
-    # An LR pixel sees its own pooling cell of 4 and, through the bilinear step, the next one: up to 8 LR px away.
-    halo = max(half_width(SIZES[scale], scale), 8 * scale)
-    return save_double(path, PooledOptics(scale, SIZES[scale]), scale, clean_halo=halo, multiple_of=4 * scale)
+    # An LR pixel sees its own pooling cell and, through the bilinear step, the next one. Cells are small so that the
+    # effective kernel, which is measured over the whole halo, has few taps; at scale 4 it is measured in a window.
+    cell = 4 if scale in (1, 4) else 2
+    halo = max(half_width(SIZES[scale], scale), 2 * cell * scale)
+    optics = PooledOptics(scale, SIZES[scale], cell)
+    return save_double(path, optics, scale, clean_halo=halo, multiple_of=cell * scale)
 
 
 def pool(path: Path, scale: int) -> checkpoint.Checkpoint:
@@ -314,7 +319,8 @@ def pool(path: Path, scale: int) -> checkpoint.Checkpoint:
 
 
 def composed(path: Path, scale: int) -> checkpoint.Checkpoint:
-    first, second = VariantOptics(scale, SIZES[scale]), StochasticOptics(2, SIZES[2])
-    halo = half_width(SIZES[scale], scale) + scale * half_width(SIZES[2], 2)
+    sizes = 7 if scale == 1 else 8, 8  # small: the effective kernel is measured over the whole halo
+    first, second = VariantOptics(scale, sizes[0]), StochasticOptics(2, sizes[1])
+    halo = half_width(sizes[0], scale) + scale * half_width(sizes[1], 2)
     optics = ComposedOptics(first, second, second_scale=2, first_code=0)
     return save_double(path, optics, 2 * scale, clean_halo=halo, noise_halo=1, stochastic=True, has_noise=True)

@@ -85,6 +85,8 @@ def test_public_names_are_there_and_come_late() -> None:
 
 def test_the_stub_names_what_the_package_offers() -> None:
     stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
-    imported = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert imported | {"__version__"} == set(degsynth.__all__)
+    imports = [alias for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert {alias.asname or alias.name for alias in imports} | {"__version__"} == set(degsynth.__all__)
+    (listed,) = (node.value for node in stub.body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(listed) == degsynth.__all__
     assert (PACKAGE / "py.typed").is_file()

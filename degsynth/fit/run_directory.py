@@ -64,7 +64,7 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, step: int) -> None:
-        """Remove rows that will be written again from the log: of later steps, of an export, or cut short by a crash."""
+        """Remove rows that will be written again from the log: later steps, an export, a line cut short by a crash."""
         if self._log.is_file():
             lines = self._log.read_text(encoding="utf-8").splitlines(keepends=True)
             write_atomic(self._log, "".join(line for line in lines if _stays(line, step)))

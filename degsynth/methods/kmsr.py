@@ -49,6 +49,7 @@ from degsynth.ops.blur import half_width
 from degsynth.ops.dark_channel import Settings
 from degsynth.ops.noise import generator
 from degsynth.ops.subpixel import suited_size
+from degsynth.seeds import derive
 
 DARK_WEIGHT = Settings().dark_weight
 """Weight of the dark channel in the estimation of kernels, where it is used."""
@@ -62,8 +63,6 @@ FAINT = 2e-3
 """Generated taps below this share of the highest are set to 0: a softmax has no zeros, but estimated kernels do."""
 PART = 50
 """Number of kernels that are generated at a time. It is fixed, because a kernel's last digits depend on it."""
-GENERATED_SEED = 20
-"""Seed of the random numbers from which the kernels of the exported pool are generated."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -165,8 +164,13 @@ class Method(protocol.Learned):
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
-        """Make the generator and the critic; first weights are drawn from torch's global generator."""
+        """Make the generator and the critic.
+
+        First weights are drawn from torch's global generator, which the fit seeds. The random numbers from which the
+        kernels of the exported pool are generated follow from ``seed``.
+        """
         self.config, self.scale = config, scale
+        self.pool_seed = derive(seed, "kernels of the pool")
         self.patch = self.least_patch = config.patch or 256
         self.multiple_of = scale
         self.generator = KernelGAN(config.numbers, config.width, config.kernel_size, config.batch_norm)
@@ -221,7 +225,7 @@ class Method(protocol.Learned):
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """Return the pool of estimated kernels, followed by generated ones, as a checkpoint module."""
         network: Any = self.generator if optics is None else optics
-        pool = torch.cat([network.estimated.cpu(), generate_kernels(network, self.config.generated, GENERATED_SEED)])
+        pool = torch.cat([network.estimated.cpu(), generate_kernels(network, self.config.generated, self.pool_seed)])
         return Degrader(PoolOptics(pool, self.scale), self.scale)
 
     def spec(self) -> MethodSpec:
@@ -257,7 +261,7 @@ class Method(protocol.Learned):
 
     def distribution(self) -> Distribution:
         """Return the kernels that the generator draws, and the estimated ones."""
-        drawn = generate_kernels(self.generator, max(self.config.generated, 200), GENERATED_SEED)
+        drawn = generate_kernels(self.generator, max(self.config.generated, 200), self.pool_seed)
         return Distribution(drawn, self.generator.estimated.cpu(), True, [])
 
 

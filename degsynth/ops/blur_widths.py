@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from degsynth.ops.blur import blur_decimate
+from degsynth.ops.blur_features import Features
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
-from degsynth.ops.spectra import SIDE, Bins, power
+from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
 
 KERNELS = 14
@@ -55,10 +56,6 @@ STUDENT_FREEDOM = 4
 """Degrees of freedom of Student's t distribution, which the errors of readings are assumed to follow."""
 MIN_WEIGHT = 1e-3
 """Cells with less weight than this are left out."""
-QUANTILES = (0.5, 0.9, 0.98, 0.998)
-"""Quantiles of the absolute differences that measure the steepness of edges."""
-RING_GROUPS = 6
-"""Number of groups into which the rings of the spectrum are gathered for directional contrasts."""
 
 
 def covariances(shapes: Tensor) -> Tensor:
@@ -95,50 +92,6 @@ def gaussians(shapes: Tensor, size: int) -> Tensor:
 def widths(scale: int) -> tuple[float, float]:
     """Return the smallest and the largest width of blur that can be read, HR px."""
     return max(0.35, 0.2 * scale), max(2.5, 1.8 * scale)
-
-
-class Features:
-    """The features of a photograph (h, w) in [0, 1] from which its blur is read."""
-
-    def __init__(self) -> None:
-        bins = Bins(SIDE)
-        frequency = torch.fft.fftfreq(SIDE, dtype=torch.float64)
-        angle = torch.atan2(frequency[:, None].expand(SIDE, SIDE), frequency[None, :].expand(SIDE, SIDE))
-        self.bins = bins
-        self.waves = torch.stack([bins(torch.cos(2 * angle)), -bins(torch.sin(2 * angle))])
-        rings = int(bins.ring.max()) + 1
-        self.rings = torch.nn.functional.one_hot(bins.ring, rings).double()
-        self.rings /= self.rings.sum(0)
-        group = torch.arange(rings) * RING_GROUPS // rings
-        self.groups = torch.nn.functional.one_hot(group, RING_GROUPS).double()
-
-    def __call__(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (P,) that do not depend on direction, and directional contrasts (2, Q) for b and for c.
-
-        The contrasts change their sign where the photograph is turned by a quarter turn.
-        """
-        log = torch.log(self.bins(power(gray, SIDE)) * 255**2 + 1e-2)
-        contrast = (self.waves * log) @ self.rings @ self.groups
-        return torch.cat([log @ self.rings, _steepness(255 * gray)]), contrast
-
-
-def _steepness(gray: Tensor) -> Tensor:
-    """Return the logs of high quantiles of the absolute differences of several orders, minus those of a coarse one."""
-    first, second, third = (_log_quantiles(gray, weights) for weights in ((-1, 1), (1, -2, 1), (-1, 3, -3, 1)))
-    coarse = _log_quantiles(gray, (-1, 0, 0, 0, 1))
-    return torch.cat([first - coarse, second - coarse, third - coarse, coarse.diff()])
-
-
-def _log_quantiles(gray: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the logs of `QUANTILES` of the absolute values of an image filtered along both axes."""
-    step = torch.tensor(weights, dtype=gray.dtype)[None, None]
-    values = [
-        torch.nn.functional.conv2d(gray[None, None], kernel[None]).abs().flatten()
-        for kernel in (step, step.transpose(1, 2))
-    ]
-    sample = torch.cat(values).sort().values
-    index = torch.tensor(QUANTILES) * (len(sample) - 1)
-    return torch.log(sample[index.long()].double() + 0.3)
 
 
 def crops(hr: Sequence[Tensor], scale: int) -> Iterator[tuple[int, Tensor]]:
@@ -217,25 +170,33 @@ class Reader:
     """A regression from features to shapes, learnt on HR images degraded by known Gaussians."""
 
     def __init__(
-        self, hr: Sequence[Tensor], scale: int, size: int, finish: Callable[[Tensor, torch.Generator], Tensor]
+        self,
+        hr: Sequence[Tensor],
+        scale: int,
+        size: int,
+        finish: Callable[[Tensor, torch.Generator], Tensor],
+        seed: int = 0,
     ) -> None:
         """Degrade images (C, H, W), and learn to read their blur.
 
-        ``finish`` adds the noise of the LR images to an image (C, h, w), and rounds it. Raises ValueError where no
-        image is large enough.
+        ``finish`` adds the noise of the LR images to an image (C, h, w), and rounds it. The blurs and the noise follow
+        from the seed. Raises ValueError where no image is large enough.
         """
         self.features, self.scale = Features(), scale
         self.low, self.high = (2 * math.log(width) for width in widths(scale))
         self.middle_a = (self.low + self.high) / 2
-        self.examples = self._degrade(hr, size, finish)
+        self.examples = self._degrade(hr, size, finish, generator(seed))
         self.mean, self.spread = self.examples.alike.mean(0), self.examples.alike.std(0) + 1e-6
         self.regression = self._learn(torch.ones(len(self.examples.number), dtype=torch.bool))
         self.errors = self._measure_errors(self._read_left_out())
 
     def _degrade(
-        self, hr: Sequence[Tensor], size: int, finish: Callable[[Tensor, torch.Generator], Tensor]
+        self,
+        hr: Sequence[Tensor],
+        size: int,
+        finish: Callable[[Tensor, torch.Generator], Tensor],
+        rng: torch.Generator,
     ) -> _Examples:
-        rng = generator(0)
         alike, turning, shapes, numbers = [], [], [], []
         for number, image in crops(hr, self.scale):
             for shape in self._random_shapes(rng):

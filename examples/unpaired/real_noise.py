@@ -26,7 +26,7 @@ from synthetic import write
 from degsynth.data import images
 from degsynth.data.images import to_tensor
 from degsynth.model import checkpoint
-from degsynth.ops.grain import BLOCK, plane_projection
+from degsynth.ops.grain_measurement import BLOCK, plane_projection
 
 RANGES = 10
 """Number of ranges of brightness."""

@@ -218,7 +218,7 @@ def test_one_of_several_draws_is_done_again(model: Checkpoint, hr: Path, tmp_pat
 
 @pytest.mark.parametrize("scale", [2, 3])
 def test_noise_of_another_model(scale: int, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
-    """The blur stays what it was; the noise is what the giver makes of that LR, from dice of its own; tiles agree."""
+    """The blur is unchanged; the noise is what the giver makes of that LR, from its own random field; tiles agree."""
     noise_model = stochastic(tmp_path / "giver.pt", scale)
     apply.run(model, hr, tmp_path / "out", Options(noise=Noise(noise_model=noise_model)))
     apply.run(model, hr, tmp_path / "tiles", Options(noise=Noise(noise_model=noise_model), tile=16))

@@ -26,21 +26,8 @@ from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from degsynth.seeds import Identity
-from tests.conftest import save_png
-
-Folders = Callable[..., tuple[Path, Path]]
-
-
-def options_for(name: str, hr: Path, lr: Path, scale: int) -> fit.FitOptions:
-    """Options for folders of pairs. Unpaired methods get the scale, and do not know that the scenes are the same."""
-    data = methods.get(name).Method.data
-    return fit.FitOptions(
-        method=name,
-        hr=None if data == "lr" else str(hr),
-        lr=str(lr),
-        scale=None if data == "paired" else scale,
-    )
-
+from tests.conftest import write_pairs
+from tests.methods.conftest import SharedFits
 
 FIGURES = {"paired": ("psnr_y", 1), "unpaired": ("spectral_distance", -1), "lr": ("kernel_distance", -1)}
 """The figure by which held-out images are judged, by the data of the method; 1: more is better, −1: less is better."""
@@ -68,51 +55,64 @@ def test_unknown_option_names_the_nearest(name: str) -> None:
         build(module.Config, {known + "x": 1}, f"method {name}")
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_fitted_exported_and_proved(name: str, scale: int, pair_folders: Folders, tmp_path: Path) -> None:
-    """Fit to small pairs: the run directory is complete, the checkpoint passes the self-test, a fit can be repeated."""
-    hr, lr = pair_folders(gaussian(10 if scale % 2 == 0 else 11, 0.8, 1.1), scale, side=180)
-    options = options_for(name, hr, lr, scale)
-    models = []
-    for run in ("first", "second") if scale == 2 else ("first",):
-        fit.run(options, methods.get(name).QUICK, tmp_path / run)
-        assert {"config.toml", "log.jsonl", "fit.json", "checkpoint.pt", "previews"} <= {
-            p.name for p in (tmp_path / run).iterdir()
-        }
-        models.append(checkpoint.load(tmp_path / run / "checkpoint.pt"))
-    selftest.require(models[0])
-    if models[0].spec.tiling == "exact":
+SCALES = [2, *(pytest.param(scale, marks=pytest.mark.slow) for scale in (1, 3, 4))]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_fitted_exported_and_proved(name: str, scale: int, shared_fits: SharedFits) -> None:
+    """Fit to small pairs: the run directory is complete, the checkpoint passes the self-test, and is a good model."""
+    run = shared_fits.run(name, scale)
+    assert {"config.toml", "log.jsonl", "fit.json", "checkpoint.pt", "previews"} <= {p.name for p in run.iterdir()}
+    model = checkpoint.load(run / "checkpoint.pt")
+    selftest.require(model)
+    if model.spec.tiling == "exact":
         # They are equal to the last bit, not only as close as the self-test asks for: the size of tiles depends on the
         # memory of the machine, but the files must not.
+        lr = Path(shared_fits.options(name, scale).lr)
         shot = images.to_tensor(images.read(next(iter(sorted(lr.iterdir())))).pixels).repeat(1, scale, scale)
-        whole, tiled = (render(Degradation(models[0]), shot, Identity(0, "tiles"), tile) for tile in (None, 17))
+        whole, tiled = (render(Degradation(model), shot, Identity(0, "tiles"), tile) for tile in (None, 17))
         assert torch.equal(tiled, whole)
-    probe = checkpoint.probe_image(models[0].spec)
-    lr_probe = models[0].degrader.degrade(probe, 3)
-    assert not lr_probe.requires_grad, "users call .numpy() on it"
-    assert torch.equal(lr_probe, models[-1].degrader.degrade(probe, 3))
-    assert models[0].spec.held_out is not None
+    assert not model.degrader.degrade(checkpoint.probe_image(model.spec), 3).requires_grad, "users call .numpy() on it"
+    assert model.spec.held_out is not None
     figure, sign = FIGURES[methods.get(name).Method.data]
-    model, bicubic = (models[0].spec.held_out[which][figure] for which in ("model", "bicubic"))
+    score, bicubic = (model.spec.held_out[which][figure] for which in ("model", "bicubic"))
     # The kernel of one held-out photograph of 45 px says little, so for kmsr its own tests have known answers.
-    assert math.isfinite(model) if methods.get(name).Method.data == "lr" else sign * model > sign * bicubic
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_gray_pairs(name: str, dtype: str, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
-    for number, shot in enumerate(photographs):
-        gray = luma(shot)[:, :180, :180]
-        lr = blur_decimate(gray[None], gaussian(8, 0.8, 1.1)[None].float(), 2)[0]
-        save_png(tmp_path / f"HR/{number}.png", gray, np.dtype(dtype).type)
-        save_png(tmp_path / f"LR/{number}.png", lr, np.dtype(dtype).type)
-    options = options_for(name, tmp_path / "HR", tmp_path / "LR", 2)
-    record = fit.run(options, methods.get(name).QUICK, tmp_path / "run")
-    assert (record["channels"], record["dtype"]) == (1, dtype)
-    selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))
+    assert math.isfinite(score) if methods.get(name).Method.data == "lr" else sign * score > sign * bicubic
 
 
 LEARNED = [name for name in methods.METHODS if issubclass(methods.get(name).Config, Training)]
 """Methods that learn by steps."""
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in LEARNED])
+def test_fitted_again_is_the_same_file(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
+    """That learned methods can be repeated is shown where they are resumed."""
+    fit.run(shared_fits.options(name, 2), methods.get(name).QUICK, tmp_path / "again")
+    first, again = (run / "checkpoint.pt" for run in (shared_fits.run(name, 2), tmp_path / "again"))
+    assert first.read_bytes() == again.read_bytes()
+
+
+FEW_STEPS = {"steps": 3, "imitation": 5, "generated": 10}
+"""Options with which a fit is even shorter than with `QUICK`, where a method has them."""
+
+
+@pytest.mark.parametrize("dtype", ["uint16", pytest.param("uint8", marks=pytest.mark.slow)])
+def test_gray_pairs(name: str, dtype: str, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
+    """The checkpoint of a fit to gray images passes the self-test."""
+    module = methods.get(name)
+    hr, lr = write_pairs(
+        tmp_path, [luma(shot) for shot in photographs], gaussian(8, 0.8, 1.1), 2, np.dtype(dtype).type, 180
+    )
+    options = fit.FitOptions(
+        method=name,
+        hr=None if module.Method.data == "lr" else str(hr),
+        lr=str(lr),
+        scale=None if module.Method.data == "paired" else 2,
+    )
+    few = {option: value for option, value in FEW_STEPS.items() if option in module.Config.model_fields}
+    record = fit.run(options, {**module.QUICK, **few}, tmp_path / "run")
+    assert (record["channels"], record["dtype"]) == (1, dtype)
+    selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNED if methods.get(name).Method.data == "paired"])
@@ -136,11 +136,11 @@ def test_every_weight_learns(name: str, photographs: list[torch.Tensor]) -> None
     assert last < 0.9 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNED)
-def test_stopped_and_resumed_ends_in_the_same_file(name: str, pair_folders: Folders, tmp_path: Path) -> None:
-    hr, lr = pair_folders(gaussian(10, 0.8, 1.1), 2, side=180)
-    options = options_for(name, hr, lr, 2)
-    fit.run(options, methods.get(name).QUICK, tmp_path / "straight")
+def test_stopped_and_resumed_ends_in_the_same_file(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
+    """As it began anew, too: a fit can be repeated."""
+    options, values, run = shared_fits.options(name, 2), methods.get(name).QUICK, tmp_path / "stopped"
 
     @contextlib.contextmanager
     def stop_soon() -> Iterator[Callable[[], bool]]:
@@ -148,7 +148,7 @@ def test_stopped_and_resumed_ends_in_the_same_file(name: str, pair_folders: Fold
         yield lambda: next(asked)
 
     with pytest.raises(FitStoppedError):
-        fit.run(options, methods.get(name).QUICK, tmp_path / "stopped", fit.Events(deferred_stop=stop_soon))
-    fit.run(options, methods.get(name).QUICK, tmp_path / "stopped", resume=True)
-    straight, stopped = ((tmp_path / run / "checkpoint.pt").read_bytes() for run in ("straight", "stopped"))
-    assert straight == stopped
+        fit.run(options, values, run, fit.Events(deferred_stop=stop_soon))
+    fit.run(options, values, run, resume=True)
+    straight = shared_fits.run(name, 2)
+    assert (run / "checkpoint.pt").read_bytes() == (straight / "checkpoint.pt").read_bytes()

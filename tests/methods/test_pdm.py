@@ -145,7 +145,7 @@ def test_signed_kernels_have_negative_lobes() -> None:
     examples = teaching.KernelExamples(blurs, 4, True, 1, [])
     torch.manual_seed(0)
     network = KernelGenerator(4, 32, 1, 20, True, neighbours=False)
-    error = teaching.teach_kernels(network, examples, 300)
+    error = teaching.teach_kernels(network, examples, 300, 0)
     z, target = examples.draw(generator(1), 50)
     with torch.no_grad():
         drawn = network.middle(z)

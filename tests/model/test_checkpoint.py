@@ -109,7 +109,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_module_that_differs_once_saved_is_refused(tmp_path: Path) -> None:
-    """Randomness outside the dice cannot be verified, so it is not saved; nothing is left behind."""
+    """Randomness outside the random field cannot be verified, so it is not saved; nothing is left behind."""
     from tests.doubles import SabotagedOptics
 
     inner = VariantOptics(2, 12)

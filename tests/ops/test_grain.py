@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.pdm.estimate import is_noise
-from degsynth.ops.grain import KNOTS, REACH, Grain, at_levels, filtered_noise, grain, measure, unprojected
+from degsynth.ops.grain import KNOTS, REACH, Grain, at_levels, filtered_noise, grain
+from degsynth.ops.grain_measurement import measure, unprojected
 from degsynth.ops.noise import block_field
 
 LEVELS = torch.tensor([40.0, 120.0, 200.0], dtype=torch.float64) / 255
@@ -87,7 +88,7 @@ def test_texture_is_not_taken_for_noise(photographs: list[Tensor]) -> None:
 
 def test_the_correlation_is_that_before_the_planes_were_removed() -> None:
     """The slow reference: project the covariance of blocks of known correlation, and average it lag by lag."""
-    from degsynth.ops.grain import BLOCK, plane_projection
+    from degsynth.ops.grain_measurement import BLOCK, plane_projection
 
     place = torch.arange(BLOCK, dtype=torch.float64)
     apart = (place[:, None] - place).abs()

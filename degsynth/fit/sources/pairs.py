@@ -18,7 +18,7 @@ from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import DataError, FitError
 from degsynth.evaluation.held_out import HeldOut, Judge
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
-from degsynth.evaluation.paired import evaluate
+from degsynth.evaluation.paired import SHIFT_WARNING_HR_PX, evaluate
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
 from degsynth.fit.sources import source
@@ -31,8 +31,6 @@ from degsynth.model.degradation import Degradation
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 
-SHIFT_WARNING_HR_PX = 0.1
-"""A mean shift of the pairs beyond this is reported."""
 START_PAIRS = 64
 """Number of pairs, evenly spread, that suffice for what training starts from and for the kernel it is compared with."""
 

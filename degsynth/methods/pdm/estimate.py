@@ -12,7 +12,8 @@ from torch import Tensor
 from degsynth.methods.protocol import Unpaired
 from degsynth.ops.blind_kernel import estimate
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widths
-from degsynth.ops.grain import Grain, grain, measure
+from degsynth.ops.grain import Grain, grain
+from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import stretched
 from degsynth.ops.spectra import Spectra
 
@@ -167,13 +168,15 @@ class BlurDistribution:
         return float(self.share @ torch.tensor([blurs.at_limit() for blurs in self.blurs], dtype=torch.float64))
 
 
-def estimate_blurs(images: Unpaired, spectra: Spectra, noise: GroupNoise, size: int, signed: bool) -> BlurDistribution:
+def estimate_blurs(
+    images: Unpaired, spectra: Spectra, noise: GroupNoise, size: int, signed: bool, seed: int
+) -> BlurDistribution:
     """Read the blur of every LR image, and estimate the distribution behind the readings.
 
     ``size`` is the number of taps per side. If ``signed``, kernels are those of `spectral` stretched, else Gaussians.
-    Raises ValueError where images are too small.
+    The images from which blur is learnt to be read follow from the seed. Raises ValueError where images are too small.
     """
-    reader = Reader(images.hr, spectra.scale, size, noise.add_to)
+    reader = Reader(images.hr, spectra.scale, size, noise.add_to, seed)
     readings = reader.read(images.lr)
     overall, blurs = deconvolved(readings), []
     for group in range(len(images.group_sizes)):

@@ -67,6 +67,7 @@ from degsynth.ops.blur import half_width
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance
 from degsynth.ops.resample import crop_border
+from degsynth.seeds import derive
 
 JUDGED_PX = {"small": 24, "paper": 32}
 """Side of the part of a patch that each discriminator judges, LR px."""
@@ -107,9 +108,12 @@ class Method(protocol.Learned):
     config: Config
 
     def __init__(self, config: Config, scale: int, channels: int, seed: int = 0) -> None:
-        """Make the networks and their optimisers; ConfigError where options do not go together."""
+        """Make the networks and their optimisers; ConfigError where options do not go together.
+
+        First weights are drawn from torch's global generator, which the fit seeds, and what is taught from ``seed``.
+        """
         check_options(config)
-        self.config, self.scale, self.channels = config, scale, channels
+        self.config, self.scale, self.channels, self.seed = config, scale, channels, seed
         size = config.kernel_size or (21 - (21 - scale) % 2 if config.start == "flat" else None)
         self.kernel_size = taps_per_side(size, scale, "pdm")
         self.draws, self.sees = config.kernel_from in ("z", "both"), config.kernel_from in ("content", "both")
@@ -210,10 +214,13 @@ class Method(protocol.Learned):
         config = self.config
         noise = estimate.estimate_noise(images)
         try:
-            blurs = estimate.estimate_blurs(images, sets.spectra, noise, self.kernel_size, config.signed)
+            blurs = estimate.estimate_blurs(
+                images, sets.spectra, noise, self.kernel_size, config.signed, derive(self.seed, "examples of blur")
+            )
         except ValueError as error:
             raise FitError(f"pdm: {error}") from None
-        kernels = blurs.kernels(torch.randn(SAMPLES, config.numbers, generator=generator(0)))
+        rng = generator(derive(self.seed, "mean power of the kernels"))
+        kernels = blurs.kernels(torch.randn(SAMPLES, config.numbers, generator=rng))
         noise = estimate.noise_beyond_hr(noise, images.hr, float(kernels.square().sum((1, 2)).mean()))
         pictures = teaching.reduced_images(images.hr, self.scale) if self.sees else []
         side = 3 if config.spatial == "correlated" else 1
@@ -227,10 +234,12 @@ class Method(protocol.Learned):
             self.noises.store(noise.grains, noise.share, config.noise_from == "both")
         if config.spatial == "correlated" and self.draws:
             self.kernels.begin_smooth()
-        self.errors["kernels"] = teaching.teach_kernels(self.kernels, estimated.examples, config.imitation)
+        seed = derive(self.seed, "examples of kernels")
+        self.errors["kernels"] = teaching.teach_kernels(self.kernels, estimated.examples, config.imitation, seed)
         if isinstance(self.noises, NetworkNoise) and noise.grains:
+            seed = derive(self.seed, "examples of noise")
             self.errors["noise"] = teaching.teach_noise(
-                self.noises.network, config.noise_numbers, images.lr, noise.grains[0], config.imitation
+                self.noises.network, config.noise_numbers, images.lr, noise.grains[0], config.imitation, seed
             )
 
     # --- refinement ---------------------------------------------------------------------------------------------

@@ -63,13 +63,13 @@ def reduced_images(hr: Sequence[Tensor], scale: int) -> list[Tensor]:
     return reduced
 
 
-def teach_kernels(network: KernelGenerator, examples: KernelExamples, steps: int) -> float:
-    """Let a network imitate the kernels of examples, and return the last error (`kernel_error`).
+def teach_kernels(network: KernelGenerator, examples: KernelExamples, steps: int, seed: int) -> float:
+    """Let a network imitate the kernels of examples, which follow from the seed; return the last `kernel_error`.
 
     Where the kernel does not follow from the inputs, the network learns the mean kernel.
     """
     error = torch.tensor(0.0)
-    for optimizer, rng in _steps(network, steps):
+    for optimizer, rng in _steps(network, steps, seed):
         z, target = examples.draw(rng, KERNELS)
         error = losses.update(optimizer, kernel_error(network.middle(z), target, network.signed))
     return float(error)
@@ -93,16 +93,18 @@ def relative_error(values: Tensor, target: Tensor) -> Tensor:
     return (values - target).square().sum() / target.square().sum()
 
 
-def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor], noise: Grain, steps: int) -> float:
+def teach_noise(
+    network: NoiseGenerator, numbers: int, images: Sequence[Tensor], noise: Grain, steps: int, seed: int
+) -> float:
     """Let a network imitate measured noise on patches of LR images (C, h, w), and return the last error.
 
-    ``numbers`` is the number of planes of random numbers. The error is relative to the variance of the noise: 1 where
-    nothing was learnt.
+    ``numbers`` is the number of planes of random numbers. Patches and noise follow from the seed. The error is relative
+    to the variance of the noise: 1 where nothing was learnt.
     """
     error = torch.tensor(0.0)
     chosen = [images[index] for index in evenly_spaced(len(images), MAX_IMAGES)]
     side = min(PATCH_PX, *(length for image in chosen for length in image.shape[1:]))
-    for optimizer, rng in _steps(network, steps):
+    for optimizer, rng in _steps(network, steps, seed):
         lr = torch.stack([_random_patch(chosen, side, rng) for _ in range(PATCHES)])
         z = torch.randn(len(lr), numbers, *lr.shape[2:], generator=rng)
         white = z[:, : lr.shape[1]] if network.draws else torch.randn(lr.shape, generator=rng)
@@ -110,10 +112,10 @@ def teach_noise(network: NoiseGenerator, numbers: int, images: Sequence[Tensor],
     return float(error)
 
 
-def _steps(network: nn.Module, steps: int) -> Iterator[tuple[torch.optim.Optimizer, torch.Generator]]:
+def _steps(network: nn.Module, steps: int, seed: int) -> Iterator[tuple[torch.optim.Optimizer, torch.Generator]]:
     """Iterate over steps: an optimiser whose learning rate falls to 0, and a source of random numbers."""
     optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    rng = generator(0)
+    rng = generator(seed)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (0.5 + 0.5 * math.cos(math.pi * step / steps))
