@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
-from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from degsynth.apply.manifest import Manifest, Row
+from degsynth.apply.lock import locked
+from degsynth.apply.manifest import FILE_NAME, Manifest, Row
+from degsynth.apply.root import LOCK, PARTIAL, Root
+from degsynth.apply.verification import Check, Verification
+from degsynth.config import OnText
 from degsynth.data import images
-from degsynth.errors import ConfigError, os_reason
-from degsynth.files import write_atomic
+from degsynth.errors import ConfigError, DataError, DegsynthError, OutputError, os_reason
+from degsynth.files import file_digest
 
 DATASET_NAME = "dataset.json"
 """File that says how the data set was made."""
-PARTIAL = ".partial"
-"""Folder in which files are made before they are moved into place."""
+COPIED_AT_A_TIME = 2**20
+"""Bytes of a file that are copied at a time."""
+LARGEST_DESCRIPTION = 2**24
+"""Bytes of the largest ``dataset.json`` that is read."""
 Existing = Literal["refuse", "resume", "overwrite"]
 """What happens to a data set that exists already."""
 Link = Literal["hard", "symlink", "copy"]
@@ -36,9 +41,7 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
         raise ConfigError(f"OUT {out} and HR {hr} lie inside each other; give OUT a folder of its own")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"OUT {out} is a file; give a folder")
-    for name in ("hr", "lr"):
-        if (out / name).is_symlink():
-            raise ConfigError(f"OUT {out}: its {name} is a link, and would be written through; remove it")
+    Root(out).refuse_links("hr", "lr", PARTIAL, LOCK, FILE_NAME, DATASET_NAME)
     # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     written_by_degsynth = _made_by(out) is not None
@@ -51,22 +54,33 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
         raise ConfigError(f"OUT {out} is not empty; {way}")
     if filled and not written_by_degsynth:
         raise ConfigError(
-            f"OUT {out} is not empty and was not written by degsynth (no {DATASET_NAME}); give another folder"
+            f"OUT {out} is not empty and was not written by degsynth (no valid {DATASET_NAME}); give another folder"
         )
     return written_by_degsynth
 
 
-def _made_by(out: Path) -> dict[str, Any] | None:
+class Description(BaseModel):
+    """What ``dataset.json`` says, of any version."""
+
+    model_config = ConfigDict(extra="allow")
+    made_by: dict[str, Any]
+    environment: dict[str, Any]
+    resumed_in: list[dict[str, Any]] = []
+
+
+def _made_by(out: Path) -> Description | None:
     """Return what ``dataset.json`` says; None where degsynth wrote no such file."""
     try:
-        description = json.loads((out / DATASET_NAME).read_text(encoding="utf-8"))
-        return description if {"made_by", "environment"} <= description.keys() else None
-    except (OSError, ValueError, AttributeError):
+        with Root(out).open(DATASET_NAME, "rb") as file:
+            return Description.model_validate_json(file.read(LARGEST_DESCRIPTION))
+    except (OSError, ValidationError):
         return None
 
 
 @contextlib.contextmanager
-def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing) -> Iterator[list[Row]]:
+def opened(
+    out: Path, hr: Path, description: dict[str, Any], existing: Existing, check: Check, on_warning: OnText
+) -> Iterator[list[Row]]:
     """Make or reopen the folder ``out`` for the HR images below ``hr``; yield the rows of finished outputs.
 
     No other run can open the folder until the context ends. ``description`` becomes ``dataset.json``; to resume, its
@@ -75,27 +89,33 @@ def opened(out: Path, hr: Path, description: dict[str, Any], existing: Existing)
     """
     exists = check_folder(out, hr, existing)
     unfinished = (out / PARTIAL).exists()
+    root = Root(out)
     with contextlib.ExitStack() as stack:
         try:
-            (out / PARTIAL).mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(out))
-            rows: list[Row] = []
-            if exists and existing == "resume":
-                rows = _reopen(out, hr if hr.is_dir() else hr.parent, description)
-            else:
-                if exists:
-                    _clear(out)
-                write_atomic(out / DATASET_NAME, json.dumps(description, indent=2) + "\n")
-            for name in ("hr", "lr", PARTIAL):
-                (out / name).mkdir(exist_ok=True)
-            Manifest(out).write(rows)
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(root, on_warning))
+            try:
+                rows: list[Row] = []
+                if exists and existing == "resume":
+                    rows = _reopen(root, hr if hr.is_dir() else hr.parent, description, check, on_warning)
+                else:
+                    if exists:
+                        _clear(root, on_warning)
+                    _write_json(root, description)
+                for name in ("hr", "lr", PARTIAL):
+                    root.make_folder(name)
+                Manifest(out).write(rows)
+            except DegsynthError:
+                if not unfinished:
+                    root.remove_tree(PARTIAL)
+                raise
         except OSError as error:
             raise ConfigError(f"OUT {out}: cannot be written: {os_reason(error)}") from None
-        except ConfigError:
-            if not unfinished:
-                shutil.rmtree(out / PARTIAL, ignore_errors=True)
-            raise
         yield rows
+
+
+def _write_json(root: Root, description: dict[str, Any]) -> None:
+    root.write(DATASET_NAME, json.dumps(description, indent=2) + "\n")
 
 
 class Files:
@@ -103,138 +123,156 @@ class Files:
 
     def __init__(self, out: Path) -> None:
         """Take the folder of an open data set."""
-        self.out = out
+        self.root = Root(out)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Write several files of which either all stay or, where the body of the context fails, none."""
-        transaction = Transaction(self.out)
+        transaction = Transaction(self.root)
         try:
             yield transaction
         except BaseException:
             for name in transaction.names:
-                (self.out / name).unlink(missing_ok=True)
+                self.root.remove(name)
             raise
+
+
+class Written(NamedTuple):
+    """What was written: a file."""
+
+    sha256: str
+    size: int
 
 
 class Transaction:
-    """Files that belong together: both sides of all outputs of one image."""
+    """Files that belong together: both sides of all outputs of one image.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    Errors of the operating system become an OutputError that names the output.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
         self.names: list[str] = []
         """Names of the files that may lie in the data set by now."""
 
-    def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> str:
-        """Write an image and return the SHA-256 of the file."""
-        partial = self._partial(name)
-        try:
-            with partial.open("w+b") as file:
-                images.write(file, partial.suffix, size, bands)
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        self._move(partial, name)
-        return digest
+    def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> Written:
+        """Write an image."""
+        with self._made(name) as partial, self._root.open(partial, "w+b") as file:
+            images.write(file, Path(name).suffix, size, _read(bands))
+            file.seek(0)
+            return Written(file_digest(file), os.fstat(file.fileno()).st_size)
 
     def link(self, path: Path, name: str, how: Link) -> Link:
         """Link or copy a file into the data set and return how it was done: a copy where it cannot be hard-linked."""
-        partial = self._partial(name)
+        source = path.resolve()
         if how == "symlink":
-            partial.symlink_to(path.resolve())
-        elif how == "hard":
+            with self._made(name) as partial:
+                self._root.symlink(source, partial)
+            return how
+        if how == "hard":
             try:
-                os.link(path.resolve(), partial)
-            except OSError:  # another file system, or one without hard links
-                how = "copy"
-        if how == "copy":
-            self.copy(path, name)
-        else:
-            self._move(partial, name)
-        return how
+                with self._made(name) as partial:
+                    self._root.link(source, partial)
+                return how
+            except OutputError:  # another file system, or one without hard links
+                pass
+        with source.open("rb") as file:
+            self._copy(file, name)
+        return "copy"
 
-    def copy(self, path: Path, name: str) -> None:
-        """Copy a file into the data set."""
-        partial = self._partial(name)
-        shutil.copyfile(path, partial)
-        self._move(partial, name)
+    def copy(self, earlier: str, name: str) -> None:
+        """Copy a file of the data set."""
+        with self._root.open(earlier, "rb") as file:
+            self._copy(file, name)
 
-    def _partial(self, name: str) -> Path:
-        return self.out / PARTIAL / f"{uuid.uuid4().hex}{Path(name).suffix}"
+    def _copy(self, source: BinaryIO, name: str) -> None:
+        with self._made(name) as partial, self._root.open(partial, "w+b") as target:
+            shutil.copyfileobj(source, target, COPIED_AT_A_TIME)
 
-    def _move(self, partial: Path, name: str) -> None:
-        self.names.append(name)
-        target = self.out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # rename() does nothing where both names are links to one file
-        partial.replace(target)
+    @contextlib.contextmanager
+    def _made(self, name: str) -> Iterator[str]:
+        """Yield a name in ``.partial`` whose file is moved to ``name`` in the end, or removed where that fails."""
+        partial = self._root.partial(Path(name).suffix)
+        try:
+            yield partial
+            self.names.append(name)
+            self._root.move(partial, name)
+        except OSError as error:
+            self._root.remove(partial)
+            raise OutputError(f"{name}: {os_reason(error)}") from None
+        except BaseException:
+            self._root.remove(partial)
+            raise
 
 
-def _reopen(out: Path, root: Path, description: dict[str, Any]) -> list[Row]:
+def _read(bands: Iterable[images.Image]) -> Iterator[images.Image]:
+    """Pass bands on; a source that cannot be read is told from an output that cannot be written."""
+    try:
+        yield from bands
+    except OSError as error:
+        raise DataError(f"the source: {os_reason(error)}") from None
+
+
+def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check, on_warning: OnText) -> list[Row]:
     """Check that the data set was made with the same options, remove outdated outputs, return the finished rows."""
-    before = _made_by(out) or {}
+    out = root.path
+    before = _made_by(out)
+    if before is None:
+        raise ConfigError(f"OUT {out}: its {DATASET_NAME} was changed by somebody else")
     for name, value in description["made_by"].items():
-        if before["made_by"].get(name) != value:
+        if before.made_by.get(name) != value:
             raise ConfigError(
-                f"OUT {out} was made with {name} {before['made_by'].get(name)}, now it is {value}; "
+                f"OUT {out} was made with {name} {before.made_by.get(name)}, now it is {value}; "
                 "resume with the same, or use `existing=overwrite`"
             )
-    later = before.get("resumed_in", [])
-    if description["environment"] not in [before["environment"], *later]:
-        before["resumed_in"] = [*later, description["environment"]]
-        write_atomic(out / DATASET_NAME, json.dumps(before, indent=2) + "\n")
-    finished = []
-    for row in Manifest(out).read():
+    manifest = Manifest(out)
+    rows = {(row.source, row.page, row.draw): row for row in manifest.read()}
+    if description["environment"] not in [before.environment, *before.resumed_in]:
+        before.resumed_in = [*before.resumed_in, description["environment"]]
+        _write_json(root, before.model_dump(mode="json", exclude_unset=True))
+    verification = Verification(root, sources, check, manifest.modified_ns())
+    finished: list[Row] = []
+    outdated: list[Row] = []
+    for row in rows.values():
+        (finished if verification.holds(row) else outdated).append(row)
+    kept = {name for row in finished for name in (row.hr, row.lr)}
+    for row in outdated:
         if row.status != "ok":
             continue
-        if _still_true(out, root, row):
-            finished.append(row)
-        else:  # the outputs that take their place may have other names
-            for name in (row.hr, row.lr):
-                (out / str(name)).unlink(missing_ok=True)
+        if not verification.has_source(row):  # what is left may be the only copy
+            on_warning(
+                f"{row.lr} or its HR image is damaged, and the source {row.source} is missing: "
+                "the files are left as they are, without a row in the manifest"
+            )
+            continue
+        for name in (row.hr, row.lr):  # the outputs that take their place may have other names
+            if name is not None and name not in kept:
+                root.remove(name)
     return finished
 
 
-def _still_true(out: Path, root: Path, row: Row) -> bool:
-    """Tell whether both files exist, LR is unchanged, and the source, where it still exists, is the same image."""
-    high, low, source = out / str(row.hr), out / str(row.lr), root / row.source
-    try:
-        if source.exists():
-            linked = row.hr_kept not in ("hard", "symlink") or high.samefile(source)
-            if not linked or source.stat().st_size != row.source_bytes:
-                return False
-        return high.is_file() and hashlib.sha256(low.read_bytes()).hexdigest() == row.lr_sha256
-    except OSError:
-        return False
+def _clear(root: Root, on_warning: OnText) -> None:
+    """Remove the files that the manifest names; ConfigError, before anything is removed, where there are others.
 
-
-def _clear(out: Path) -> None:
-    """Remove the files that the manifest names; ConfigError, before anything is removed, where there are others."""
-    named = {name for row in Manifest(out).read() for name in (row.hr, row.lr) if name is not None}
-    held = [path for side in ("hr", "lr") for path in (out / side).rglob("*") if not path.is_dir()]
+    Where lines of the manifest are damaged, the files that they may have named are nobody's: they are moved aside.
+    """
+    out = root.path
+    rows, damage = Manifest(out).read_what_is_whole()
+    named = {name for row in rows for name in (row.hr, row.lr) if name is not None}
+    held = [path for side in ("hr", "lr") for path in (out / side).rglob("*") if path.is_symlink() or not path.is_dir()]
     strays = sorted(name for path in held if (name := path.relative_to(out).as_posix()) not in named)
-    if strays:
+    if strays and not damage:
         raise ConfigError(
             f"OUT {out} holds {len(strays)} files that its manifest does not name, e.g. {strays[0]}; "
             "move them away, or use `existing=resume`"
         )
+    if strays:
+        aside = f"set-aside-{uuid.uuid4().hex[:8]}"
+        for name in strays:
+            root.move(name, f"{aside}/{name}")
+        on_warning(f"OUT {out}: {FILE_NAME}, {damage[0]}; {len(strays)} files without a row were moved to {aside}")
+    for name in named:
+        root.remove(name)
     for name in ("hr", "lr"):
-        if (out / name).exists():
-            shutil.rmtree(out / name)
-    Manifest(out).path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep other runs out of ``out`` by a lock of the operating system, which ends with the process."""
-    lock = FileLock(out / PARTIAL / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(f"OUT {out} is being written by another run; wait for it") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        root.remove_empty_folders(name)
+    root.remove(FILE_NAME)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator, model_validator
 
+from degsynth.apply.root import Root
 from degsynth.config import Strict
-from degsynth.errors import DataError
-from degsynth.files import write_atomic
+from degsynth.errors import DataError, os_reason
+from degsynth.files import name_parts
 
 FILE_NAME = "manifest.jsonl"
 """Name of the manifest in the folder of a data set."""
+LONGEST_LINE = 2**20
+"""Bytes of the longest line that is taken for a row."""
+WRITTEN_SUFFIXES = (".png", ".tif")
+"""Endings of the names of files that degsynth encodes."""
 
 
 class Row(Strict):
@@ -23,6 +27,8 @@ class Row(Strict):
     """POSIX path of the HR image relative to the HR root; the seeds of the output follow from it."""
     source_bytes: int | None = None
     """Size of that file in bytes; a file of another size is another image."""
+    source_mtime_ns: int | None = None
+    """When that file was last modified, in ns; None in older manifests."""
     status: Literal["ok", "failed"]
     error: str | None = None
     """Why the image could not be made."""
@@ -59,10 +65,35 @@ class Row(Strict):
     """What may be wrong with the image."""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
+    hr_bytes: int | None = None
+    """Size of the file in ``hr/`` in bytes; None in older manifests."""
     hr_sha256: str | None = None
     """SHA-256 of the file in ``hr/``, where degsynth wrote it."""
     lr_sha256: str | None = None
     """SHA-256 of the file in ``lr/``."""
+
+    @field_validator("source", "hr", "lr")
+    @classmethod
+    def _stays_below(cls, name: str | None) -> str | None:
+        if name is not None:
+            name_parts(name)
+        return name
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Row:
+        """Check the folder and the ending of both files: only such files are read, replaced or removed."""
+        kept = PurePosixPath(self.source).suffix
+        for side, name, suffixes in (
+            ("hr", self.hr, (*WRITTEN_SUFFIXES, kept)),
+            ("lr", self.lr, WRITTEN_SUFFIXES),
+        ):
+            if name is None:
+                continue
+            if not name.startswith(f"{side}/"):
+                raise ValueError(f"{side} {name!r} does not lie in {side}/")
+            if PurePosixPath(name).suffix not in suffixes:
+                raise ValueError(f"{side} {name!r} does not end in {' or '.join(filter(None, suffixes))}")
+        return self
 
 
 class Manifest:
@@ -70,30 +101,61 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
+        self._root = Root(folder)
 
     def read(self) -> list[Row]:
         """Return all rows; a last line that a crash cut short is dropped. DataError where the file is no manifest."""
-        rows = []
-        lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
-            try:
-                rows.append(Row.model_validate(json.loads(line)))
-            except (ValueError, ValidationError):
-                if number == len(lines):  # no newline behind it: the writer died in the middle
-                    break
-                raise DataError(
-                    f"{self.path}, line {number}: not a manifest row; restore it or use `existing=overwrite`"
-                ) from None
+        rows, damage = self.read_what_is_whole()
+        if damage:
+            raise DataError(
+                f"{self.path}, {damage[0]}",
+                "restore it, or begin anew with `existing=overwrite`",
+            )
         return rows
+
+    def read_what_is_whole(self) -> tuple[list[Row], list[str]]:
+        """Return the rows that are whole, and for every other line its number and what is wrong with it."""
+        rows: list[Row] = []
+        damage: list[str] = []
+        try:
+            with self._root.open(FILE_NAME, "rb") as file:
+                number, line, following = 0, b"", file.readline(LONGEST_LINE)
+                while following:
+                    number, line, following = number + 1, following, file.readline(LONGEST_LINE)
+                    if line.strip():
+                        self._parse(line, f"line {number}", not following, rows, damage)
+        except FileNotFoundError:
+            return [], []
+        except OSError as error:
+            raise DataError(f"{self.path}: {os_reason(error)}") from None
+        return rows, damage
+
+    @staticmethod
+    def _parse(line: bytes, place: str, last: bool, rows: list[Row], damage: list[str]) -> None:
+        try:
+            rows.append(Row.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] != "json_invalid":
+                where = ".".join(str(part) for part in first["loc"])
+                reason = first["msg"].removeprefix("Value error, ")
+                damage.append(f"{place}: not a manifest row: {where + ': ' if where else ''}{reason}")
+            elif not last:  # the writer of a last line that is not whole died in the middle of it
+                damage.append(f"{place}: not a manifest row: no JSON")
+
+    def modified_ns(self) -> int:
+        """Return when the file was last written, in ns; 0 where there is none."""
+        try:
+            return self._root.stat(FILE_NAME).st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def append(self, row: Row) -> None:
         """Append a row; it has been handed to the operating system when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(row.model_dump_json(exclude_none=True) + "\n")
+        with self._root.open(FILE_NAME, "ab") as file:
+            file.write(f"{row.model_dump_json(exclude_none=True)}\n".encode())
 
     def write(self, rows: list[Row]) -> None:
         """Replace the file by these rows, sorted by source, page and draw, in one move."""
         ordered = sorted(rows, key=lambda row: (row.source, row.page, row.draw))
-        write_atomic(self.path, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in ordered))
+        self._root.write(FILE_NAME, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in ordered))

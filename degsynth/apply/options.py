@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 
 from degsynth.apply.dataset_folder import Existing, Link
+from degsynth.apply.verification import Check
 from degsynth.config import Interval
+from degsynth.data.headers import MAX_PIXELS
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
@@ -17,6 +19,8 @@ from degsynth.parallel import MAX_WORKERS
 
 LINKS: tuple[Link, ...] = ("hard", "symlink", "copy")
 """Ways to bring unchanged HR files into the data set."""
+CHECKS: tuple[Check, ...] = ("quick", "full")
+"""Ways to look at finished outputs when a run is resumed."""
 WORKER_MEMORY = 0.25e9
 """Bytes that the tiles of one worker may need on a CPU, unless the user says otherwise."""
 
@@ -47,16 +51,23 @@ class Options:
     """Where the model runs: cpu or cuda[:N]."""
     existing: Existing = "refuse"
     """What happens to a data set that exists already."""
+    check: Check = "quick"
+    """How closely a resumed run looks at finished outputs. Both compare the SHA-256 of LR and the size, times and inode
+    of the source; ``quick`` reads HR only where it has changed since the last run, ``full`` always."""
     limit: int | None = None
     """Only the first so many images are made; None: all."""
+    max_pixels: int = MAX_PIXELS
+    """Images that declare more pixels are refused before they are decoded; of a TIFF file, each strip or tile."""
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
 
     def __post_init__(self) -> None:
-        for name in ("workers", "tile", "limit", "draws"):
+        for name in ("workers", "tile", "limit", "draws", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} (={value}) must be at least 1")
+        if self.check not in CHECKS:
+            raise ConfigError(f"`check={self.check}`: give quick or full")
         if self.workers > MAX_WORKERS:
             raise ConfigError(f"workers (={self.workers}) must be at most {MAX_WORKERS}")
         if self.memory is not None and not 0 < self.memory < math.inf:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ import numpy as np
 import torch
 
 import degsynth
-from degsynth.apply.dataset_folder import PARTIAL, opened
+from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
 from degsynth.apply.layouts.names import plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.apply.options import Options, Summary
+from degsynth.apply.root import PARTIAL, Root
+from degsynth.config import OnText, ignore_text
 from degsynth.data import images
 from degsynth.errors import OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
@@ -46,16 +47,19 @@ def run(
     options: Options | None = None,
     on_row: OnRow = ignore_row,
     should_stop: Callable[[], bool] = lambda: False,
+    on_warning: OnText = ignore_text,
 ) -> Summary:
     """Degrade the images of ``hr`` (a folder, searched recursively, or one image) and write the data set ``out``.
 
-    ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs. Raises DataError or
-    ConfigError before anything is written, OutputError where the disk refuses later on; a bad image is a failed row.
+    ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs;
+    ``on_warning(line)`` takes what the user should know. Raises DataError or ConfigError before anything is written,
+    OutputError where the disk refuses later on; a bad image is a failed row.
     """
     options = options or Options()
     degradation = options.degradation(checkpoint)
     names, ignored = images.find(hr)
-    with opened(out, hr, _description(degradation, options), options.existing) as rows:
+    description = _description(degradation, options)
+    with opened(out, hr, description, options.existing, options.check, on_warning) as rows:
         resumed = len(rows)
         planned = plan_outputs(names, options.draws, rows, options.limit)
         writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
@@ -69,7 +73,7 @@ def run(
                 on_row(row, total)
         if not inputs.interrupted:
             _record(manifest.write, rows)
-            shutil.rmtree(out / PARTIAL, ignore_errors=True)
+            Root(out).remove_tree(PARTIAL)
     failed = sum(row.status == "failed" for row in rows)
     return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted)
 

@@ -6,20 +6,50 @@ warnings, tables and errors to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import degsynth
 from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
 from degsynth.cli.flags import with_flags
+from degsynth.cli.text import printable
 from degsynth.errors import DegsynthError
+
+
+class Group(TyperGroup):
+    """The commands; what they say of bad usage does not steer the terminal, whatever the arguments hold."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments before the command's name."""
+        with _printable_usage_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the arguments of the command and run it."""
+        with _printable_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _printable_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "message"):  # ClickException, of typer's own click
+            error.message = printable(str(error.message), kept="\n")
+        raise
+
 
 app = typer.Typer(
     name="degsynth",
+    cls=Group,
     help="Learn a camera's real degradation from HR-LR images, export it as one file, apply it to HR images.",
     no_args_is_help=True,
     add_completion=False,
@@ -63,5 +93,5 @@ def main() -> None:
     try:
         app()
     except DegsynthError as error:
-        print(f"degsynth: {with_flags(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"degsynth: {printable(with_flags(str(error)))}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)

@@ -67,8 +67,19 @@ def command(
     ] = None,
     device: options.Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    check: Annotated[
+        str,
+        typer.Option(
+            metavar="quick|full",
+            help="How closely --resume looks at finished outputs: reads HR files only if they have changed since "
+            "(quick), or all of them.",
+        ),
+    ] = "quick",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training set that degsynth wrote.")] = False,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
+    max_pixels: Annotated[
+        int, typer.Option(help="Refuse images that declare more pixels than this, before they are decoded.")
+    ] = 2**30,
     json: Annotated[
         bool, typer.Option("--json", help="Print the rows of the manifest as JSON lines on stdout.")
     ] = False,
@@ -91,6 +102,8 @@ def command(
     allocator.keep_freed_memory()
     if link not in apply.LINKS:
         raise ConfigError(f"--link {link}: give hard, symlink or copy")
+    if check not in apply.CHECKS:
+        raise ConfigError(f"--check {check}: give quick or full")
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
     levels = options.data_range(data_range)
@@ -108,13 +121,15 @@ def command(
         workers=usable_cores() if workers is None else workers,
         device=device,
         existing="resume" if resume else "overwrite" if overwrite else "refuse",
+        check=check,
         limit=limit,
+        max_pixels=max_pixels,
     )
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
-        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked)
+        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn)
     _report(out, summary)
     if summary.interrupted:
         console.note("interrupted; go on with --resume")

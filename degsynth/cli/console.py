@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from degsynth.cli.flags import with_flags
 from degsynth.cli.signals import DeferredSignals
+from degsynth.cli.text import printable
 from degsynth.errors import DegsynthError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ LOG_INTERVAL_S = 10.0
 
 def note(text: str) -> None:
     """Print one line for the user."""
-    print(with_flags(text), file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(with_flags(text)), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def warn(text: str) -> None:
@@ -100,7 +101,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print one line without disturbing the bar."""
         if self._bar is not None:
-            self._bar.write(with_flags(text), file=sys.stderr)
+            self._bar.write(printable(with_flags(text)), file=sys.stderr)
         else:
             note(text)
 
@@ -124,11 +125,11 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     from rich.console import Console
     from rich.table import Table
 
-    printed = Table(title=title, title_justify="left", title_style="bold")
+    printed = Table(title=printable(title), title_justify="left", title_style="bold")
     for index, name in enumerate(header):
         printed.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        printed.add_row(*row)
+        printed.add_row(*(printable(cell, kept="\n") for cell in row))
     Console(stderr=True, highlight=False).print(printed)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from degsynth.data.regular import open_regular
+
 # What Pillow warns of in a damaged block is nothing that a user can change: what can be read of it is used.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
@@ -28,7 +30,7 @@ def orientation(block: bytes) -> int:
 def camera(path: Path) -> tuple[str, int]:
     """Return the camera model and the ISO sensitivity from a file's EXIF; ``""`` and 0 where it does not have them."""
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow takes large images for an attack, but only headers are read here
             exif = _read(file)
             model = exif.get(ExifTags.Base.Model, "")

@@ -1,7 +1,7 @@
 """Reading and writing image files as arrays and tensors; type, gray or colour, and alpha are kept.
 
-Most PNG files are decoded by libpng, TIFF by tifffile (`data.tiff`), and all others by OpenCV. Only TIFF can be read
-and written a part at a time. In memory an image is height × width × channels, gray or RGB, of the file's own type
+TIFF is decoded by tifffile (`data.tiff`), and all other formats by `data.decoding`. Only TIFF can be read and written a
+part at a time. In memory an image is height × width × channels, gray or RGB, of the file's own type
 (8 bit, 16 bit, float32). Codecs are given bytes or an open file, never a path, so any Unicode name works.
 """
 
@@ -23,7 +23,10 @@ from torch import Tensor
 
 from degsynth.config import Interval
 from degsynth.data import exif, tiff
-from degsynth.errors import DataError, os_reason
+from degsynth.data.decoding import decode_file
+from degsynth.data.headers import MAX_PIXELS, Header, check_size
+from degsynth.data.regular import open_regular
+from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
@@ -130,6 +133,8 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     if folder.is_file():
         return [folder.name], []
     if not folder.is_dir():
+        if folder.exists():
+            raise DataError(f"{folder}: is neither a folder nor a regular file")
         raise DataError(f"{folder}: no such folder or image")
     images: list[str] = []
     others: list[str] = []
@@ -147,39 +152,44 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Picture]:
-    """Open an image file; a TIFF can then be read by parts, others are decoded now. DataError where it is damaged."""
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+    """Open an image file; a TIFF can then be read by parts, others are decoded now. DataError where it is damaged.
+
+    An image that declares more than ``max_pixels`` pixels is an error, as is a TIFF with a strip or tile of more, or
+    with `tiff.PARTS` times as many in all.
+    """
     if path.suffix.lower() not in TIFF_SUFFIXES:
-        yield read(path)
+        yield read(path, max_pixels)
         return
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise DataError(f"{path}: {os_reason(error)}") from None
-    with file:
-        yield _tiff(file, path)
+    with open_regular(path) as file:
+        yield _tiff(file, path, max_pixels)
 
 
-def read(path: Path) -> Image:
-    """Decode an image file; DataError names the file and says what is wrong with it."""
+def read(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image file; DataError names the file and says what is wrong with it, or that it is too large."""
     if path.suffix.lower() in TIFF_SUFFIXES:
-        with opened(path) as picture:
+        with opened(path, max_pixels) as picture:
+            _check_whole(picture, path, max_pixels)
             return picture.window(0, picture.height, 0, picture.width)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {os_reason(error)}") from None
-    if not content:
-        raise DataError(f"{path}: the file is empty (0 bytes)")
-    return _decode(content, path)
+    pixels, orientation = decode_file(path, max_pixels)
+    alpha = None
+    if pixels.shape[2] in (2, 4):
+        pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])
+    return _upright(Image(pixels, alpha), orientation)
 
 
-def _tiff(file: BinaryIO, path: Path) -> Picture:
+def _check_whole(picture: Picture, path: Path, max_pixels: int) -> None:
+    """Raise DataError where a TIFF has too many pixels to be decoded as a whole."""
+    check_size(Header("TIFF", picture.height, picture.width, (), 0), 0, max_pixels, path)
+
+
+def _tiff(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
     """Open a TIFF to be read by parts; one that its orientation turns is decoded as a whole."""
-    page = tiff.Page(file, path)
+    page = tiff.Page(file, path, max_pixels)
     picture = _TiffPicture(page)
     if page.orientation == 1:
         return picture
+    _check_whole(picture, path, max_pixels)
     return _upright(picture.window(0, picture.height, 0, picture.width), page.orientation)
 
 
@@ -207,56 +217,6 @@ class _TiffPicture:
 def _check_type(dtype: np.dtype[Any], path: Path) -> None:
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(f"{path}: pixels of type {dtype}; 8 and 16 bit and float32 can be used")
-
-
-def _decode(content: bytes, path: Path) -> Image:
-    pixels: Array | None
-    block = _exif_of_plain_png(content)
-    try:
-        if block is not None:
-            pixels = imagecodecs.png_decode(content)
-        else:
-            pixels, block = _decode_by_opencv(content)
-    except Exception:  # codecs raise many kinds of errors for damaged files, for example that memory is short
-        pixels = None
-    if pixels is None:
-        raise DataError(f"{path}: cannot be decoded; it is truncated, damaged or no image")
-    _check_type(pixels.dtype, path)
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    alpha = None
-    if pixels.shape[2] in (2, 4):
-        pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])
-    return _upright(Image(pixels, alpha), exif.orientation(block) if block else 1)
-
-
-def _exif_of_plain_png(content: bytes) -> bytes | None:
-    """Return the EXIF block, empty if there is none, of a plain PNG: 8 or 16 bits, no palette, no transparent colour.
-
-    None for any other file. Plain PNG files are decoded by libpng itself, in three quarters of the time that OpenCV
-    takes; the others are left to OpenCV.
-    """
-    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR" or content[24:25] not in (b"\x08", b"\x10"):
-        return None
-    block, at = b"", 8
-    while at + 8 <= len(content):
-        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
-        if kind in (b"PLTE", b"tRNS"):
-            return None
-        if kind == b"eXIf":
-            block = content[at + 8 : at + 8 + length]
-        if kind == b"IEND":
-            break
-        at += length + 12
-    return block
-
-
-def _decode_by_opencv(content: bytes) -> tuple[Array | None, bytes]:
-    """Return the pixels, gray or RGB with or without alpha, and the EXIF block; None where it cannot be decoded."""
-    pixels, kinds, blobs = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), flags=cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    blocks = [np.asarray(blob) for kind, blob in zip(kinds, blobs, strict=True) if kind == cv2.IMAGE_METADATA_EXIF]
-    return pixels, blocks[-1].tobytes() if blocks else b""
 
 
 def _upright(image: Image, orientation: int) -> Image:

@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from degsynth.data.headers import MAX_PIXELS
 from degsynth.errors import DataError
 
 Array = NDArray[Any]
@@ -30,6 +31,12 @@ PHOTOMETRICS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifff
 ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
 JPEG = (6, 7, 33007, 34892)
 """Codes of the JPEG compressions, whose tables are stored outside the segments."""
+RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
+"""By how much a compression (its code) makes data shorter at most: none, LZW, Deflate and PackBits.
+
+For others, there is no bound."""
+PARTS = 16
+"""A TIFF, which is read by parts, may have so many times the pixels of an image that is decoded as a whole."""
 ORIENTATION_TAG = 0x0112
 
 # tifffile would log its own lines about a damaged file; the DataError raised here says it already.
@@ -39,7 +46,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 class Page:
     """The only page of a TIFF file, gray or RGB, with or without alpha."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Read the tags of the page; DataError, which names ``path``, where the page cannot be used."""
         self.path = path
         try:
@@ -56,6 +63,7 @@ class Page:
             wanted = -(-self.height // down) * -(-self.width // across) * (self.samples if self.separate else 1)
             if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
                 raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
+            self._check_limits(page, wanted, max_pixels)
             if page.is_subsampled and page.compression not in JPEG:
                 raise ValueError("its colours are subsampled")
             self.raw = (
@@ -70,6 +78,7 @@ class Page:
         if page.photometric not in PHOTOMETRICS:
             kind = getattr(page.photometric, "name", page.photometric)
             raise DataError(f"{path}: a TIFF of photometric {kind}", "save it as gray or RGB")
+        self._check_samples(page)
         self._page = page
         self._decoded: dict[int, Array] = {}
 
@@ -83,6 +92,38 @@ class Page:
             raise DataError(f"{self.path}: a TIFF of {len(pages)} pages", "split it into one file per page")
         return cast(tifffile.TiffPage, pages[0])
 
+    def _check_limits(self, page: tifffile.TiffPage, wanted: int, max_pixels: int) -> None:
+        """Raise DataError where the page has too many pixels, or a segment more than its bytes can hold."""
+        down, across = self.segment
+        sides = f"{self.width}×{self.height} px in parts of {across}×{down} px"
+        planes = max(1.0, self.samples / 4)  # more samples than RGB with alpha has count as further pixels
+        if down * across * planes > max_pixels or self.height * self.width * planes > PARTS * max_pixels:
+            raise DataError(
+                f"{self.path}: declares {sides}; the limit is {max_pixels} pixels a part, {PARTS} times that in all",
+                "raise it by `max_pixels` if the file is sound",
+            )
+        ratio = RATIOS.get(int(page.compression), 0)
+        counts = np.minimum(np.asarray(page.databytecounts[:wanted], np.float64), page.parent.filehandle.size)
+        rows = np.full(wanted, down)
+        if not page.is_tiled:  # the last strip of each plane is shorter
+            per_plane = -(-self.height // down)
+            rows[per_plane - 1 :: per_plane] = self.height - (per_plane - 1) * down
+        row_bytes = across * (1 if self.separate else self.samples) * int(np.min(page.bitspersample)) // 8
+        if ratio and np.any((counts > 0) & (counts * ratio < rows * row_bytes)):  # without bytes: never written
+            raise DataError(f"{self.path}: declares {sides}, more than its {int(counts.sum())} bytes can hold")
+
+    def _check_samples(self, page: tifffile.TiffPage) -> None:
+        """Raise DataError, which names the kind of samples, where tifffile returns other values than are meant."""
+        bits, hint = page.bitspersample, "save it with 8 or 16 bits"
+        if not isinstance(bits, int):
+            raise DataError(f"{self.path}: a TIFF whose samples have different bits {bits}", hint)
+        if bits < 8:  # they would be returned as they are, from 0 to 2^bits − 1
+            raise DataError(f"{self.path}: a TIFF of {bits} bits a sample", hint)
+        if bits not in (8, 16, 32, 64) and (page.predictor != 1 or self.stored.kind == "f"):
+            raise DataError(f"{self.path}: a TIFF of {bits} bits a sample with predictor {int(page.predictor)}", hint)
+        if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG:
+            raise DataError(f"{self.path}: a TIFF of YCbCr without JPEG compression", "save it as RGB")
+
     def _damaged(self, error: Exception) -> DataError:
         """Return the error that says that the file is damaged, with the first line of the codec's own error."""
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -90,7 +131,11 @@ class Page:
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Array:
         """Return the samples (bottom − top, right − left, S) of rows ``top`` … ``bottom`` − 1, as they are stored."""
-        out = np.empty((bottom - top, right - left, self.samples), self.stored.newbyteorder("="))
+        shape = (bottom - top, right - left, self.samples)
+        try:
+            out = np.empty(shape, self.stored.newbyteorder("="))
+        except MemoryError:
+            raise DataError(f"{self.path}: memory is too short for {shape[1]}×{shape[0]} px of the image") from None
         down, across = self.segment
         per_row, per_column = -(-self.width // across), -(-self.height // down)
         for index in [index for index in self._decoded if (index // per_row % per_column + 1) * down <= top]:

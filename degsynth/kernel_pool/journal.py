@@ -54,6 +54,8 @@ class Journal:
             self._open(path, options, resume)
 
     def _open(self, path: Path, options: dict[str, Any], resume: bool) -> None:
+        if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
+            raise ConfigError(f"{path} is not a file", "remove it")
         if path.exists() and not resume:
             raise ConfigError(
                 f"{path} exists: an estimation was interrupted", "go on with `resume`, or begin anew with `overwrite`"
@@ -108,7 +110,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[WindowEstimate]]:
     estimates: list[WindowEstimate] = []
     try:
         options = json.loads(lines[0]) if lines else None
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or JSON that is nested too deeply
         options = None
     if lines and not isinstance(options, dict):
         raise ConfigError(

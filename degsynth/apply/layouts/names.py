@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +11,9 @@ from degsynth.apply.manifest import Row
 
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
 """Of two files with equal stems, the one whose ending comes first here (the more faithful format) keeps the stem."""
+
+LONGEST_NAME = 255
+"""Bytes of the longest file name that common file systems take."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None)
     """Give every relative path a stem (with sub-folders, without extension) that no other has, ignoring case.
 
     Of ``dup.png`` and ``dup.jpg`` the first keeps ``dup``, the other becomes ``dup_jpg``; a stem that is taken already
-    gets a number. ``settled`` are paths that have their stem already (from an earlier run); they keep it. Apart from
-    those the result depends on the set of names only.
+    gets a number. A stem that is too long for a file name ends in a hash instead. ``settled`` are paths that have their
+    stem already (from an earlier run); they keep it. Apart from those the result depends on the set of names only.
     """
 
     def rank(name: str) -> tuple[int, str]:
@@ -66,7 +70,7 @@ def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None)
 
     stems = dict(settled or {})
     taken = {stem.casefold() for stem in stems.values()}
-    plain = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
+    plain = {name: _fitting(PurePosixPath(name).with_suffix("").as_posix(), name) for name in names}
     waiting = []
     for name in sorted(set(names) - stems.keys(), key=rank):
         if plain[name].casefold() in taken:
@@ -75,10 +79,22 @@ def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None)
             stems[name] = plain[name]
             taken.add(plain[name].casefold())
     for name in waiting:
-        wanted = f"{plain[name]}_{PurePosixPath(name).suffix[1:].lower()}"
-        stem, number = wanted, 2
+        wanted = f"{PurePosixPath(name).with_suffix('').as_posix()}_{PurePosixPath(name).suffix[1:].lower()}"
+        stem, number = _fitting(wanted, name), 2
         while stem.casefold() in taken:
-            stem, number = f"{wanted}_{number}", number + 1
+            stem, number = _fitting(f"{wanted}_{number}", name), number + 1
         stems[name] = stem
         taken.add(stem.casefold())
     return stems
+
+
+def _fitting(stem: str, name: str) -> str:
+    """Shorten a stem whose file name would be too long, and let it end in a hash, so that it stays distinct."""
+    folder, slash, last = stem.rpartition("/")
+    longest = LONGEST_NAME - max(len(PurePosixPath(name).suffix.encode("utf-8", "surrogateescape")), len(".png"))
+    encoded = last.encode("utf-8", "surrogateescape")
+    if len(encoded) <= longest:
+        return stem
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    kept = encoded[: longest - len(digest) - 1].decode("utf-8", "ignore")  # no part of a character
+    return f"{folder}{slash}{kept}_{digest}"

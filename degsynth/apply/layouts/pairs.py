@@ -20,7 +20,7 @@ from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.data import images
-from degsynth.errors import OutputError, os_reason
+from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
@@ -48,8 +48,9 @@ class PairWriter:
     def write(self, outputs: list[PlannedOutput]) -> list[Row]:
         """Write both sides of all outputs of one image, and return their rows. Where one fails none is left."""
         path = self.root / outputs[0].source
+        before = _identity(path)
         with (
-            images.opened(path) as picture,
+            images.opened(path, self.options.max_pixels) as picture,
             self._streams.current(),
             torch.inference_mode(),
             self.files.transaction() as files,
@@ -57,7 +58,10 @@ class PairWriter:
             rows: list[Row] = []
             for output in outputs:
                 rows.append(self._write_output(files, output, picture, rows[0] if rows else None))
-            return rows
+            if _identity(path) != before:  # HR may be of the new image, and LR of the old
+                raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
+            size, modified, _ = before
+            return [row.model_copy(update={"source_bytes": size, "source_mtime_ns": modified}) for row in rows]
 
     def failed(self, outputs: list[PlannedOutput], error: Exception | None) -> list[Row]:
         """Return the rows of outputs that could not be made."""
@@ -75,24 +79,23 @@ class PairWriter:
         suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
         lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
         lr_name = f"lr/{output.stem}{suffix}"
-        lr_sha256 = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
+        lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
         hr_size = (self.scale * height, self.scale * width)
         cropped = (picture.height, picture.width) != hr_size
-        hr_sha256 = None
+        hr_sha256 = hr_bytes = None
         if picture.rotated or cropped:  # the file itself cannot serve as HR
             hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
             if sibling is not None:
-                files.copy(self.files.out / str(sibling.hr), hr_name)
-                hr_sha256 = sibling.hr_sha256
+                files.copy(str(sibling.hr), hr_name)
+                hr_sha256, hr_bytes = sibling.hr_sha256, sibling.hr_bytes
             else:
                 hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1])
-                hr_sha256 = files.write(hr_name, hr_file, images.bands(picture, *hr_size))
+                hr_sha256, hr_bytes = files.write(hr_name, hr_file, images.bands(picture, *hr_size))
         else:
             hr_name = f"hr/{output.stem}{path.suffix}"
             hr_kept = files.link(path, hr_name, self.options.link)
         return Row(
             source=output.source,
-            source_bytes=path.stat().st_size,
             status="ok",
             draw=output.draw,
             hr=hr_name,
@@ -110,6 +113,7 @@ class PairWriter:
             noise=self.degradation.noise_name,
             warning=self.degradation.row_warning(),
             awgn_sigma=draw.awgn_sigma,
+            hr_bytes=hr_bytes,
             hr_sha256=hr_sha256,
             lr_sha256=lr_sha256,
         )
@@ -145,6 +149,15 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Return what tells a file from another of the same name: its size in bytes, mtime in ns and inode."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: {os_reason(error)}") from None
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _reason(error: Exception | None, path: Path) -> str:
