@@ -111,4 +111,4 @@ def _rows(model: Checkpoint, image: Path | None) -> list[list[Panel]]:
             raise DataError(
                 f"{image} is too small for weight maps; give an image of at least {spec.multiple_of} px a side"
             )
-    return [[*previews.measured_kernels(model), panels.Panel("HR", hr)], *panels.anatomy(model.degrader, hr)]
+    return [[*previews.measured_kernels(model), panels.Panel("HR", hr)], *panels.basis_rows(model.degrader, hr)]

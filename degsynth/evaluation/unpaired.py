@@ -46,7 +46,7 @@ def draws_needed(degrader: LoadedDegrader) -> int:
 class HeldOutSpectra:
     """Judges by the spectral distance of held-out HR and LR images, which are kept in memory, on a device."""
 
-    figure, unit, sign, judges_start = "spectral_distance", "", -1, True
+    figure, unit, sign, scores_start = "spectral_distance", "", -1, True
 
     def __init__(
         self, hr: Sequence[Tensor], lr: Sequence[Tensor], scale: int, border: int, like: Spectra, device: str = "cpu"

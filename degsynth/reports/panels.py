@@ -21,7 +21,7 @@ from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.reports.plots import draw_signed_kernel, new_figure
 
 MOST_COLUMNS = 9
-"""Largest number of panels in a row of `anatomy`."""
+"""Largest number of panels in a row of `basis_rows`."""
 SHOWN_SIDE = 96
 """Side of the part of an image that is shown, LR px."""
 CORNERS = {
@@ -104,8 +104,8 @@ def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
     return image[:, top * scale : bottom * scale, left * scale : right * scale]
 
 
-def has_anatomy(degrader: LoadedDegrader) -> bool:
-    """Return whether a degrader mixes basis kernels for every pixel, which `anatomy` can show."""
+def has_basis_kernels(degrader: LoadedDegrader) -> bool:
+    """Return whether a degrader mixes basis kernels for every pixel, which `basis_rows` can show."""
     return hasattr(degrader.optics, "weight_maps")
 
 
@@ -137,13 +137,13 @@ def kernels_at(
     return panels
 
 
-def anatomy(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
+def basis_rows(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
     """Show the parts of a degrader that mixes basis kernels, and what it does to hr (C, H, W), as rows of panels.
 
     They are the base and the basis kernels, the effective kernels in the middle and in the corners, and the weight
     maps. The list is empty where a degrader has no basis kernels.
     """
-    if not has_anatomy(degrader):
+    if not has_basis_kernels(degrader):
         return []
     kernels, weights = _mixture(degrader, hr)
     numbers = range(1, len(weights) + 1)

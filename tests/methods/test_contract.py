@@ -27,7 +27,7 @@ from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from degsynth.seeds import Identity
 from tests.conftest import write_pairs
-from tests.methods.conftest import SharedFits
+from tests.methods.conftest import SharedFits, options_for
 
 FIGURES = {"paired": ("psnr_y", 1), "unpaired": ("spectral_distance", -1), "lr": ("kernel_distance", -1)}
 """The figure by which held-out images are judged, by the data of the method; 1: more is better, −1: less is better."""
@@ -103,14 +103,8 @@ def test_gray_pairs(name: str, dtype: str, tmp_path: Path, photographs: list[tor
     hr, lr = write_pairs(
         tmp_path, [luma(shot) for shot in photographs], gaussian(8, 0.8, 1.1), 2, np.dtype(dtype).type, 180
     )
-    options = fit.FitOptions(
-        method=name,
-        hr=None if module.Method.data == "lr" else str(hr),
-        lr=str(lr),
-        scale=None if module.Method.data == "paired" else 2,
-    )
     few = {option: value for option, value in FEW_STEPS.items() if option in module.Config.model_fields}
-    record = fit.run(options, {**module.QUICK, **few}, tmp_path / "run")
+    record = fit.run(options_for(name, hr, lr, 2), {**module.QUICK, **few}, tmp_path / "run")
     assert (record["channels"], record["dtype"]) == (1, dtype)
     selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))
 

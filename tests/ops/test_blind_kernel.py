@@ -18,11 +18,11 @@ from degsynth.ops.blind_kernel import (
     estimate,
     family_hypothesis,
     freed_hypothesis,
-    leeway,
-    level_and_place,
     likeliest,
     nearest,
     simplest,
+    sum_and_moments,
+    tap_prior,
 )
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
@@ -214,15 +214,15 @@ def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Te
     assert float((kernel - guess.kernel)[:2].abs().max()) < 1e-3 * float((kernel - guess.kernel).abs().max())
 
 
-def test_leeway_is_what_it_says() -> None:
+def test_the_prior_of_taps_is_what_it_says() -> None:
     """The standard deviation of each tap over many random changes is its ``spread``."""
     guess = gaussian(12, 1.2, 1.2)
-    spread, tie, back = leeway(guess, 2, 0.1, 2.5)
+    spread, tie, back = tap_prior(guess, 2, 0.1, 2.5)
     z = torch.randn(4000, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     moved = spread * (tie @ z @ tie.T)
     assert torch.allclose(moved.std(0), spread, rtol=0.1)
     assert float(spread.max()) == pytest.approx(0.1 * float(guess.max()), rel=0.1)
-    rows = level_and_place(12)
+    rows = sum_and_moments(12)
     assert torch.allclose(rows @ back, torch.eye(3, dtype=torch.float64), atol=1e-9)
-    long = leeway(gaussian(12, 0.8, 1.6, 0.0), 2, 0.1, 1.5)[0]
+    long = tap_prior(gaussian(12, 0.8, 1.6, 0.0), 2, 0.1, 1.5)[0]
     assert float(long[6, 10]) > 3 * float(long[10, 6])  # it reaches as far as the kernel does

@@ -74,7 +74,7 @@ JUDGED_PX = {"small": 24, "paper": 32}
 SAMPLES, SPECTRA_SAMPLES = 500, 64
 """Numbers of kernels that are drawn to see how they differ, and to see what power they leave."""
 EXAMPLE_PX = 23
-"""Side of the part of an image, LR px, whose kernels are looked at where every pixel has its own; it has `SAMPLES`."""
+"""Side of the part of an image, LR px, from whose pixels `SAMPLES` kernels are drawn, where each pixel has its own."""
 IMITATION_WARNING = 0.2
 """An error of imitation (relative, or in nats) above this causes a warning."""
 
@@ -96,7 +96,7 @@ class Fit:
     images: Unpaired
     sets: Sets
     example: Tensor
-    """Part of an HR image (1, C, H, W), for which per-pixel kernels are computed to be looked at."""
+    """Part of an HR image (1, C, H, W), for whose pixels kernels are drawn where each pixel has its own."""
     estimated: Estimated | None
     """None with start=flat."""
 
@@ -341,16 +341,16 @@ class Method(protocol.Learned):
         kernels, estimated = self.sample_kernels(), self.fit.estimated
         if estimated is None:
             return Distribution(kernels, None, self.draws, [])
-        wanted = estimated.blurs.kernels(torch.randn(SAMPLES, self.config.numbers, generator=generator(1)))
+        target = estimated.blurs.kernels(torch.randn(SAMPLES, self.config.numbers, generator=generator(1)))
         noise = estimated.noise
         if self.config.noise == "none" or not noise.grains:
-            return Distribution(kernels, wanted, self.draws, [])
+            return Distribution(kernels, target, self.draws, [])
         middle = torch.special.ndtri(noise.share.cumsum(0) - noise.share / 2).tolist()
         names = self.fit.images.group_sizes
         measured = [
             MeasuredNoise(name, grain, number) for name, grain, number in zip(names, noise.grains, middle, strict=True)
         ]
-        return Distribution(kernels, wanted, self.draws, measured)
+        return Distribution(kernels, target, self.draws, measured)
 
     def report(self) -> dict[str, Any]:
         """Return the mean kernel, how well it explains the spectra, and how well the networks were taught."""

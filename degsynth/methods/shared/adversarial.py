@@ -12,7 +12,7 @@ learning rate 5e-5, first weights from N(0, 0.02²), on RGB; it is meant for a G
 minutes on a CPU. It differs from the paper in this:
 
 - it starts from the kernel of `spectral`, because adversarial training from random weights takes hours to get there;
-- the downsampler is that kernel, whose taps may depart from it within `ops.blind_kernel.leeway`. It is exact under
+- the downsampler is that kernel, whose taps may depart from it within `ops.blind_kernel.tap_prior`. It is exact under
   tiling, and 1 700 times faster to apply than the network. Its change has no sum and no first moments, so neither level
   nor place can drift;
 - the spectra constrain it as a likelihood. With a few hundred images a discriminator soon recognises their content, and
@@ -76,7 +76,7 @@ class Fit:
     estimate: Estimate
     """The kernel of `spectral`, its family, and the noise floor of the spectra."""
     retrieval_images: Sequence[Tensor]
-    """Parts of HR images (C, H, W) from which a network's kernel is retrieved; empty where the downsampler is one."""
+    """Parts of HR images (C, H, W) from which a network's kernel is retrieved; none where a kernel is learnt itself."""
 
 
 class Adversary(protocol.Learned):
