@@ -38,7 +38,7 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
         raise ConfigError(f"OUT {out} is a file; give a folder")
     for name in ("hr", "lr"):
         if (out / name).is_symlink():
-            raise ConfigError(f"OUT {out}: its {name} is a link, and would be written through; remove it")
+            raise ConfigError(f"OUT {out}: its {name} is a link, so files would be written where it points; remove it")
     # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     written_by_degsynth = _made_by(out) is not None

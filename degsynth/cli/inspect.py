@@ -95,7 +95,7 @@ def _draw(
 
 
 def _rows(model: Checkpoint, image: Path | None) -> list[list[Panel]]:
-    """Return rows of panels: the effective kernel, and what a model with basis kernels is made of."""
+    """Return rows of panels: the effective kernels and, for a model with basis kernels, these and their weight maps."""
     from degsynth.data import images
     from degsynth.evaluation.effective_kernel import texture
     from degsynth.model.degradation import Degradation

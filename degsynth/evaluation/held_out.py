@@ -35,7 +35,7 @@ class Part:
 
 
 def by_degrader(degrader: LoadedDegrader) -> Callable[[Part], Tensor]:
-    """Return a function that gives a degrader's LR (1, C, h, w) of a part, as it would be in the whole image."""
+    """Return a function that degrades a part to LR (1, C, h, w), with its position and noise in the whole image."""
 
     def degrade(part: Part) -> Tensor:
         (y, x), (channels, height, width), device = part.origin, part.lr.shape, part.hr.device

@@ -1,8 +1,8 @@
 """The stages of a fit: read, prepare, learn, measure, export, report.
 
-What the check of the images can find is found before the run directory is made. What the method is, the fit does not
-know (`degsynth.methods.protocol`); nor whether the images are pairs, two folders or LR photographs alone
-(`degsynth.fit.sources`).
+All faults that the check of the images can find are reported before the run directory is made. The code here does
+not depend on the method (`degsynth.methods.protocol`), nor on whether the images are pairs, two folders or LR
+photographs alone (`degsynth.fit.sources`).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def read(options: FitOptions, values: Mapping[str, Any], out: Path, events: Even
         method = module.Method(config, source.scale, source.channels, options.seed)
     if options.group_by != "none" and not (data == "unpaired" and isinstance(method, Stochastic)):
         raise ConfigError(
-            f"`group_by={options.group_by}` is for methods that draw noise (pdm); {options.method} has one for all"
+            f"`group_by={options.group_by}` is for methods that draw noise (pdm); leave it out for {options.method}"
         )
     if source.data_range is not None:
         black, white = source.data_range

@@ -17,7 +17,7 @@ BLOB_MASS = 0.15
 """Pieces with more than this share of the kernel count as blobs. Several blobs come from a repeated pattern in the
 photograph, not from blur."""
 FARTHEST = 4.0
-"""A width is odd where it is farther from the median than this many times the usual deviation.
+"""A width is called odd (unusual) where it is farther from the median than this many times the usual deviation.
 
 The usual deviation is robust (1.4826 × the median deviation) and, like the widths, measured in logarithms.
 """

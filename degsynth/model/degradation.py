@@ -201,9 +201,9 @@ class DrawnModel:
 
     model: Checkpoint
     code: Tensor
-    """(1, G), what the image has one of."""
+    """The numbers (1, G) that hold for the whole image."""
     field: NoiseField
-    """Random planes of the LR image."""
+    """The random numbers of every LR pixel, in F planes (`degsynth.model.optics.Optics`)."""
 
 
 @dataclass(frozen=True)

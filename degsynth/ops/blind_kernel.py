@@ -228,9 +228,10 @@ def _radial(scale: int, size: int) -> Hypothesis:
 def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
     """Return the prior mean (P,) and a square root of the covariance (P, P) of a radial transfer function's knots.
 
-    The first knot, at frequency 0, is always 1 and not among them. The prior has two factors. The second differences
-    are about 0, also at frequency 0, about which the function is even. And the values are small beyond the LR's Nyquist
-    frequency, since no aperture passes much there; the images do not show it, because aliasing hides it.
+    The value at frequency 0 is always 1, so that knot is not among the P. The prior is a product of two. One expects
+    second differences near 0 (at frequency 0 too, about which the function is even). The other expects small
+    values beyond the LR's Nyquist frequency, because no aperture passes much there. The images cannot show this,
+    because aliasing hides it.
     """
     count = families.KNOTS - 1
     bends = torch.zeros(count, count, dtype=torch.float64)  # second differences of the knots (v1, 1, v1, v2, …)
@@ -251,7 +252,7 @@ def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
 def sum_and_moments(size: int) -> Tensor:
     """Return rows (3, K²) that, multiplied by a kernel's taps, give its sum and its first moments (y, x).
 
-    All three must be 0 for a change of a kernel that keeps its level and its place.
+    All three must be 0 for a change of a kernel that keeps its sum and its centroid.
     """
     offsets = tap_offsets(size)
     ones = torch.ones(size, size, dtype=torch.float64)
@@ -266,10 +267,10 @@ def tap_prior(guess: Tensor, scale: int, departure: float, reach: float) -> tupl
     deviation, as a share of the guess's highest tap; ``reach`` says how far out taps may move, in standard deviations
     of the guess in that direction.
 
-    Then ``back @ rows @ c`` is subtracted, with the ``rows`` of `sum_and_moments` and ``back = V rowsᵀ (rows V
-    rowsᵀ)⁻¹``, where V = spread²: it is what would be subtracted if independent taps of these deviations were
-    conditioned on having no sum and no first moments. So taps that hardly move are hardly moved by the subtraction
-    either.
+    Then ``back @ rows @ c`` is subtracted, which makes the sum and the first moments of the change 0. Here ``rows`` are
+    those of `sum_and_moments`, and ``back = V rowsᵀ (rows V rowsᵀ)⁻¹`` with V = spread². The subtraction is that of
+    independent taps with these deviations that are conditioned on sum and first moments 0. So it hardly changes taps
+    that have a small deviation.
     """
     offsets = tap_offsets(guess.shape[-1])
     along, across, angle = gaussian_shape(guess)  # halos would make a second moment nearly 0

@@ -107,10 +107,11 @@ def level_sizes(size: int) -> list[int]:
 
 
 def window_size(kernel: Tensor, largest: int) -> int:
-    """Return the odd side of a window that holds the trustworthy part of a kernel (K, K), without faint outer pieces.
+    """Return the side, odd, of a window that holds a kernel (K, K) without faint pieces far from its centroid.
 
-    The window is computed from the square about the centroid that holds 80 % of the kernel. Half its side is 1.6 σ for
-    a Gaussian, and 0.8 of half the length for a straight stroke; 1.7 times as much holds the whole of either.
+    It is computed from the square about the centroid that holds 80 % of the kernel. Half the side of this square is
+    1.6 σ for a Gaussian, and 0.8 times half the length for a straight stroke. A square 1.7 times as large holds all of
+    either. `MARGIN` is added.
     """
     offsets = tap_offsets(kernel.shape[0])
     y, x = (kernel.sum(1) * offsets).sum(), (kernel.sum(0) * offsets).sum()

@@ -63,6 +63,8 @@ def sheet(path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str) 
     for row, row_axes in zip(rows, axes, strict=True):
         for axis in row_axes:
             axis.set_axis_off()
+            for side in (axis.xaxis, axis.yaxis):  # matplotlib would still measure the labels that it does not draw
+                side.set_visible(False)
         for panel, axis in zip(row, row_axes, strict=False):
             _draw_panel(axis, panel)
     figure.savefig(path, format="png")

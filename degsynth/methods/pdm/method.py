@@ -1,4 +1,4 @@
-"""pdm: a distribution of kernels and of noise, learnt from two unrelated folders. Unpaired; pdm, 3.1-3.4, Eqs. 2-8.
+"""pdm: a distribution of kernels and of noise, learnt from two unrelated folders. Unpaired; pdm paper, 3.1-3.4, Eqs. 2-8.
 
 ::
 
@@ -200,8 +200,8 @@ class Method(protocol.Learned):
             )
         if count > MAX_GROUPS:
             raise ConfigError(
-                f"`group_by` makes {count} groups of the LR images, at most {MAX_GROUPS} can be kept apart; put images "
-                "with the same noise into one folder each, and use `group_by=folder`"
+                f"`group_by` makes {count} groups of the LR images, but a model can hold at most {MAX_GROUPS}; put "
+                "all images with the same noise into one folder, and use `group_by=folder`"
             )
         if count > 1 and (config.noise == "network" or config.spatial != "none" or config.kernel_from == "none"):
             raise ConfigError(
@@ -310,7 +310,7 @@ class Method(protocol.Learned):
         return None if isinstance(noises, Silence) and not self.sees else [self.channels]
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles and centred kernels, and where random numbers enter."""
+        """Describe the model: tiles are exact, kernels are centred, and random numbers are used as the options say."""
         noises = self.degrader().optics.noises
         neighbours = self.scale if self.config.spatial == "correlated" else 0
         planes = self.optics.kernel_planes + noises.planes
@@ -377,11 +377,12 @@ class Method(protocol.Learned):
             if source == "content" and config.steps == 0:
                 warnings.append(
                     f"the network for {what} learns nothing without `steps=`, because the estimated {what} cannot be "
-                    "told from the picture alone"
+                    "predicted from the picture alone"
                 )
             elif error > IMITATION_WARNING and source in ("z", "both"):
                 warnings.append(
-                    f"the network imitates the estimated {what} with an error of {error:.2f}; "
+                    f"the network imitates the estimated {what} with an error of {error:.2f}, more than "
+                    f"{IMITATION_WARNING:g}; "
                     f"`imitation={4 * config.imitation}` may reduce it"
                 )
         return warnings

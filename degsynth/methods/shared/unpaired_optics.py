@@ -65,8 +65,8 @@ class NetworkOptics(_WhiteNoiseOptics):
 class Taps(nn.Module):
     """A kernel whose taps can be learnt: ``k = start + c − back @ rows @ c`` with ``c = spread · (tie @ z @ tieᵀ)``.
 
-    z (K, K) is what is learnt. The change of the start has no sum and no first moments, so the kernel keeps its level
-    and its place. `ops.blind_kernel.tap_prior` explains the terms.
+    z (K, K) is what is learnt. The sum and the first moments of ``k − start`` are 0, so the sum and the centroid of the
+    kernel do not change. `ops.blind_kernel.tap_prior` explains the terms.
     """
 
     def __init__(self, size: int) -> None:
