@@ -108,7 +108,8 @@ def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {name or 'options'} (={first['input']!r}): {message}") from None
+        given = f"`{name}={first['input']}`" if name else f"options {first['input']!r}"
+        raise ConfigError(f"{where}: {given}: {message}") from None
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

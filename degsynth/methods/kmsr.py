@@ -1,4 +1,4 @@
-"""kmsr: a pool of blur kernels, estimated from LR photographs alone and enlarged by a WGAN-GP. kmsr paper, 3.1-3.2.
+"""kmsr: a pool of blur kernels, estimated from LR photographs and enlarged by a WGAN-GP. kmsr paper, 3.1-3.2, Eqs. 2-7.
 
 ::
 

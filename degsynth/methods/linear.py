@@ -1,4 +1,4 @@
-"""linear: one blur kernel fitted to pairs by least squares, in closed form. Paired; our own, after Eq. 6 of the adl paper.
+"""linear: one blur kernel, fitted by least squares in closed form. Paired, our own, after Eq. 6 of the adl paper.
 
 The model is ``lr = gain · (kernel ⋆ hr)↓s + offset``, where the kernel sums to 1. One kernel is fitted on luma and
 applied to every channel, so colours keep their balance; with ``per_channel`` each channel has a kernel of its own.

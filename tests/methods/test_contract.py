@@ -98,7 +98,14 @@ FEW_STEPS = {"steps": 3, "imitation": 5, "generated": 10}
 """Options with which a fit is even shorter than with `QUICK`, where a method has them."""
 
 
-@pytest.mark.parametrize("dtype", ["uint16", pytest.param("uint8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(name, dtype, marks=[pytest.mark.slow] * (name in LEARNED))
+        for name in methods.METHODS
+        for dtype in ("uint8", "uint16")
+    ],
+)
 def test_gray_pairs(name: str, dtype: str, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
     """The checkpoint of a fit to gray images passes the self-test."""
     module = methods.get(name)

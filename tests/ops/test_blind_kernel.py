@@ -37,6 +37,9 @@ def halves() -> tuple[list[Tensor], list[Tensor]]:
     return [scene(number, 288) for number in range(16)], [scene(100 + number, 288) for number in range(16)]
 
 
+SHAPES = [(1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)]
+
+
 def spectra_of(halves: tuple[list[Tensor], list[Tensor]], kernel: Tensor) -> Spectra:
     lr = [blur_decimate(p[None, None], kernel[None].float(), 2)[0, 0] for p in halves[1]]
     return Spectra(halves[0], [(255 * p).round() / 255 for p in lr], 2)
@@ -50,7 +53,10 @@ def sampled_disk(size: int, radius: float, fine: int = 16) -> Tensor:
     return taps / taps.sum()
 
 
-@pytest.mark.parametrize("shape", [(1.0, 1.0, 0.0), (1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1.0, 1.0, 0.0), *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES)],
+)
 def test_a_gaussian_put_in_comes_out(halves: tuple[list[Tensor], list[Tensor]], shape: tuple[float, ...]) -> None:
     across, along, angle = shape
     kernel = gaussian(20, across, along, angle)
@@ -78,6 +84,7 @@ HALO = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
 """A kernel of blur followed by sharpening, as in phones."""
 
 
+@pytest.mark.slow
 def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     halves: tuple[list[Tensor], list[Tensor]],
 ) -> None:
@@ -97,6 +104,7 @@ def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     assert errors == sorted(errors)
 
 
+@pytest.mark.slow
 def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     """The kernel is a cross, which is no ellipse, and whose transfer function depends on direction."""
     kernel = 0.5 * (gaussian(20, 0.7, 2.6) + gaussian(20, 2.6, 0.7))

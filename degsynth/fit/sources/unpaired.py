@@ -96,8 +96,7 @@ class Folders(source.Source):
     def _denoise(self) -> None:
         """Note the noise of the LR images, and take it off where that is asked for."""
         sigma = 255 * math.sqrt(float(self.noise.diagonal().mean()))
-        if sigma > 0:
-            self.notes.append(f"noise in the LR images: σ {sigma:.1f}/255")
+        self.notes.append(f"noise in the LR images: {f'σ {sigma:.1f}/255' if sigma > 0 else 'none was found'}")
         if self.options.lr_denoise != "nlm":
             return
         if sigma <= 0:

@@ -1,4 +1,4 @@
-"""pdm: a distribution of kernels and of noise, learnt from two unrelated folders. Unpaired; pdm paper, 3.1-3.4, Eqs. 2-8.
+"""pdm: distributions of kernels and of noise, learnt from two folders. Unpaired; pdm paper, 3.1-3.4, Eqs. 2-8.
 
 ::
 
