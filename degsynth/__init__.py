@@ -42,7 +42,10 @@ _PLACES = {
     "load": "degsynth.model.resolve:open_model",
     "render": "degsynth.model.render",
 }
-"""Where each public name is defined: a module, and the name there if it is another one. The types are in the stub."""
+"""The module that defines each public name; ``module:name`` where the name is a different one there.
+
+The types are declared in ``__init__.pyi``.
+"""
 
 
 def __getattr__(name: str) -> Any:

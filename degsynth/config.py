@@ -24,11 +24,11 @@ OnText = Callable[[str], None]
 
 
 def ignore_progress(stage: str, count: int, total: int) -> None:
-    """Be an `OnProgress` that does nothing."""
+    """Ignore the progress: the `OnProgress` of callers that do not want any."""
 
 
 def ignore_text(text: str) -> None:
-    """Be an `OnText` that does nothing."""
+    """Ignore the text: the `OnText` of callers that do not want any."""
 
 
 class Strict(BaseModel):
@@ -94,7 +94,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Validate ``values`` into ``model``. ``where`` names the source in errors, e.g. ``method linear``."""
+    """Validate ``values`` and return a record of type ``model``.
+
+    ``where`` names the source of the values in errors, e.g. ``method linear``.
+    """
     known = list(model.model_fields)
     for key in values:
         if key not in known:
@@ -105,7 +108,8 @@ def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {name or 'options'} (={first['input']!r}): {message}") from None
+        given = f"`{name}={first['input']}`" if name else f"options {first['input']!r}"
+        raise ConfigError(f"{where}: {given}: {message}") from None
 
 
 def to_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:

@@ -39,7 +39,7 @@ class OutputError(DegsynthError):
 
 
 class FitError(DegsynthError):
-    """A fit that has no finite answer."""
+    """A fit without a result: the data do not suffice for one, or a loss or weight is not finite."""
 
     exit_code = 1
 

@@ -33,5 +33,8 @@ class Identity:
     """Number of the LR image, where one HR image gets several."""
 
     def seed(self, purpose: str) -> int:
-        """Return the seed of one stage. The seed of ``kernel`` repeats the image with the checkpoint's ``degrade``."""
+        """Return the seed for one purpose.
+
+        Called with the seed for ``kernel``, the checkpoint's ``degrade`` makes the LR of the image again.
+        """
         return derive(self.run_seed, self.key, self.page, self.draw, purpose)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,10 @@ from degsynth.ops.blur import blur_decimate
 
 settings.register_profile("degsynth", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("degsynth")
-# One process a core runs the tests; threads of their own would only be in each other's way.
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")))
+# One process a core runs the tests; threads of their own, or of programs that they start, would be in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +72,18 @@ def write_pairs(
 def pair_folders(tmp_path: Path, photographs: list[Tensor]) -> Callable[..., tuple[Path, Path]]:
     """Make folders HR and LR of the photographs (see `write_pairs`)."""
     return functools.partial(write_pairs, tmp_path, photographs)
+
+
+def checkpoint_contents(path: Path) -> list[tuple[str, bytes]]:
+    """Everything that a checkpoint holds, without what depends on the modules that its process compiled before.
+
+    These are the numbers that TorchScript gives to classes of one name, and the hash of the file.
+    """
+    mangled = re.compile(rb"[./]___torch_mangle_\d+")
+    with zipfile.ZipFile(path) as archive:
+        kept = [name for name in archive.namelist() if not name.endswith((".debug_pkl", "serialization_id"))]
+        parts = [(mangled.sub(b"", name.encode()).decode(), mangled.sub(b"", archive.read(name))) for name in kept]
+    return sorted(parts)
 
 
 Run = Callable[..., tuple[int, str, str]]

@@ -20,6 +20,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_files_that_the_demo_writes(out: Path) -> None:
     assert {p.name for p in out.iterdir()} == {
         "pairs", "test", "run", "run_linear", "camera.pt", "trainset", "demo.png", "demo.json",
@@ -31,6 +32,7 @@ def test_the_files_that_the_demo_writes(out: Path) -> None:
     assert picture.std() > 20
 
 
+@pytest.mark.slow
 def test_the_fit_beats_bicubic_on_photographs_it_never_saw(out: Path) -> None:
     import json
 

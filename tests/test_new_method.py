@@ -21,6 +21,7 @@ from degsynth.model import checkpoint
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from tests.conftest import Run
 from tests.methods import test_contract
+from tests.methods.conftest import SharedFits
 
 Folders = Callable[..., tuple[Path, Path]]
 PAGE = (Path(__file__).parent.parent / "examples/new_method.md").read_text(encoding="utf-8")
@@ -45,10 +46,10 @@ def test_the_page_has_one_short_file_and_the_line_of_the_table() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_it_keeps_the_contract(scale: int, module: ModuleType, pair_folders: Folders, tmp_path: Path) -> None:
+def test_it_keeps_the_contract(scale: int, module: ModuleType, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
     test_contract.test_config_survives_its_own_toml("gaussian")
     test_contract.test_unknown_option_names_the_nearest("gaussian")
-    test_contract.test_fitted_exported_and_proved("gaussian", scale, pair_folders, tmp_path)
+    test_contract.test_fitted_exported_and_proved("gaussian", scale, SharedFits(tmp_path, photographs))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

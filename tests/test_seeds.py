@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 
-from degsynth.seeds import derive
+from degsynth.seeds import Identity, derive
 
 
 def test_first_63_bits_of_sha256() -> None:
@@ -18,6 +18,14 @@ def test_every_part_counts() -> None:
     seeds = {derive(*parts) for parts in [base, *others]}
     assert len(seeds) == 6
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_every_part_of_an_identity_counts() -> None:
+    base = Identity(0, "a")
+    others = [Identity(1, "a"), Identity(0, "b"), Identity(0, "a", page=1), Identity(0, "a", draw=1)]
+    seeds = {identity.seed("kernel") for identity in [base, *others]} | {base.seed("awgn")}
+    assert len(seeds) == 6
+    assert base.seed("kernel") == derive(0, "a", 0, 0, "kernel")
 
 
 def test_unicode_spelling_does_not() -> None:

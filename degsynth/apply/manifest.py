@@ -53,8 +53,8 @@ class Row(Strict):
     channels: int | None = None
     dtype: str | None = None
     seed: int | None = None
-    """``degrade(hr, seed)`` of the checkpoint repeats this LR image before rounding, after ``set_hardware_factor`` with
-    the factor below, if the model's own noise and no other was added."""
+    """``degrade(hr, seed)`` of the checkpoint makes this LR image again, before rounding, if the model's own noise and
+    no other was added. Where the row has a ``hardware_factor``, call ``set_hardware_factor`` with it first."""
     kernel_id: int | None = None
     """Index of the kernel, where the model draws kernels from a pool."""
     hardware_factor: float | None = None

@@ -65,11 +65,11 @@ class Options:
         for name in ("workers", "tile", "limit", "draws", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name} (={value}) must be at least 1")
+                raise ConfigError(f"`{name}={value}` must be at least 1")
         if self.check not in CHECKS:
             raise ConfigError(f"`check={self.check}`: give quick or full")
         if self.workers > MAX_WORKERS:
-            raise ConfigError(f"workers (={self.workers}) must be at most {MAX_WORKERS}")
+            raise ConfigError(f"`workers={self.workers}` must be at most {MAX_WORKERS}")
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
 

@@ -128,7 +128,9 @@ class Root:
 
     def _refuse(self, name: str) -> None:
         if (self.path / name).is_symlink():
-            raise ConfigError(f"OUT {self.path}: its {name} is a link, and would be written through", "remove it")
+            raise ConfigError(
+                f"OUT {self.path}: its {name} is a link, so files would be written where it points", "remove it"
+            )
 
     @contextlib.contextmanager
     def _parent(self, name: str, make: bool = False) -> Iterator[tuple[str, int | None]]:

@@ -37,7 +37,7 @@ OnRow = Callable[[Row, int], None]
 
 
 def ignore_row(row: Row, total: int) -> None:
-    """Be an `OnRow` that does nothing."""
+    """Ignore the row: the `OnRow` of callers that do not want any."""
 
 
 def run(
@@ -101,7 +101,10 @@ def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:
 
 
 def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
-    """Return what ``dataset.json`` says. ``made_by`` decides the bytes: a resumed run must have the same."""
+    """Return the content of ``dataset.json``.
+
+    ``made_by`` holds all settings that change the bytes of the outputs; a resumed run must have the same.
+    """
     factor, noise, model = options.hardware_factor, options.noise, degradation.model
     noise_model = None
     if noise.noise_model is not None:

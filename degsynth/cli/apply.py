@@ -154,7 +154,7 @@ def _noise(text: str | None, awgn: Interval | None, model: Checkpoint, name: str
     try:
         return Noise(True, checkpoint.load(resolve(str(text)), device), awgn)
     except DegsynthError as error:
-        raise ConfigError(f"--noise {text}: give learned, none or a model ({error})") from None
+        raise ConfigError(f"--noise {text}: {error}") from None
 
 
 class _Rows:
@@ -176,7 +176,7 @@ def _report(out: Path, summary: Summary) -> None:
     """Print what became of the images."""
     if summary.ignored:
         console.note(
-            f"{len(summary.ignored)} files do not have the name of an image and are left out, e.g. {summary.ignored[0]}"
+            f"files without the name of an image are left out ({len(summary.ignored)}), e.g. {summary.ignored[0]}"
         )
     before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
     console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed")

@@ -86,9 +86,14 @@ def _print_tables(scores: dict[str, Any], method: str, border: int) -> None:
             f"{image['model']['psnr_y']:.2f}",
             f"{image['bicubic']['psnr_y']:.2f}",
             f"{image['model']['ssim_y']:.4f}",
+            f"{image['bicubic']['ssim_y']:.4f}",
         ]
         for image in scores["images"]
     ]
-    console.table("per image", ["", f"{method} PSNR Y", "bicubic PSNR Y", f"{method} SSIM Y"], rows)
+    console.table(
+        "per image",
+        ["", *(f"{model} {score}" for score in ("PSNR Y", "SSIM Y") for model in (method, "bicubic"))],
+        rows,
+    )
     means = {method: scores["mean"]["model"], "bicubic": scores["mean"]["bicubic"]}
     console.scores(f"mean of {len(rows)} images, {border} LR px left out at each edge", means)

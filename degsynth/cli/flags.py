@@ -1,4 +1,4 @@
-"""Flags of the command line in place of the option names in messages of the library.
+"""Replaces the names of options in messages of the library by the flags of the command line.
 
 A message names an option as Python does, between backticks: ``` `bad_pairs=skip` ```. Here that becomes
 ``--bad-pairs skip``. An option of a method becomes an argument of ``--set``.
@@ -45,7 +45,7 @@ FLAGS = {
 }
 """Options of the library that have a flag of their own, by name.
 
-Of ``border``, ``minutes`` and ``steps``, which methods have as well, the flag is meant.
+Some methods also have options named ``border``, ``minutes`` or ``steps``. In a message these names mean the flag.
 """
 
 OPTION = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")

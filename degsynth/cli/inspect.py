@@ -87,15 +87,18 @@ def _draw(
     from degsynth.reports import panels
 
     rows = _rows(model, image)
-    title = f"{model.spec.method}, scale {model.spec.scale}: {model.path.name}"
+    name = model.path.parent.name if model.path.name == "checkpoint.pt" else model.path.name
+    title = f"{model.spec.method}, scale {model.spec.scale}: {name}"
     if picture is not None:
         panels.sheet(picture, rows, title)
+        console.note(f"picture: {picture}")
     if html is not None:
         panels.page(html, title, facts, rows)
+        console.note(f"page: {html}")
 
 
 def _rows(model: Checkpoint, image: Path | None) -> list[list[Panel]]:
-    """Return rows of panels: the effective kernel, and what a model with basis kernels is made of."""
+    """Return rows of panels: the effective kernels and, for a model with basis kernels, these and their weight maps."""
     from degsynth.data import images
     from degsynth.evaluation.effective_kernel import texture
     from degsynth.model.degradation import Degradation
@@ -111,4 +114,4 @@ def _rows(model: Checkpoint, image: Path | None) -> list[list[Panel]]:
             raise DataError(
                 f"{image} is too small for weight maps; give an image of at least {spec.multiple_of} px a side"
             )
-    return [[*previews.measured_kernels(model), panels.Panel("HR", hr)], *panels.anatomy(model.degrader, hr)]
+    return [previews.measured_kernels(model), *panels.basis_rows(model.degrader, hr)]

@@ -77,7 +77,7 @@ def pick_device(name: str) -> str:
 
 
 def check_output(path: Path) -> None:
-    """Raise ConfigError where a file cannot be written; an older file of that name is replaced."""
+    """Raise ConfigError where no file can be written to ``path``. An existing file is no error: it will be replaced."""
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the file to write")
     if not path.parent.is_dir():

@@ -15,8 +15,8 @@ NAME = "selftest"
 def command(model: options.Model, scale: options.PoolScale = None, json: options.Json = False) -> None:
     """Test a model against known answers.
 
-    For example, a flat image must stay flat, the phase must be the declared one, the same seed must give the same
-    image, and tiles must not change it. The exit code is 1 if a check fails.
+    For example, a flat image must stay flat, the centroid of the blur kernel must be where the model declares it, the
+    same seed must give the same image, and tiles must not change it. The exit code is 1 if a check fails.
 
     Example: degsynth selftest nikon.pt
     """

@@ -15,12 +15,12 @@ from degsynth.ops.resample import luma
 UNKNOWN = "unknown"
 """Group of images whose files do not name their camera."""
 MAX_IMAGES_FOR_CAMERAS, MAX_IMAGES_FOR_BLOCKS = 64, 16
-"""Largest numbers of images whose camera is read, and in which JPEG blocks are measured, for `noise_warnings`."""
+"""Largest numbers of images that `noise_warnings` examines: for their cameras, and for JPEG blocks."""
 BLOCKY = 1.15
 """An image with a `blockiness` above this is taken for a JPEG: most JPEG of quality 75 or less have more, and few
 images that were never compressed."""
 Grouping = Literal["none", "exif", "folder"]
-"""Group LR images not at all, by camera and sensitivity, or by the folder that they lie in."""
+"""How LR images are grouped: not at all, by camera and sensitivity (EXIF), or by the folder that they lie in."""
 
 
 def group_images(lr: ImageSet, by: Grouping) -> list[str]:
@@ -60,8 +60,8 @@ def _mixed_cameras(lr: ImageSet, by: Grouping) -> list[str]:
             where = "" if by == "none" else f" in group '{group}'"
             examples = "; ".join(sorted(names)[:3]) + ("; …" if len(names) > 3 else "")
             warnings.append(
-                f"the LR images{where} are of {len(names)} cameras or sensitivities ({examples}): one noise fits none "
-                "of them; `group_by=exif` keeps them apart"
+                f"the LR images{where} come from {len(names)} cameras or sensitivities ({examples}), whose noise "
+                "differs; `group_by=exif` learns the noise of each"
             )
     return warnings
 

@@ -78,10 +78,12 @@ def open_for_fit(
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
         if not options.skip_bad or not checked.pairs:
             shifted = any(fault.kind == "misaligned" for fault in checked.faults)
-            raise DataError(
-                f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}",
-                f"{'`register_pairs=shift` corrects shifts, ' if shifted else ''}`bad_pairs=skip` leaves them out",
-            )
+            advice = "`bad_pairs=skip` leaves them out"
+            if not checked.pairs:
+                advice = f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}"
+            if shifted:
+                advice = f"`register_pairs=shift` corrects shifts, {advice}"
+            raise DataError(f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", advice)
         on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
@@ -93,7 +95,7 @@ def _matched(hr: Path, lr: Path, on_warning: OnText) -> list[Pair]:
     """Return the pairs of two folders, and warn of files without a partner."""
     matched, unmatched = match(hr, lr)
     if unmatched:
-        on_warning(f"{len(unmatched)} files have no partner and are left out: {_examples(unmatched)}")
+        on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
     return matched
 
 
@@ -141,7 +143,9 @@ def open_for_model(
         raise DataError(
             f"{len(checked.faults)} of {len(matched)} pairs cannot be scored: {first.name} "
             f"({first.kind}: {first.detail})",
-            f"remove them (the model's scale is {options.scale})",
+            f"remove them, or give LR images of the model's scale, {options.scale}"
+            if checked.pairs
+            else f"no pair is left: give LR images of the model's scale, {options.scale}",
         )
     if options.channels != "any" and checked.channels not in options.channels:
         takes = list(options.channels)

@@ -149,6 +149,8 @@ def _inspect(pair: Pair) -> _Inspection:
     inspection = _Inspection(pair, scale, hr.channels, str(hr.pixels.dtype))
     if scale is None:
         sizes = f"HR is {hr.width}×{hr.height}, no whole multiple of LR, {lr.width}×{lr.height}"
+        if hr.width < lr.width and hr.height < lr.height:
+            sizes += " (are the folders swapped?)"
         return inspection.faulty("mis-sized", sizes)
     if hr.pixels.dtype != lr.pixels.dtype:
         return inspection.faulty("mixed type", f"HR is {hr.pixels.dtype}, LR {lr.pixels.dtype}")

@@ -1,4 +1,4 @@
-"""The choice of what a fit never sees and is scored on."""
+"""The choice of the held-out images, which a fit never sees and on which it is scored."""
 
 from __future__ import annotations
 

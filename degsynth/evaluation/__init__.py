@@ -1,1 +1,1 @@
-"""Measurements of a model: how close its LR comes to real LR, its blur kernel, and whether it keeps its contract."""
+"""Measurements of a model: how close its LR is to real LR, its blur kernel, and checks that every model must pass."""

@@ -123,12 +123,15 @@ class _Middles:
     data_range: Interval | None
     """Black and white of 16-bit and float files; None: the whole range of the type."""
     check_range: bool
-    """An image with values above white is an error."""
+    """Whether an image with values above white is an error."""
     device: str
     on_warning: OnText
 
     def of_hr(self, folder: Path, spec: Spec) -> list[Tensor]:
-        """Return middles that are whole LR pixels, and large enough for a spectrum without the model's reach."""
+        """Return the middles of HR images, cropped to whole LR pixels.
+
+        They are large enough for a spectrum of the LR after the model's halo is cut off at each edge.
+        """
         scale = spec.scale
         least = factor_search.TILE + 2 * math.ceil(spec.clean_halo / scale)
         return [_whole(middle, scale) for middle in self._read(folder, scale * least, scale * LARGEST_SIDE)]

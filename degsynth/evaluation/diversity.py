@@ -22,7 +22,8 @@ LEVELS = (20 / 255, 64 / 255, 128 / 255, 192 / 255, 235 / 255)
 FLAT = 96
 """Side of the flat images on which drawn noise is measured, LR px."""
 LEAST_SPREAD = 0.05
-"""Standard deviation of the logs of kernel widths (over all directions) from which on kernels count as different."""
+"""Kernels count as different if the logarithms of their widths, over all directions, have at least this standard
+deviation (``log_shape_sd``)."""
 COLLAPSED = 0.5
 """Drawn kernels have collapsed where their spread is less than this share of that of the estimated kernels."""
 

@@ -15,7 +15,7 @@ from degsynth.ops.least_squares import NormalEquations, Solution, solve
 LARGEST_KERNEL = 63
 """Side of the largest kernel that is measured whole, HR px."""
 MEASURED_TAPS = 33
-"""Side of the window in which the kernel of a model that reads further is measured, HR px."""
+"""Side of the window in which a kernel is measured that is larger than `LARGEST_KERNEL`, HR px (32 at even scales)."""
 MEASURED_IMAGES = 16
 """Largest number of images from which a kernel is measured."""
 SOLVED_AFTER = (1, 4, 16)
@@ -36,12 +36,12 @@ def texture(channels: int, height: int, width: int, seed: int = 1) -> Tensor:
 
 
 def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solution:
-    """Measure the kernel that best explains one channel of `clean` on textured images, with the code of one seed.
+    """Measure the kernel that best explains one channel of `clean` on textured images, as drawn by one seed.
 
-    It is found by least squares, which is exact for a linear model with a kernel of up to 63 taps. The kernel of a
-    model that reads further is measured in a window of 33. Of a model whose kernel varies over the image it is the
-    mean, and images are added until its centroid is known to ± 0.003 HR px, or there are 16. Raises ValueError where
-    the output does not determine a kernel.
+    It is found by least squares, which is exact for a linear model with a kernel of up to 63 taps a side. A larger
+    kernel is measured in a window of 33 taps a side. If the kernel varies over the image, the result is the mean
+    kernel. Images are added until the centroid is known to ± 0.003 HR px, or there are 16 images. Raises ValueError
+    where the output does not determine a kernel.
     """
     return effective_kernels(model, seed, [channel])[0]
 

@@ -33,7 +33,7 @@ from degsynth.ops.resample import crop_border, luma
 LOWEST, HIGHEST = 0.05, 6.0
 """Smallest and largest factor that is tried."""
 COARSE = 13
-"""Number of factors, in equal ratios, that are tried at first."""
+"""Number of factors, in geometric progression, that are tried at first."""
 RESOLUTION = 0.01
 """Relative precision to which the best factor is searched for."""
 TILE = 64

@@ -22,9 +22,9 @@ TAPS = 26
 SIDE = 320
 """Largest side of the middle of an image that is used, HR px."""
 LEAST_SHARE, MOST_SHARE = 0.6, 1.4
-"""Limits of the model's rise relative to that of the blurring layer; beyond them the user is warned."""
+"""The user is warned if ``share`` (see `sweep`) is outside these limits."""
 LEAST_R_SQUARED = 0.95
-"""R² of a straight line through the variances below which the user is warned."""
+"""The user is warned if a straight line through the variances has a smaller R²."""
 
 
 def with_factor(model: Checkpoint, code: Tensor, factor: float) -> Tensor:
@@ -85,14 +85,14 @@ def summary(figures: dict[str, Any] | None) -> str:
 
 
 def sweep(model: Checkpoint, images: Sequence[Tensor]) -> dict[str, Any]:
-    """Measure the blur of a model on images (C, H, W) at factors from 0.25 to 3, and how far and how straight it rises.
+    """Measure a model's blur on images (C, H, W) at factors from 0.25 to 3, and how its variance grows with the factor.
 
-    ``variance_px2`` is the variance of the Gaussian that dims a wave of 8 HR px as much; ``second_moment_px2`` is the
-    second moment of the kernel itself. Both are means over the two axes, and may be negative where the LR is sharpened.
-    ``rise_px2`` is the rise of the variance from 0.25 to 3. ``share`` is that rise relative to the 7.15 px² that the
-    Gaussians themselves gain (2.6 px² for each unit of the factor); measured in this way, in a window of 16 px, the
-    layer alone has a share of 0.83, and of 0.90 with group two. ``r_squared`` tells how well a straight line describes
-    the rise.
+    ``variance_px2`` is the variance of the Gaussian that attenuates a wave of period 8 HR px as much as the kernel;
+    ``second_moment_px2`` is the second moment of the kernel itself. Both are means over the two axes, and may be
+    negative where the LR is sharpened. ``rise_px2`` is the growth of the variance from factor 0.25 to 3. ``share`` is
+    that growth divided by 7.15 px², the growth of the Gaussians in the blurring layer (2.6 px² for each unit of the
+    factor). Measured in this way, in a window of 16 px, the layer alone has a share of 0.83, or of 0.90 with the
+    Gaussians of group two (`degsynth.ops.gaussian_cells`). ``r_squared`` tells how straight the growth is.
     """
     parts = [middle(image, model.spec.scale) for image in images]
     rows = []

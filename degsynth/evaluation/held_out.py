@@ -35,7 +35,7 @@ class Part:
 
 
 def by_degrader(degrader: LoadedDegrader) -> Callable[[Part], Tensor]:
-    """Return a function that gives a degrader's LR (1, C, h, w) of a part, as it would be in the whole image."""
+    """Return a function that degrades a part to LR (1, C, h, w), with its position and noise in the whole image."""
 
     def degrade(part: Part) -> Tensor:
         (y, x), (channels, height, width), device = part.origin, part.lr.shape, part.hr.device
@@ -54,7 +54,7 @@ class Judge(Protocol):
     """Unit of the score, with a space before it; empty where it has none."""
     sign: int
     """1 where a higher score is better, −1 where a lower one is."""
-    judges_start: bool
+    scores_start: bool
     """Whether the weights that training starts from are scored, too, and kept unless others are clearly better."""
 
     def score(self, degrader: LoadedDegrader) -> float:
@@ -67,7 +67,7 @@ class Judge(Protocol):
 class HeldOut:
     """Judges by luma PSNR on the middles of at most 16 held-out pairs, which are kept in memory, on a device."""
 
-    figure, unit, sign, judges_start = "psnr_y", " dB", 1, False
+    figure, unit, sign, scores_start = "psnr_y", " dB", 1, False
 
     def __init__(self, pairs: PairSet, border: int, grid: int, device: str = "cpu") -> None:
         """Cut the middles out at multiples of ``grid`` HR px.

@@ -26,7 +26,7 @@ Degrade = Callable[[Tensor, int], Tensor]
 
 
 def clean_lr(degrader: LoadedDegrader) -> Degrade:
-    """Return a function that gives a degrader's LR without its noise: the distance has a noise floor of its own."""
+    """Return a function that gives a degrader's LR without noise; the distance adds the white noise that fits best."""
 
     def degrade(hr: Tensor, seed: int) -> Tensor:
         scale = degrader.scale
@@ -44,9 +44,12 @@ def draws_needed(degrader: LoadedDegrader) -> int:
 
 
 class HeldOutSpectra:
-    """Judges by the spectral distance of held-out HR and LR images, which are kept in memory, on a device."""
+    """Judges by the spectral distance between the LR made of held-out HR images and held-out real LR images.
 
-    figure, unit, sign, judges_start = "spectral_distance", "", -1, True
+    The HR images are kept in memory, on a device.
+    """
+
+    figure, unit, sign, scores_start = "spectral_distance", "", -1, True
 
     def __init__(
         self, hr: Sequence[Tensor], lr: Sequence[Tensor], scale: int, border: int, like: Spectra, device: str = "cpu"
@@ -68,7 +71,7 @@ class HeldOutSpectra:
         return self.distance(clean_lr(degrader), draws_needed(degrader))
 
     def distance(self, degrade: Degrade, draws: int = 1) -> float:
-        """Return the spectral distance of the LR that a model makes of the HR images to the LR images.
+        """Return the spectral distance between the real LR images and the LR that a model makes of the HR images.
 
         Each HR image is degraded with ``draws`` different seeds.
         """

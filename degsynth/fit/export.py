@@ -38,9 +38,9 @@ def measured_checkpoint(
     fingerprint: str | None = None,
     degrader: Degrader | None = None,
 ) -> Checkpoint:
-    """Take what a method has learnt as the checkpoint that it will be, and measure the phase that it does not know.
+    """Return what a method has learnt as a checkpoint in memory; its phase is measured if the method does not know it.
 
-    ``name`` is the method's in the table; ``degrader``: other weights than the method's own.
+    ``name`` is the method's name in the table of methods. ``degrader`` has the weights to use (None: the method's).
     """
     known = method.spec()
     facts = known.model_dump()
@@ -86,7 +86,7 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
 
 
 class _RunImages:
-    """The images of a run, as far as its configuration tells."""
+    """The scale and data range of a run's images, from its configuration; the images themselves are not read."""
 
     def __init__(self, options: FitOptions) -> None:
         assert options.scale is not None

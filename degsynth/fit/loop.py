@@ -206,7 +206,7 @@ def train(state: State, course: Course, events: Events) -> None:
     FitStoppedError where the fit was stopped.
     """
     judge = course.judge
-    if judge.judges_start and state.scored_step < 0:
+    if judge.scores_start and state.scored_step < 0:
         state.start_score = judge.score(state.degrader())
         state.keep_if_best(state.start_score * (1 + judge.sign * CLEAR_LEAD), judge.sign)
     if course.batch_of is None:

@@ -1,8 +1,8 @@
 """The stages of a fit: read, prepare, learn, measure, export, report.
 
-What the check of the images can find is found before the run directory is made. What the method is, the fit does not
-know (`degsynth.methods.protocol`); nor whether the images are pairs, two folders or LR photographs alone
-(`degsynth.fit.sources`).
+All faults that the check of the images can find are reported before the run directory is made. The code here does
+not depend on the method (`degsynth.methods.protocol`), nor on whether the images are pairs, two folders or LR
+photographs alone (`degsynth.fit.sources`).
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def read(options: FitOptions, values: Mapping[str, Any], out: Path, events: Even
         method = module.Method(config, source.scale, source.channels, options.seed)
     if options.group_by != "none" and not (data == "unpaired" and isinstance(method, Stochastic)):
         raise ConfigError(
-            f"`group_by={options.group_by}` is for methods that draw noise (pdm); {options.method} has one for all"
+            f"`group_by={options.group_by}` is for methods that draw noise (pdm); leave it out for {options.method}"
         )
     if source.data_range is not None:
         black, white = source.data_range
@@ -235,7 +235,7 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         _Preview(fit, scorer),
     )
     loop.train(state, course, events)
-    if judge.judges_start and state.step > 0 and state.best_step == 0:
+    if judge.scores_start and state.step > 0 and state.best_step == 0:
         events.on_note("held-out images: what was learnt is not clearly better than its start, which is exported")
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():
@@ -258,7 +258,7 @@ class _Preview:
     def __call__(self, degrader: Degrader, name: str) -> None:
         fit, device = self._fit, self._fit.options.device
         rows = self._scorer.pictures(lambda hr, _: degrader.degrade(hr[None].to(device), 0)[0].cpu(), 2)
-        rows += panels.anatomy(degrader, fit.source.samples(1)[0].to(device))
+        rows += panels.basis_rows(degrader, fit.source.samples(1)[0].to(device))
         heading = f"{fit.options.method}, {name.replace('_', ' ')}"
         panels.sheet(fit.folder.previews / f"{name}.png", rows, heading)
 
@@ -326,7 +326,7 @@ def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
     rows = scorer.pictures(previews.by_checkpoint(model), 3)
     kernels = previews.measured_kernels(model)
     rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
-    rows += panels.anatomy(model.degrader, fit.source.samples(1)[0])
+    rows += panels.basis_rows(model.degrader, fit.source.samples(1)[0])
     if measured.distribution is not None:
         draw_distribution(fit.folder.previews / "distribution.png", measured.distribution, model)
     panels.sheet(fit.folder.previews / "held_out.png", rows, scorer.summary(measured.scores["mean"]))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from degsynth.ops.dark_channel import RIM_MASS, rim_mass
+from degsynth.ops.dark_channel import MAX_BORDER_MASS, border_mass
 from degsynth.ops.kernel_from_edges import pieces
 from degsynth.ops.kernels import second_moment
 
@@ -17,7 +17,7 @@ BLOB_MASS = 0.15
 """Pieces with more than this share of the kernel count as blobs. Several blobs come from a repeated pattern in the
 photograph, not from blur."""
 FARTHEST = 4.0
-"""A width is odd where it is farther from the median than this many times the usual deviation.
+"""A width is called odd (unusual) where it is farther from the median than this many times the usual deviation.
 
 The usual deviation is robust (1.4826 × the median deviation) and, like the widths, measured in logarithms.
 """
@@ -34,7 +34,7 @@ def width(kernel: Tensor) -> float:
 
 def defect(kernel: Tensor) -> str:
     """Say what is wrong with a kernel (K, K), seen by itself; an empty text if nothing is."""
-    if rim_mass(kernel) > RIM_MASS:
+    if border_mass(kernel) > MAX_BORDER_MASS:
         return "mass at the border"
     kernel = torch.where(kernel < FAINT * kernel.max(), 0.0, kernel)
     labels, count = pieces(kernel)

@@ -34,7 +34,7 @@ class MethodModule(Protocol):
     Config: type[Strict]
     """The options: a frozen record with a docstring under each field, which ``degsynth methods NAME`` prints."""
     PRESETS: dict[str, dict[str, Any]]
-    """Values of options, by the name of the preset. Every method has ``default`` and ``paper`` (as published)."""
+    """Values of options, by the name of the preset. One is named ``default``; ``paper`` is as published."""
     QUICK: dict[str, Any]
     """Values of options with which a fit takes seconds; they are meant for tests, not for use."""
     Method: Any

@@ -7,17 +7,17 @@ common width of the Gaussians, the *hardware factor*, is not learnt: it can be c
 stands for another lens or sensor. The model is learnt on luma; the channels of a colour image pass through it one by
 one.
 
-For the factor to mean something, encoder and decoder must leave the blur to the layer. In preset ``default`` they begin
-as copies and are shallow, and it is the layer that drops samples. So a unit of factor adds as much to the blur of the
-whole model as to that of the layer: 2.6 px² of variance (with group=2 up to 1.2 times that; less where the window of 16
-px cuts off a wide Gaussian). `fit` measures this and writes it to ``fit.json``. What is right is this *difference*. The
-absolute value of the factor says little: at which factor a model is fitted hardly matters to its accuracy, since the
-decoder sharpens or blurs what is left. With ``factor=auto`` the layer gets the whole blur of the one kernel that
-explains the pairs (that of `linear`, compared at a period of 8 px).
+For the factor to mean something, encoder and decoder must leave the blur to the layer. In preset ``default`` they are
+shallow and begin by copying their input, and the blurring layer does the decimation. So a change of the factor by 1
+changes the blur of the whole model as much as that of the layer: by 2.6 HR px² of variance. (With group=2 it is up to
+1.2 times that. It is less where the window of 16 px cuts off a wide Gaussian.) `fit` measures this change and writes it
+to ``fit.json``. Only *differences* of the factor have a meaning; its absolute value says little. A model fitted at
+another factor is about as accurate, because its decoder sharpens or blurs to make up for it. With ``factor=auto`` the
+layer gets the whole blur of the single kernel that `linear` fits to the pairs: both attenuate a wave with a period of
+8 HR px equally.
 
-`nets.residual` explains how the level is held. The output of the filters for a flat image of level 1 is divided out, in
-training as well. Thresholds, where there are any, belong to functions that pass through the origin and see only
-differences within the image.
+The level is held as `nets.residual` explains: the output is divided by the output for a flat image of level 1, in
+training as well. Where there are learnt thresholds, they see only differences within the image, and map 0 to 0.
 
 Presets. ``paper`` is what was published: 128 channels, the factor 1 (the paper fits 0.25, 0.5, 1, 2 and 3), L1, Adam at
 a constant rate of 1e-4, 8 patches of 256×256 px (255×255 at scale 3), 35 000 steps (50 epochs of 50 patches of 112
@@ -26,7 +26,7 @@ images), and flips. The paper does not say
 - how many residual blocks there are: here 4, of 3×3 filters;
 - what the decoder looks like: here filters with the scale as stride, one more filter, and the last one, with ReLUs
   between them;
-- how weights begin: here as copies;
+- how the weights begin: here so that each layer copies its input;
 - whether filters have a bias: here they have none.
 
 At odd scales the window has 17×17 px, because one of 16 would be half a pixel off. The weights that score best on
@@ -126,7 +126,7 @@ class AdaptiveOptics(Optics):
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
-        """Return the factor, as the one entry of the code."""
+        """Return the hardware factor (1, 1), which is the whole code of an image (`model.optics` explains codes)."""
         return self.factor.float().cpu().clone()  # a copy: to write another factor into it must not change the model
 
     @torch.jit.export
@@ -216,7 +216,7 @@ class Method(protocol.Learned):
         except FitError:
             if factor == "auto":
                 raise FitError(
-                    "abl: factor=auto needs the one kernel that explains the pairs, and these do not determine one",
+                    "abl: factor=auto needs a blur kernel fitted to the pairs, and these pairs do not determine one",
                     "give larger or more images, or `factor=1`",
                 ) from None
         else:
@@ -253,7 +253,10 @@ class Method(protocol.Learned):
         return Degrader(optics or self.optics, self.scale)
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles, no random numbers, and the hardware factor. The phase is left to be measured."""
+        """Describe the model: tiles are exact, nothing is random, and there is a hardware factor.
+
+        `fit` measures the phase.
+        """
         factor = self.optics.factor.item()
         known = HardwareFactor(default=factor, trained=factor, range=Interval(MIN_FACTOR, MAX_FACTOR))
         return MethodSpec(clean_halo=self.halo, multiple_of=self.scale, hardware_factor=known)

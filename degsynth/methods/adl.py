@@ -1,4 +1,4 @@
-"""adl: an unpaired adversarial downsampler that is held near its own linear part. adl, Eqs. 5-7, Algorithm 1.
+"""adl: an unpaired adversarial downsampler that is held near its own linear part. adl paper, Eqs. 5-7, Algorithm 1.
 
 ``L_data = | (k̄ ⋆ hr)↓s − D(hr) |₁``. k̄ is retrieved from the downsampler itself: it is the kernel that comes nearest,
 by least squares, to what the downsampler does to N images (Eq. 6). It is retrieved anew every so many steps. Whatever
@@ -40,11 +40,11 @@ class Config(adversarial_options.Config):
     """Options of `adl`."""
 
     lfl_steps: int = Field(default=0, ge=0)
-    """Number of steps at the beginning with the data loss of `lfl`, before there is a k̄ (t_warm-up)."""
+    """Number of first steps, in which the data loss is that of `lfl`, because there is no kernel k̄ yet (t_warm-up)."""
     alpha_lfl: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Weight of the data loss in these steps."""
     update_every: int = Field(default=100, ge=1)
-    """Number of steps from one retrieval of k̄ to the next (t_update)."""
+    """The kernel k̄ is retrieved anew each time that this number of steps has passed (t_update)."""
 
 
 class Method(Adversary):

@@ -1,7 +1,7 @@
-"""directkpn: a network that predicts a whole kernel for every pixel, to compare `dml` with. Paired; dml, 4.3.
+"""directkpn: a network that predicts a whole kernel for every pixel, for comparison with `dml`. Paired; dml paper, 4.3.
 
 The network of `dml` predicts the kernel of LR pixel (i, j) tap by tap: K² numbers, without basis kernels in between.
-Level and place of each kernel are held as in `dml`. With T_ij the taps that the network predicts and S_ij their sum::
+The sum and the centroid of each kernel are held as in `dml`. If T_ij are the predicted taps and S_ij is their sum::
 
     k_ij = k̄ + T_ij − S_ij k̄ − moment(T_ij − S_ij k̄) · g
 
@@ -9,13 +9,13 @@ Here k̄ is the base, a kernel of sum 1, and g are two fixed kernels with the fi
 kernel sums to 1, and with ``centred`` it has the centroid of k̄ (without ``centred`` the last term is left out).
 Kernels are predicted from luma and applied to every channel. The kernels of a 12-megapixel image would fill 3 GB at
 scale 2 and 10 GB at scale 1, so they are computed and used a few rows at a time. (The network of ``paper`` works at HR
-resolution and needs 1 GB per megapixel for its features; `apply` divides images into tiles.)
+resolution. Its features need 1 GB per megapixel, which stays small in `apply`, because it divides images into tiles.)
 
 Presets. ``default`` starts from `linear`, predicts kernels for the LR pixels (16×16 taps at even scales) and holds the
 level. ``paper`` has the network, patches and schedule of preset ``paper`` of `dml`, as the paper says ("the same
 hyper-parameters"; in the authors' code the learning rate is 1e-3 for the first 6 000 steps, and the first layer has
-weight decay). The kernels have 15×15 taps without any bounds. The level is free in training and held in the exported
-file.
+weight decay). The kernels have 15×15 taps, whose values are not bounded. The sum of a kernel is free in training and
+held at 1 in the exported file.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class PixelKernelOptics(Optics):
 
     @torch.jit.export
     def held(self, taps: Tensor) -> Tensor:
-        """Return kernels (…, K²) without their sum and, where ``centred``, their first moments: both are then 0."""
+        """Return kernels (…, K²) changed so that their sum is 0 and, if ``centred``, their first moments are 0, too."""
         size = self.base.shape[0]
         change = taps - taps.sum(-1, keepdim=True) * self.base.flatten()
         if self.centred:

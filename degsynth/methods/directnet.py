@@ -1,10 +1,10 @@
-"""directnet: a network that predicts the LR image itself, to compare `dml` with. Paired; dml, 4.3.
+"""directnet: a network that predicts the LR image itself, for comparison with `dml`. Paired; dml paper, 4.3.
 
-This is residual regression with the network of `dml`: ``lr = k̄ ⋆ hr + r``. The network gives the residual r, one
-number of luma for every pixel, which is added to all channels; k̄ is a fixed kernel of sum 1. There are no kernels of
-pixels whose sum could be held. So that r cannot change the level, the network does not see the image itself but its
-detail: luma minus its mean over 21×21 HR px. From its output for the image, its output for an image without any detail
-is subtracted. With N the network::
+This is residual regression with the network of `dml`: ``lr = k̄ ⋆ hr + r``, where k̄ is a fixed kernel of sum 1. The
+network predicts the residual r of luma, one number for every pixel, which is added to all channels. In `dml` the level
+is kept by the sum of each kernel, but here there are no such kernels. So that r cannot change the level, the network
+does not see the image itself but its detail: luma minus its mean over 21×21 HR px. Its output for an image without any
+detail is then subtracted from its output for the image. With N the network::
 
     r(hr) = N(luma − box ⋆ luma) − N(0)
 
@@ -13,7 +13,8 @@ On a flat image, of any gray, r is therefore 0.
 Presets. ``default`` takes k̄ from `linear` and predicts r for the LR pixels. ``paper`` has the network, patches and
 schedule of preset ``paper`` of `dml`, as the paper says ("the same hyper-parameters"; in the authors' code the learning
 rate is 1e-3 for the first 6 000 steps, and the first layer has weight decay), and the HR image itself in place of
-``k̄ ⋆ hr``. What the network sees is our own choice there as well: otherwise the exported file could not keep the level.
+``k̄ ⋆ hr``. There, too, the network sees only the detail. This is not from the paper, but without it the exported file
+could not keep the level.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class ResidualOptics(Optics):
 
     @torch.jit.export
     def change(self, hr: Tensor) -> Tensor:
-        """Return the residual r, which is added to the LR of the base: (B, 1, h, w)."""
+        """Return the residual r (B, 1, h, w), which is added to the LR image that the base kernel k̄ makes."""
         detail = F.pixel_unshuffle(without_surroundings(luma(hr), self.surroundings), self.reduction)
         flat = torch.zeros(1, detail.shape[1], self.least, self.least, dtype=detail.dtype, device=detail.device)
         raw = self.network(detail) - self.network(flat)[:, :, :1, :1]
@@ -87,6 +88,6 @@ class Method(BackboneMethod):
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(predicted, target))}
 
     def spec(self) -> MethodSpec:
-        """Return that of the shared part, with the surroundings of everything that the network reads in the halo."""
+        """Describe the model as `BackboneMethod` does, with a halo that includes the local mean (`SURROUNDINGS`)."""
         halo = max(self.backbone.half_width, self.backbone.reach + SURROUNDINGS)
         return super().spec().model_copy(update={"clean_halo": halo})

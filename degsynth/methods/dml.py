@@ -205,7 +205,10 @@ class Method(BackboneMethod):
         return {self.config.loss: losses.update(self.optimizers["adam"], self.backbone.error(predicted, target))}
 
     def _place(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return code and field of patches, with the position, as `Degrader` makes them for whole images."""
+        """Return the size (B, 2) of each patch's LR image, and the centres (B, 2, h, w) of its LR pixels in that image.
+
+        `Degrader` makes the same for whole images, as code and field.
+        """
         size = batch["lr"].shape[-2:]
         fields = [pixel_centres(int(y), int(x), size[0], size[1]) for y, x in batch["origin"].tolist()]
         return batch["frame"].to(batch["lr"]), torch.cat(fields).to(batch["lr"])

@@ -1,4 +1,4 @@
-"""kmsr: a pool of blur kernels, estimated from LR photographs alone and enlarged by a WGAN-GP. kmsr, 3.1-3.2, Eqs. 2-7.
+"""kmsr: a pool of blur kernels, estimated from LR photographs and enlarged by a WGAN-GP. kmsr paper, 3.1-3.2, Eqs. 2-7.
 
 ::
 
@@ -185,7 +185,7 @@ class Method(protocol.Learned):
         """Take the estimated kernels (N, K, K); FitError where they are too few or have negative taps."""
         if bool((images < 0).any()):
             raise FitError(
-                "kmsr: some kernels have negative taps, which its generator cannot have",
+                "kmsr: some kernels have negative taps, which its generator cannot make",
                 "learn from estimated kernels, or apply the pool as it is",
             )
         if len(images) < MIN_KERNELS:
@@ -229,7 +229,7 @@ class Method(protocol.Learned):
         return Degrader(PoolOptics(pool, self.scale), self.scale)
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles, any number of channels, a centred phase, no noise, and a kernel for every image."""
+        """Describe the model: exact tiles, any number of channels, a centred kernel for every image, no noise."""
         count = len(self.generator.estimated) + self.config.generated
         size = suited_size(self.config.kernel_size, self.scale)
         return MethodSpec(

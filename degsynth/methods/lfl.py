@@ -1,11 +1,11 @@
-"""lfl: an unpaired adversarial downsampler that keeps the low frequencies of HR. adl, Eqs. 2-4 (its 3.3).
+"""lfl: an unpaired adversarial downsampler that keeps the low frequencies of HR. adl paper, 3.3, Eqs. 2-4.
 
-``L_data = | LPF_sm(hr) − LPF_m(D(hr)) |₁``: the means over boxes of 32×32 HR px and of 16×16 LR px (at scale 2) must be
-equal, and the discriminator decides about anything finer. `methods.shared.adversarial` has everything else, and says
-what the presets are.
+``L_data = | LPF_sm(hr) − LPF_m(D(hr)) |₁``, where D is the downsampler and LPF_m the mean over boxes of m×m px, m = 16.
+At scale 2 the means over 32×32 px of HR and over 16×16 px of the synthetic LR must be equal; anything finer is left to
+the discriminator. `methods.shared.adversarial` explains everything else, and the presets.
 
-``data=bicubic`` and ``data=average`` are what the paper compares itself with (its Table 1): the L1 distance to a fixed
-downsampling. Their results are biased towards that downsampling.
+With ``data=bicubic`` and ``data=average`` the data loss is the L1 distance to a fixed downsampling. The paper compares
+its method with these (Table 1). Their results are biased towards that downsampling.
 
 ``paper`` has alpha 200, as the paper says; the authors' code has 100.
 """
@@ -45,7 +45,7 @@ class Method(Adversary):
         super().__init__("lfl", config, scale, channels)
 
     def data_loss(self, hr: Tensor, lr: Tensor, step: int) -> Tensor:
-        """Return the loss of Eq. 4, or that of Eq. 3."""
+        """Return the L1 distance of the low frequencies (Eq. 4), or of lr to a fixed downsampling of hr (Eq. 3)."""
         if self.config.data == "low_frequency":
             return self.low_frequency_loss(hr, lr)
         guide = bicubic(hr, self.scale) if self.config.data == "bicubic" else area(hr, self.scale)

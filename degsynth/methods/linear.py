@@ -1,4 +1,4 @@
-"""linear: one blur kernel fitted to pairs by least squares, in closed form. Paired; our own, after Eq. 6 of adl.
+"""linear: one blur kernel, fitted by least squares in closed form. Paired, our own, after Eq. 6 of the adl paper.
 
 The model is ``lr = gain · (kernel ⋆ hr)↓s + offset``, where the kernel sums to 1. One kernel is fitted on luma and
 applied to every channel, so colours keep their balance; with ``per_channel`` each channel has a kernel of its own.
@@ -118,7 +118,7 @@ class Method(protocol.Method):
         return Degrader(optics, self.scale, channels=[self.channels] if self.config.per_channel else None)
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles and no random numbers, with level and phase as they were fitted."""
+        """Describe the model: tiles are exact, nothing is random, and gain, offset and phase are as fitted."""
         gain, offset = self._levels()
         return MethodSpec(
             channels=[self.channels] if self.config.per_channel else "any",

@@ -98,7 +98,7 @@ class Method(protocol.Method):
         return Degrader(optics, self.scale, channels=None if self.fit.noise is None else [self.channels])
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles, a centred kernel, and noise where the LR images have some."""
+        """Describe the model: tiles are exact, the kernel is centred, and there is noise if the LR images have some."""
         noisy = self.fit.noise is not None
         return MethodSpec(
             channels=[self.channels] if noisy else "any",

@@ -41,13 +41,11 @@ class Noise:
             awgn = Interval(*self.awgn)
             object.__setattr__(self, "awgn", awgn)
             if not 0 <= awgn.low <= awgn.high <= SIGMA_UNIT:
-                raise ConfigError(
-                    f"awgn {awgn.low:g}:{awgn.high:g}: give σ from 0 to {SIGMA_UNIT:g}, or LO:HI with LO ≤ HI"
-                )
+                raise ConfigError(f"`awgn={awgn}`: give σ from 0 to {SIGMA_UNIT:g}, or LO:HI with LO ≤ HI")
         if self.noise_model is not None and not self.noise_model.spec.has_noise:
             raise ConfigError(
-                f"noise of {self.noise_model.path}: the model ({self.noise_model.spec.method}) has none; "
-                "give one that has, or awgn"
+                f"the model {self.noise_model.path} ({self.noise_model.spec.method}) has no learned noise to add",
+                "give a model that has, or add white noise with `awgn=SIGMA`",
             )
 
 
@@ -201,9 +199,9 @@ class DrawnModel:
 
     model: Checkpoint
     code: Tensor
-    """(1, G), what the image has one of."""
+    """The numbers (1, G) that hold for the whole image."""
     field: NoiseField
-    """Random planes of the LR image."""
+    """The random numbers of every LR pixel, in F planes (`degsynth.model.optics.Optics`)."""
 
 
 @dataclass(frozen=True)

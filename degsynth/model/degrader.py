@@ -46,7 +46,7 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def draw(self, seed: int, height: int = 0, width: int = 0) -> Tensor:
-        """Return the code (1, G) of an image: what it has one of (kernel, pool index, hardware factor, size).
+        """Return the code (1, G): numbers for the whole image, such as its kernel, pool index, hardware factor or size.
 
         ``height`` and ``width`` are those of the LR plane; only placed optics use them. 0: the size is unknown, and
         every pixel is then taken for the middle of the image.

@@ -1,4 +1,7 @@
-"""Random planes of one image: any window of them, drawn in whole blocks that are kept while windows overlap."""
+"""The random numbers of one image, read in windows.
+
+They are drawn in whole blocks. A block is kept as long as the next window overlaps it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from degsynth.ops.noise import BLOCK
 
 
 class NoiseField:
-    """The random numbers (1, F, height, width) of an LR plane, of which windows are asked for from top to bottom."""
+    """The random numbers (1, F, height, width) of an LR image, in F planes; windows are read from top to bottom."""
 
     def __init__(self, draw: Callable[[int, int, int, int], Tensor], height: int, width: int) -> None:
         """``draw`` returns the window (y, x, height, width) of the planes, (1, F, height, width)."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class Optics(nn.Module):
     """Blur, decimation and noise of one model. All methods are compiled by TorchScript.
 
-    Random numbers enter from outside. An image has a ``code`` (1, G): what the whole image has one of, such as the
-    number of its kernel. The LR plane has a ``field`` (1, F, h, w): standard normal numbers for every LR pixel. G and F
+    Random numbers enter from outside. An image has a ``code`` (1, G): G numbers for the whole image, such as the index
+    of its kernel. The LR plane has a ``field`` (1, F, h, w): standard normal numbers for every LR pixel. G and F
     may be 0. With the same code and field the same image comes out, whatever the tile, batch, thread or device.
 
     The optics of a model that depends on the place in the image (``placed=True`` of `Degrader`) find two more columns
@@ -35,7 +35,7 @@ class Optics(nn.Module):
 
     @torch.jit.export
     def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        """Blur and decimate hr (B, C, s·h, s·w) to lr (B, C, h, w), without noise. Every method writes this verb."""
+        """Blur and decimate hr (B, C, s·h, s·w) to lr (B, C, h, w), without noise. Every method must override this."""
         raise NotImplementedError("optics must have a method clean(hr, code, field)")
 
     @torch.jit.export

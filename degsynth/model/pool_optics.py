@@ -11,7 +11,8 @@ from degsynth.ops.noise import generator
 from degsynth.ops.subpixel import suited
 
 NEGLIGIBLE = 2e-5
-"""Share of a kernel that its outermost rings of taps may hold to be left out: at most 1/200 of an 8-bit level."""
+"""Outermost rings of taps are left out if they hold at most this share of the kernel together. That changes a pixel
+by at most 1/200 of an 8-bit level."""
 
 
 def empty_borders(kernels: Tensor, scale: int) -> Tensor:

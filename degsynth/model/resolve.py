@@ -48,7 +48,7 @@ def resolve(name: str) -> Path:
     if path.is_file():
         if is_pool_name(path):
             raise CheckpointError(
-                f"{path} is no checkpoint; of a kernel pool 'degsynth export {path} -o model.pt --scale 2' makes one"
+                f"{path} is a kernel pool, not a checkpoint; make one: degsynth export {path} -o model.pt --scale 2"
             )
         return path
     if name in shipped():

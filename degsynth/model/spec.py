@@ -56,8 +56,9 @@ class MethodSpec(Strict):
     offset: tuple[float, ...] = (0.0,)
     """Change of level that the model applies on purpose, in [0, 1] levels, one for all channels or one for each."""
     phase: tuple[tuple[float, float], ...] | None = None
-    """Centroid of the effective kernel, (y, x) in HR px from the centred phase, one for all channels or one for each.
-    It differs from 0 where the pairs were shifted. None: it follows from what was learnt, and `fit` measures it."""
+    """Centroid of the effective kernel, (y, x) in HR px from the centre of the LR pixel's s×s block, one for all
+    channels or one for each. It differs from 0 where the pairs were shifted. None: `fit` measures it on the
+    learnt model."""
     hardware_factor: HardwareFactor | None = None
     """The hardware factor, where the model has one."""
 
@@ -83,8 +84,8 @@ class Spec(MethodSpec, Origin):
     bytes_per_pixel: int = Field(default=0, ge=0)
     """Memory that the model needs for an HR pixel of a tile (`degsynth.model.memory`). 0: unknown."""
     phase: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
-    """Centroid of the effective kernel, (y, x) in HR px from the centred phase, one for all channels or one for each.
-    It differs from 0 where the pairs were shifted."""
+    """Centroid of the effective kernel, (y, x) in HR px from the centre of the LR pixel's s×s block, one for all
+    channels or one for each. It differs from 0 where the pairs were shifted."""
     data_range: Interval | None = None
     """Black and white of the images of the fit, in their own units; None: the range of their type."""
     config: dict[str, Any] = Field(default_factory=dict)

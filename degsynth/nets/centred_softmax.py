@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 LOGIT_BOUND = 8.0
-"""Bound of the logits' magnitude: no tap is more than e¹⁶ times another, so both sides have weight that can balance."""
+"""Largest magnitude of the logits. No tap is then more than e¹⁶ times another, so the taps can always be balanced."""
 NEWTON_STEPS = 12
 """Number of Newton steps that bring a kernel's centroid to the middle. Near the middle each step squares the error."""
 MAX_STEP = 4.0
@@ -30,7 +30,7 @@ class CentredSoftmax(nn.Module):
     """
 
     def __init__(self, size: int) -> None:
-        """``size`` is K."""
+        """``size`` is K, the number of taps per side."""
         super().__init__()
         self.size, self.steps, self.logit_bound, self.max_step = size, NEWTON_STEPS, LOGIT_BOUND, MAX_STEP / size
         offsets = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
@@ -49,7 +49,7 @@ class CentredSoftmax(nn.Module):
         return torch.softmax(logits + tilt @ self.places.T, -1)
 
     def balanced(self, taps: Tensor) -> Tensor:
-        """Return kernels (N, K, K) float64, of which some taps were removed, tilted to centroid 0 again, with sum 1."""
+        """Return kernels (N, K, K) float64 with sum 1 and centroid 0, tilted again after some taps were set to 0."""
         exact = copy.deepcopy(self).double().to(taps.device)
         tilt = torch.zeros_like(taps[:, 0, :2])
         for _ in range(self.steps):

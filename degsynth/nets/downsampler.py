@@ -70,7 +70,7 @@ class Downsampler(nn.Module):
         self.last = Layer(2 * width, channels, 1, bias=norm)
 
     def reach(self) -> int:
-        """Return how many HR px beyond an LR pixel's own block the network reads, apart from statistics."""
+        """Return how many HR px the network reads beyond an LR pixel's own block, apart from instance norm."""
         return 9 + 3 * self.scale + (0 if self.norm else SURROUNDINGS)
 
     def forward(self, hr: Tensor) -> Tensor:

@@ -56,9 +56,9 @@ class EncoderDecoder(nn.Module):
         """Build one level for each entry of ``widths`` (channels) and ``encoder`` (convolutions on the way down).
 
         Each level has half the size of the one before. On the way up every level has ``decoder`` convolutions. The
-        features from the level below are concatenated with the level's own features if ``concatenate``; else they pass
-        a 1×1 convolution at the small size and are added, which is cheaper. ``last`` is the size of the convolution
-        that computes the outputs.
+        features from the level below are concatenated with the level's own features if ``concatenate``; else they go
+        through a 1×1 convolution before upsampling and are added, which is cheaper. ``last`` is the size of the
+        convolution that computes the outputs.
         """
         super().__init__()
         levels = range(len(widths))

@@ -36,10 +36,10 @@ class KernelGenerator(nn.Module):
         self.softmax = CentredSoftmax(size)
 
     def begin_smooth(self) -> None:
-        """Make the first layer of 3×3 positions do what one of 1×1 would do to their weighted sum.
+        """Set the weights of the 3×3 first layer so that it equals a weighted sum followed by a 1×1 layer.
 
-        The weights are 1 2 1 / √6 in both directions. They have norm 1, so the sum is standard normal again, and the
-        kernels are distributed as those of a single position.
+        The sum of the 3×3 positions has the weights 1 2 1 / √6 in both directions. They have norm 1, so the sum is
+        standard normal again, and the kernels are distributed as those of a single position.
         """
         weights = binomial()
         with torch.no_grad():
@@ -56,8 +56,8 @@ class KernelGenerator(nn.Module):
     def from_neighbours(self, z: Tensor) -> Tensor:
         """Return the output (B, width, h, w) of the first layer where it sees 3×3 positions.
 
-        There are no positions beyond the border. Next to it the output is multiplied by the factor with which the
-        weighted sum of `begin_smooth` is standard normal there as well.
+        Beyond the border there are no random numbers, so near it the sum of `begin_smooth` has fewer terms. There the
+        output is multiplied by a factor that makes this sum standard normal again.
         """
         x = nn.functional.conv2d(z, self.first.weight, padding=1)
         variance = nn.functional.conv2d(torch.ones_like(z[:1, :1]), self.rim, padding=1)

@@ -15,11 +15,10 @@ SURROUNDINGS = 8
 class NoiseGenerator(nn.Module):
     """A network: lr (B, C, h, w) and random numbers z (B, Z, h, w) → noise (B, C, h, w).
 
-    It has 3×3 layers and residual blocks, and no batch norm. A mean of the noise would be part of the image, and a
-    network that is asked for noise soon learns to paint. So the noise is ``½ N(lr, z) − ½ N(lr, −z)``, where N is the
-    network: z and −z are equally likely, so the mean over z is 0 at every pixel, whatever the weights (this is not from
-    the paper). Without z the content decides everything: then the noise is N(lr) minus its mean over the surroundings,
-    so that it changes no level.
+    It has 3×3 layers and residual blocks, and no batch norm. If noise had a mean other than 0, the network could use it
+    to change the image itself. So the noise is ``½ N(lr, z) − ½ N(lr, −z)``, where N is the network: z and −z are
+    equally likely, so the mean over z is 0 at every pixel, whatever the weights (this is not from the paper). Without z
+    the noise depends on the image alone. It is then N(lr) minus its local mean, so that it does not change the level.
     """
 
     def __init__(self, channels: int, numbers: int, width: int, blocks: int, sees: bool, draws: bool) -> None:

@@ -2,10 +2,10 @@
 
 A flat image must stay flat and keep its level. Without biases a network of convolutions and ReLUs is homogeneous: its
 output for a flat image of level c is c times its output for level 1, so dividing by the latter keeps every level.
-Besides, a filter can be constrained to a *total*, the sum of its taps. At total 1 it maps a flat image with level c in
-all channels to level c. At total 0 it is blind to that level, and the layers after it see only differences within the
-image, never its brightness. After a blind filter a threshold does no harm, if the function passes through the origin
-(`Hinge`).
+Besides, the sum of a filter's taps, its *total*, can be held at 1 or 0. With total 1 it maps a flat image with level c
+in all channels to level c. With total 0 it is *blind*: it maps every flat image to 0, and the layers after it see only
+differences within the image, never its brightness. So a learnt threshold after a blind filter does not change the level
+of flat images, if its function maps 0 to 0 (`Hinge`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Filter(nn.Module):
         return convolution(x, weight, None, self.stride, self.stride)
 
     def copying(self, share: float, noise: float) -> Filter:
-        """Set the weights to a copy plus ``noise`` times the random weights, and return the filter.
+        """Set the weights so that the filter copies, plus ``noise`` times its random weights; return the filter.
 
         Output c is ``share`` times input c; where the numbers of outputs and inputs differ, it is ``share`` times the
         sum of all inputs.

@@ -48,7 +48,7 @@ BEND_SIGMA = 0.1
 STRETCH_LOG_SIGMA = 0.5
 """Prior standard deviation of the log of a free radial function's stretch."""
 DEPARTURES = ((0.03, 1.5), (0.3, 1.5), (0.03, 2.5), (0.1, 2.5), (0.3, 2.5), (0.03, 4.0), (0.1, 4.0))
-"""Priors for taps that depart from a family, as arguments (departure, reach) of `leeway`; the likeliest is taken.
+"""Priors for taps that depart from a family, as arguments (departure, reach) of `tap_prior`; the likeliest is taken.
 
 With larger departures there are several likeliest kernels, whose transfer functions have different signs, and chance
 decides which one is found.
@@ -228,9 +228,10 @@ def _radial(scale: int, size: int) -> Hypothesis:
 def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
     """Return the prior mean (P,) and a square root of the covariance (P, P) of a radial transfer function's knots.
 
-    The first knot, at frequency 0, is always 1 and not among them. The prior has two factors. The second differences
-    are about 0, also at frequency 0, about which the function is even. And the values are small beyond the LR's Nyquist
-    frequency, since no aperture passes much there; the images do not show it, because aliasing hides it.
+    The value at frequency 0 is always 1, so that knot is not among the P. The prior is a product of two. One expects
+    second differences near 0 (at frequency 0 too, about which the function is even). The other expects small
+    values beyond the LR's Nyquist frequency, because no aperture passes much there. The images cannot show this,
+    because aliasing hides it.
     """
     count = families.KNOTS - 1
     bends = torch.zeros(count, count, dtype=torch.float64)  # second differences of the knots (v1, 1, v1, v2, …)
@@ -248,17 +249,17 @@ def _radial_prior(scale: int) -> tuple[Tensor, Tensor]:
     return covariance @ (bends.T @ target) / BEND_SIGMA**2, torch.linalg.cholesky(covariance)
 
 
-def level_and_place(size: int) -> Tensor:
+def sum_and_moments(size: int) -> Tensor:
     """Return rows (3, K²) that, multiplied by a kernel's taps, give its sum and its first moments (y, x).
 
-    All three must be 0 for a change of a kernel that keeps its level and its place.
+    All three must be 0 for a change of a kernel that keeps its sum and its centroid.
     """
     offsets = tap_offsets(size)
     ones = torch.ones(size, size, dtype=torch.float64)
     return torch.stack([ones, offsets[:, None] * ones, offsets[None, :] * ones]).flatten(1)
 
 
-def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+def tap_prior(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the prior for taps that depart from a first guess (K, K): ``spread``, ``tie`` and ``back``.
 
     The change of the taps is ``c = spread · (tie @ z @ tieᵀ)`` for standard normal z (K, K). ``spread`` (K, K) is the
@@ -266,10 +267,10 @@ def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[T
     deviation, as a share of the guess's highest tap; ``reach`` says how far out taps may move, in standard deviations
     of the guess in that direction.
 
-    Then ``back @ rows @ c`` is subtracted, with the ``rows`` of `level_and_place` and ``back = V rowsᵀ (rows V
-    rowsᵀ)⁻¹``, where V = spread²: it is what would be subtracted if independent taps of these deviations were
-    conditioned on having no sum and no first moments. So taps that hardly move are hardly moved by the subtraction
-    either.
+    Then ``back @ rows @ c`` is subtracted, which makes the sum and the first moments of the change 0. Here ``rows`` are
+    those of `sum_and_moments`, and ``back = V rowsᵀ (rows V rowsᵀ)⁻¹`` with V = spread². The subtraction is that of
+    independent taps with these deviations that are conditioned on sum and first moments 0. So it hardly changes taps
+    that have a small deviation.
     """
     offsets = tap_offsets(guess.shape[-1])
     along, across, angle = gaussian_shape(guess)  # halos would make a second moment nearly 0
@@ -277,7 +278,7 @@ def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[T
     near = gaussian(guess.shape[-1], across, along, angle)
     spread = departure * float(guess.max()) * near / near.max()
     tie = torch.exp(-((offsets[:, None] - offsets[None, :]) ** 2) / (2 * (CORRELATION_LENGTH * scale) ** 2))
-    rows = level_and_place(guess.shape[-1])
+    rows = sum_and_moments(guess.shape[-1])
     weighted = spread.flatten().square()[:, None] * rows.T
     return spread, tie / tie.norm(dim=1, keepdim=True), weighted @ torch.linalg.inv(rows @ weighted)
 
@@ -285,7 +286,7 @@ def leeway(guess: Tensor, scale: int, departure: float, reach: float) -> tuple[T
 def freed_hypothesis(guess: Estimate, scale: int, departure: float, reach: float) -> Hypothesis:
     """Return the hypothesis of kernels near a guess, in which each tap may move together with its neighbours."""
     size = guess.kernel.shape[-1]
-    rows, (spread, tie, back) = level_and_place(size), leeway(guess.kernel, scale, departure, reach)
+    rows, (spread, tie, back) = sum_and_moments(size), tap_prior(guess.kernel, scale, departure, reach)
 
     def kernel(z: Tensor) -> Tensor:
         change = (spread * (tie @ z.view(size, size) @ tie.T)).flatten()

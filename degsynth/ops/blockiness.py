@@ -1,4 +1,4 @@
-"""A measure of whether an image has been JPEG: the height of the steps between its 8×8 blocks."""
+"""A measure of whether an image was once a JPEG file: the height of the steps between its 8×8 blocks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ PERIOD = 8
 
 
 def blockiness(gray: Tensor) -> float:
-    """Measure how much higher steps at every eighth pixel of an image (h, w) are than elsewhere: about 1 if no higher.
+    """Return the height of the steps at every eighth pixel of an image (h, w), relative to the steps elsewhere.
 
-    A step is the difference of two neighbours minus the mean of the two differences beside it, so that slopes do not
-    count. Large steps are edges of the scene: their sizes are cut off at twice the median of all that are not 0. The
-    sizes are averaged over all columns of the same phase modulo 8, and the highest of the eight means is divided by
-    their median. The result is the geometric mean of this ratio for columns and for rows. It is 1 for images that are
-    flat or too small.
+    It is about 1 for an image without blocks. A step is the difference of two neighbours minus the mean of the two
+    differences beside it, so that slopes do not count. Large steps are edges of the scene, so absolute steps are
+    clipped at twice the median of those that are not 0. They are averaged over all columns with the same position
+    modulo 8, and the highest of the eight means is divided by their median. The result is the geometric mean of this
+    ratio for columns and for rows. It is 1 for images that are flat or too small.
     """
     ratios = []
     for plane in (gray, gray.T):

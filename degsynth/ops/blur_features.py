@@ -31,9 +31,10 @@ class Features:
         self.groups = torch.nn.functional.one_hot(group, RING_GROUPS).double()
 
     def __call__(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (P,) that do not depend on direction, and directional contrasts (2, Q) for b and for c.
+        """Return features (P,) that do not depend on direction, and contrasts between directions, (2, Q).
 
-        The contrasts change their sign where the photograph is turned by a quarter turn.
+        The contrasts are those from which b and c are read, the elongation of the blur (`ops.blur_widths`). They change
+        sign if the photograph is rotated by 90°.
         """
         log = torch.log(self.bins(power(gray, SIDE)) * 255**2 + 1e-2)
         contrast = (self.waves * log) @ self.rings @ self.groups
@@ -41,7 +42,10 @@ class Features:
 
 
 def _steepness(gray: Tensor) -> Tensor:
-    """Return the logs of high quantiles of the absolute differences of several orders, minus those of a coarse one."""
+    """Return the logs of quantiles of the absolute first, second and third differences, minus those over 4 px.
+
+    The distances between the quantiles of the differences over 4 px come last.
+    """
     first, second, third = (_log_quantiles(gray, weights) for weights in ((-1, 1), (1, -2, 1), (-1, 3, -3, 1)))
     coarse = _log_quantiles(gray, (-1, 0, 0, 0, 1))
     return torch.cat([first - coarse, second - coarse, third - coarse, coarse.diff()])

@@ -41,10 +41,10 @@ MAX_ELONGATION = 1.4
 RIDGE = 1e-2
 """Weight, per image, of the ridge penalty of the regressions."""
 LENGTH_SCALE = 3.0
-"""Length scale of the similarity of features, in standard deviations of each feature.
+"""Width of the Gaussian kernel of the regression (`_similarity`), in standard deviations of each feature.
 
-If it were longer, the regression would be nearly linear; at half of it the readings of other photographs scatter by a
-tenth more.
+With a larger width the regression would be nearly linear. With half this width, the readings of photographs that it was
+not learnt from scatter 10 % more.
 """
 FOLDS = 8
 """Number of parts into which the images are divided to measure the errors of readings of images left out."""
@@ -228,7 +228,8 @@ class Reader:
     def _columns(self, turning: Tensor, a: Tensor) -> Tensor:
         """Return the regressors (N, 2, 3 Q) of b and c: contrasts (N, 2, Q) times 1, a and a².
 
-        They are needed because the relation of the contrasts to b and c depends on the width.
+        The products are needed because the relation of the contrasts to b and c depends on the width. Here a is scaled
+        to [0, 1].
         """
         position = ((a - self.low) / (self.high - self.low))[:, None, None]
         return torch.cat([turning, turning * position, turning * position.square()], 2)

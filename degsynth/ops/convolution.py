@@ -1,4 +1,4 @@
-"""A convolution for which a CPU computes the same bits in any window of an image."""
+"""A convolution whose result on a CPU is the same, to the last bit, for a whole image and for any window of it."""
 
 from __future__ import annotations
 

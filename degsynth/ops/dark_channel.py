@@ -35,7 +35,7 @@ MIN_WEIGHT = 1e-4
 """Smallest value to which the weights of the priors fall from round to round."""
 MARGIN = 2
 """Number of taps on each side that a window has in addition to those that a kernel needs."""
-RIM_MASS = 0.02
+MAX_BORDER_MASS = 0.02
 """Largest share of a kernel that may lie in the outermost rows and columns of its window."""
 MIN_SIZE = 9
 """Smallest side of a window, px: a smaller one would cut off part of the kernel."""
@@ -88,14 +88,14 @@ def _in_fitted_window(image: Tensor, settings: Settings) -> Tensor:
         # Nearly all of the kernel lies within 3×3 px: dark pixels stay dark, and their channel gives no information.
         settings = quick
     kernel = _coarse_to_fine(image, replace(settings, size=size))
-    if rim_mass(kernel) > RIM_MASS and size < settings.size:  # the quick estimate was wrong
+    if border_mass(kernel) > MAX_BORDER_MASS and size < settings.size:  # the quick estimate was wrong
         size = settings.size
         kernel = _coarse_to_fine(image, settings)
     gap = (settings.size - size) // 2
     return F.pad(kernel, (gap, gap, gap, gap))
 
 
-def rim_mass(kernel: Tensor) -> float:
+def border_mass(kernel: Tensor) -> float:
     """Return the share of a kernel (K, K) of sum 1 that lies in the outermost rows and columns."""
     return 1.0 - float(kernel[1:-1, 1:-1].sum())
 
@@ -107,10 +107,11 @@ def level_sizes(size: int) -> list[int]:
 
 
 def window_size(kernel: Tensor, largest: int) -> int:
-    """Return the odd side of a window that holds the trustworthy part of a kernel (K, K), without faint outer pieces.
+    """Return the side, odd, of a window that holds a kernel (K, K) without faint pieces far from its centroid.
 
-    The window is computed from the square about the centroid that holds 80 % of the kernel. Half its side is 1.6 σ for
-    a Gaussian, and 0.8 of half the length for a straight stroke; 1.7 times as much holds the whole of either.
+    It is computed from the square about the centroid that holds 80 % of the kernel. Half the side of this square is
+    1.6 σ for a Gaussian, and 0.8 times half the length for a straight stroke. A square 1.7 times as large holds all of
+    either. `MARGIN` is added.
     """
     offsets = tap_offsets(kernel.shape[0])
     y, x = (kernel.sum(1) * offsets).sum(), (kernel.sum(0) * offsets).sum()

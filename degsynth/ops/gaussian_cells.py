@@ -29,7 +29,7 @@ ACROSS = 0.3
 PIXEL = 0.5
 """Side of a pixel in the units of the covariance."""
 WIDER = 1.2
-"""Factor by which the second four Gaussians of group two have a larger hardware factor."""
+"""Hardware factor of the other four Gaussians of group two, relative to that of the first four."""
 MIN_FACTOR, MAX_FACTOR = 0.01, 10.0
 """Smallest and largest sensible hardware factor.
 

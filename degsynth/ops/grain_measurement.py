@@ -215,7 +215,7 @@ def channel_mixing(residual: Tensor) -> Tensor:
 
 
 def neighbour_correlation(residual: Tensor) -> Tensor:
-    """Return the correlation (2·REACH + 1)² of pixels by their distance (y, x), 0 in the middle.
+    """Return the correlation of pixels at distances (y, x) up to REACH px: (2·REACH + 1)², distance 0 in the middle.
 
     It is the median over all blocks and channels of the residuals (N, C, P).
     """

@@ -74,10 +74,10 @@ def gaussian(y: Tensor, x: Tensor, shape: Tensor) -> Tensor:
 
 
 def radial(y: Tensor, x: Tensor, stretch: Tensor, values: Tensor) -> Tensor:
-    """Return any function of the length of the frequency, on a plane stretched by exp [[b, c], [c, −b]].
+    """Return a radial transfer function at frequencies (y, x), which the matrix exp [[b, c], [c, −b]] stretches first.
 
     ``stretch`` is (b, c). ``values`` (KNOTS − 1,) are those of the function at the frequencies 1/2 · 1/16,
-    1/2 · 2/16, …; at 0 it is 1. In between it is a cubic.
+    1/2 · 2/16, …; at 0 it is 1. Between these it is interpolated by cubics.
     """
     b, c = stretch
     matrix = torch.matrix_exp(torch.stack([torch.stack([b, c]), torch.stack([c, -b])]))

@@ -30,7 +30,7 @@ LOOSER = 1.1
 RIDGE = 2.0
 """Weight of ‖k‖²."""
 SPECK_MASS = 0.1
-"""Connected pieces with less mass than this are not part of the kernel."""
+"""Connected pieces with less than this share of the kernel's sum are removed."""
 
 
 def differences(image: Tensor) -> Tensor:

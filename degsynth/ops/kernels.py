@@ -57,7 +57,7 @@ def variance_at(kernel: Tensor, period: float = 8.0) -> tuple[float, float]:
 
 
 def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, float | None]:
-    """Return the roots of `variance_at`, (y, x) in HR px; None where the kernel does not attenuate the wave."""
+    """Return σ, the square roots of `variance_at`, (y, x) in HR px; None where the wave is not attenuated."""
     y, x = (math.sqrt(value) if value > 0 else None for value in variance_at(kernel, period))
     return y, x
 
@@ -130,8 +130,8 @@ def stretched(kernel: Tensor, by: Tensor) -> Tensor:
     """Return a kernel (K, K) stretched by matrices ``by`` (N, 2, 2): kernels (N, K, K) of the same size.
 
     They pass a frequency ν (y, x) as the given kernel passes by @ ν; with by = [[2, 0], [0, 2]] they are twice as wide.
-    Of a kernel that is not symmetric about its centre the symmetric part is taken. Frequencies beyond the Nyquist
-    frequency are not passed.
+    Only the part of the kernel that is symmetric about its centre is used. Where by @ ν is beyond the Nyquist frequency
+    nothing is passed.
     """
     fine, side = 256, 64 if kernel.shape[-1] <= 32 else 128
     offsets = tap_offsets(kernel.shape[-1])

@@ -37,8 +37,8 @@ MAX_GRADIENT_TIGHTNESS, MAX_DARK_TIGHTNESS = 1e5, 8.0
 def fast_length(length: int) -> int:
     """Return the next length, from ``length`` on, that has no prime factor above 7: Fourier transforms of it are fast.
 
-    `scipy.fft.next_fast_len` admits other prime factors. Its lengths would change kernels that are estimated, since
-    `periodic` fills an image up to this length.
+    `scipy.fft.next_fast_len` allows other prime factors. `periodic` extends images to this length, so with scipy's
+    lengths the estimated kernels would be different.
     """
     while True:
         rest = length
@@ -81,7 +81,7 @@ def spectrum(kernel: Tensor, size: torch.Size) -> Tensor:
 
 
 def running_max(x: Tensor, side: int) -> Tensor:
-    """Return the largest of the side × side px, side odd, about every pixel of (H, W).
+    """Return the maximum over the side × side px (side odd) around every pixel of x (H, W).
 
     It is computed by doubling: first for windows of 2, 4, 8, … px. At a side of 35 px this takes from half to a seventh
     of the time of `scipy.ndimage.maximum_filter` on images of 150 to 512 px.
@@ -100,7 +100,7 @@ def running_max(x: Tensor, side: int) -> Tensor:
 
 
 def is_dark(x: Tensor, side: int = DARK_SIDE) -> Tensor:
-    """Return which pixels of (H, W) are part of the dark channel: those that are the least of at least one window.
+    """Return which pixels of x (H, W) are part of the dark channel: those that are the minimum of some window.
 
     A pixel of value v is the least of some window that contains it if, and only if, v is the largest of the least
     values of all windows that contain it. That value is the morphological opening of the image.

@@ -203,7 +203,7 @@ def _with_ridge(equations: NormalEquations, ridge: float) -> tuple[Tensor, float
     """
     normal = equations.gram.clone()
     if equations.count == 0 or not bool(torch.isfinite(normal).all()):
-        raise ValueError("no usable pixel")
+        raise ValueError("no usable pixel: all lie too near the border, or some values are not finite")
     # Mean over the taps of the variance of the levels they multiply, times the number of pixels. Unlike the mean power
     # it does not depend on the brightness.
     variance = equations.gram.diagonal()[:-1] - equations.gram[:-1, -1] ** 2 / equations.count

@@ -94,7 +94,7 @@ def noise_excess(lr: Tensor, hr: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _positive(covariance: Tensor) -> Tensor:
-    """Return the nearest covariance without negative variances, or zeros where its RMS is below `MIN_SIGMA`."""
+    """Return the nearest positive semidefinite matrix, or zeros where the RMS of its noise is below `MIN_SIGMA`."""
     values, vectors = torch.linalg.eigh(covariance)
     nearest: Tensor = vectors @ torch.diag(values.clamp(min=0)) @ vectors.T
     measurable = float(nearest.diagonal().mean()) >= (MIN_SIGMA / 255) ** 2

@@ -172,9 +172,9 @@ class Spectra:
         """C⁻¹ (n, n)."""
 
     def _image_variances(self, hr_powers: Tensor, lr_powers: Tensor) -> ImageVariances:
-        """Measure how each image's spectrum differs from the mean of its side.
+        """Measure how each image's spectrum differs from the mean of its set, HR or LR.
 
-        Only frequencies that both sides have are used, before any folding.
+        Of the HR spectra only the frequencies that LR images have, too, are used. They are not folded.
         """
         if sum(self.counts) < 3:
             raise ValueError("two images are too few to separate blur from content; give more")

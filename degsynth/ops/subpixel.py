@@ -60,11 +60,11 @@ def moved(kernel: Tensor, down: float, right: float) -> Tensor:
 def centred(kernel: Tensor) -> Tensor:
     """Return a kernel (K, K) of sum 1 with its centroid in the array's centre, to 1e-6 px.
 
-    It has negative taps only if it had some before. The kernel is first moved by whole pixels. What is left, less than
-    a pixel, can be removed by a move or by a *tilt*, which multiplies the taps by exp(t·(y, x)); for a Gaussian both
-    give the same. A stroke drawn on pixels is blurred by the move and hardly changed by the tilt. A kernel of few taps
-    may have none that could balance each other, and then there is no tilt. The one that preserves the shape better is
-    taken (`similarity`).
+    It has negative taps only if it had some before. The kernel is first moved by whole pixels. The remaining shift of
+    less than a pixel can be removed by interpolation or by a *tilt*, which multiplies the taps by exp(t·(y, x)). For a
+    Gaussian both give the same. A thin stroke is blurred by interpolation, but hardly changed by a tilt. Where the few
+    taps of a kernel do not surround the centre, no tilt can do it, and only interpolation is left. The result whose
+    shape is nearest to the original is taken (`similarity`).
     """
     kernel = kernel.double() / kernel.double().sum()
     kernel = whole_pixels(kernel)

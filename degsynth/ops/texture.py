@@ -9,7 +9,7 @@ from torch import Tensor
 STEPS_PER_SIDE = 6
 """Number of positions, along the shorter side of a window, at which windows are evaluated."""
 MIN_DISTANCE = 0.5
-"""Chosen windows are at least this share of their side apart, in one direction at least."""
+"""Chosen windows are at least this share of their side apart along at least one axis."""
 
 
 def least_gradient(image: Tensor, side: tuple[int, int], step: int) -> Tensor:

@@ -21,7 +21,7 @@ from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.reports.plots import draw_signed_kernel, new_figure
 
 MOST_COLUMNS = 9
-"""Largest number of panels in a row of `anatomy`."""
+"""Largest number of panels in a row of `basis_rows`."""
 SHOWN_SIDE = 96
 """Side of the part of an image that is shown, LR px."""
 CORNERS = {
@@ -63,6 +63,8 @@ def sheet(path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str) 
     for row, row_axes in zip(rows, axes, strict=True):
         for axis in row_axes:
             axis.set_axis_off()
+            for side in (axis.xaxis, axis.yaxis):  # matplotlib would still measure the labels that it does not draw
+                side.set_visible(False)
         for panel, axis in zip(row, row_axes, strict=False):
             _draw_panel(axis, panel)
     figure.savefig(path, format="png")
@@ -104,8 +106,8 @@ def crop(image: Tensor, size: int, scale: int = 1) -> Tensor:
     return image[:, top * scale : bottom * scale, left * scale : right * scale]
 
 
-def has_anatomy(degrader: LoadedDegrader) -> bool:
-    """Return whether a degrader mixes basis kernels for every pixel, which `anatomy` can show."""
+def has_basis_kernels(degrader: LoadedDegrader) -> bool:
+    """Return whether a degrader mixes basis kernels for every pixel, which `basis_rows` can show."""
     return hasattr(degrader.optics, "weight_maps")
 
 
@@ -137,13 +139,13 @@ def kernels_at(
     return panels
 
 
-def anatomy(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
+def basis_rows(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
     """Show the parts of a degrader that mixes basis kernels, and what it does to hr (C, H, W), as rows of panels.
 
     They are the base and the basis kernels, the effective kernels in the middle and in the corners, and the weight
     maps. The list is empty where a degrader has no basis kernels.
     """
-    if not has_anatomy(degrader):
+    if not has_basis_kernels(degrader):
         return []
     kernels, weights = _mixture(degrader, hr)
     numbers = range(1, len(weights) + 1)

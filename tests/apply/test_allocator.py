@@ -36,13 +36,18 @@ in_a_thread(50)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left as it is")
 def test_memory_that_is_freed_is_used_again() -> None:
-    """Once there, pages stay: fifty rounds of 6144 pages ask for none, which without it they do."""
-    later = {}
-    for how in ("keep", "leave"):
-        told = subprocess.run([sys.executable, "-c", CODE, how, MODULE], capture_output=True, text=True, check=True)
-        later[how] = int(told.stdout.split()[1])
-    assert later["keep"] < 2 * 6144
-    assert later["leave"] > 10 * 6144
+    """Pages that were once there stay: rounds of 6144 pages ask for them once, and later threads ask for none.
+
+    Without the setting, the first thread asks for them in each of its five rounds. (What the second thread asks for
+    then depends on which of the C library's arenas it is given.)
+    """
+    asked = {}
+    for setting in ("keep", "leave"):
+        command = [sys.executable, "-c", CODE, setting, MODULE]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        asked[setting] = [int(count) for count in output.split()]
+    assert max(asked["keep"]) < 2 * 6144
+    assert asked["leave"][0] > 4 * 6144
 
 
 def test_nothing_happens_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_noise_of_another_model(scale: int, model: Checkpoint, hr: Path, tmp_pat
 
 
 def test_noise_that_cannot_be_had(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"noise of .*silent\.pt: the model \(double\) has none"):
+    with pytest.raises(ConfigError, match=r"the model .*silent\.pt \(double\) has no learned noise to add"):
         Noise(noise_model=linear_double(tmp_path / "silent.pt", 2))
     facts = {"clean_halo": 8, "noise_halo": 1, "stochastic": True, "has_noise": True}
     gray, colour = (
@@ -554,7 +554,9 @@ def test_a_reader_that_leaves(model: Checkpoint, many: Path, tmp_path: Path) -> 
     assert "Broken" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGINT))]
+)
 def test_killed_and_resumed(number: int, model: Checkpoint, many: Path, tmp_path: Path) -> None:
     """Whatever ends it, --resume ends in the same bytes as a run that nobody disturbed."""
     process = start(model, many, tmp_path / "out", "--awgn", "1:4")

@@ -122,7 +122,7 @@ def test_links(place: str, existing: Any, model: Checkpoint, hr: Path, out: Path
     path.unlink(missing_ok=True)
     is_file = "." in Path(place).name[1:] or place.endswith("lock")
     path.symlink_to(tmp_path / "victim" / ("precious.png" if is_file else ""))
-    with pytest.raises(ConfigError, match="is a link, and would be written through; remove it"):
+    with pytest.raises(ConfigError, match="is a link, so files would be written where it points; remove it"):
         apply.run(model, hr, out, Options(existing=existing))
     assert untouched(tmp_path)
 

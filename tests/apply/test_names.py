@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +21,9 @@ def test_equal_stems_get_distinct_names() -> None:
     }
 
 
-def test_case_alone_does_not_tell_names_apart() -> None:
-    stems = assign_stems(["A.png", "a.png"])
+@pytest.mark.parametrize("names", [["A.png", "a.png"], ["A.jpg", "a.png"], ["SUB/a.jpg", "sub/a.png"]], ids=str)
+def test_case_alone_does_not_tell_names_apart(names: list[str]) -> None:
+    stems = assign_stems(names)
     assert len({stem.casefold() for stem in stems.values()}) == 2
 
 

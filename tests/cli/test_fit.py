@@ -15,7 +15,7 @@ import cv2
 import pytest
 
 from degsynth.ops.kernels import gaussian
-from tests.conftest import run_cli
+from tests.conftest import Run, checkpoint_contents
 
 Folders = Callable[..., tuple[Path, Path]]
 pytestmark = pytest.mark.slow
@@ -46,60 +46,62 @@ def test_sigterm_leaves_a_snapshot(pairs: tuple[str, ...], tmp_path: Path) -> No
     assert "--resume goes on from there" in stderr
 
 
-def test_interrupted_resumed_exported(pairs: tuple[str, ...], tmp_path: Path) -> None:
-    """Ctrl-C leaves a snapshot between two steps; resumed, the fit ends in the file of one that nobody disturbed."""
-    run = tmp_path / "run"
-    code, stderr = interrupted((*pairs, "--steps", "150"), run, signal.SIGINT)
+def test_interrupted_resumed_exported(pairs: tuple[str, ...], cli: Run, tmp_path: Path) -> None:
+    """Ctrl-C leaves a snapshot between two steps; resumed, the fit ends in the model of one that nobody disturbed."""
+    run, steps = tmp_path / "run", 100
+    code, stderr = interrupted((*pairs, "--steps", str(steps)), run, signal.SIGINT)
     assert code == 130, stderr
     assert "--resume goes on from there" in stderr
     assert "Traceback" not in stderr
     assert not (run / "fit.json").exists()
 
-    unfinished = run_cli("apply", run, tmp_path, tmp_path / "out")
-    assert unfinished.returncode == 2
-    assert f"degsynth fit --resume --out {run}" in unfinished.stderr
+    code, _, stderr = cli("apply", run, tmp_path, tmp_path / "out")
+    assert code == 2
+    assert f"degsynth fit --resume --out {run}" in stderr
     step = max(int(path.stem[5:]) for path in run.glob("snapshots/step_*.pt"))
-    exported = run_cli("export", run, "-o", tmp_path / "early.pt", "--snapshot", str(step))
-    assert exported.returncode == 0, exported.stderr
-    missing = run_cli("export", run, "-o", tmp_path / "none.pt", "--snapshot", "149")
-    assert missing.returncode == 2
-    assert "no snapshot of step 149; there are" in missing.stderr
+    code, _, stderr = cli("export", run, "-o", tmp_path / "early.pt", "--snapshot", step)
+    assert code == 0, stderr
+    code, _, stderr = cli("export", run, "-o", tmp_path / "none.pt", "--snapshot", steps - 1)
+    assert code == 2
+    assert "no snapshot of step 99; there are" in stderr
 
-    resumed = run_cli("fit", "--resume", "--out", run)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "going on from step" in resumed.stderr
-    assert run_cli(*pairs, "--steps", "150", "--out", tmp_path / "straight").returncode == 0
-    assert (run / "checkpoint.pt").read_bytes() == (tmp_path / "straight/checkpoint.pt").read_bytes()
-    steps = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()[:-1]]
-    assert steps == list(range(1, 151))
+    code, _, stderr = cli("fit", "--resume", "--out", run)
+    assert code == 0, stderr
+    assert "going on from step" in stderr
+    assert cli(*pairs, "--steps", steps, "--out", tmp_path / "straight")[0] == 0
+    resumed, straight = (checkpoint_contents(path / "checkpoint.pt") for path in (run, tmp_path / "straight"))
+    assert resumed == straight
+    logged = [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()[:-1]]
+    assert logged == list(range(1, steps + 1))
 
 
-def test_budgets_and_their_errors(pairs: tuple[str, ...], tmp_path: Path) -> None:
+def test_budgets_and_their_errors(pairs: tuple[str, ...], cli: Run, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    made = run_cli(*pairs, "--steps", "20", "--out", run)
-    assert made.returncode == 0, made.stderr
+    code, _, stderr = cli(*pairs, "--steps", "10", "--out", run)
+    assert code == 0, stderr
     for words in ("linear", "bicubic", "dml"):
-        assert words in made.stderr
-    more = run_cli("fit", "--resume", "--out", run, "--steps", "30")
-    assert more.returncode == 0, more.stderr
-    assert json.loads((run / "fit.json").read_text())["training"]["steps"] == 30
-    other = run_cli("fit", "--resume", "--out", run, "--set", "width=5")
-    assert other.returncode == 2
-    assert "was begun with width = 4, not 5" in other.stderr
-    nothing = run_cli("fit", "--resume", "--out", tmp_path / "nothing")
-    assert nothing.returncode == 2
-    assert "no run to go on with" in nothing.stderr
-    linear = run_cli(*[word.replace("dml", "linear") for word in pairs[:7]], "--steps", "9", "--out", tmp_path / "l")
-    assert linear.returncode == 2
-    assert "method linear has no option 'steps'" in linear.stderr
+        assert words in stderr
+    code, _, stderr = cli("fit", "--resume", "--out", run, "--steps", "15")
+    assert code == 0, stderr
+    assert json.loads((run / "fit.json").read_text())["training"]["steps"] == 15
+    code, _, stderr = cli("fit", "--resume", "--out", run, "--set", "width=5")
+    assert code == 2
+    assert "was begun with width = 4, not 5" in stderr
+    code, _, stderr = cli("fit", "--resume", "--out", tmp_path / "nothing")
+    assert code == 2
+    assert "no run to go on with" in stderr
+    linear = [word.replace("dml", "linear") for word in pairs[:7]]
+    code, _, stderr = cli(*linear, "--steps", "9", "--out", tmp_path / "l")
+    assert code == 2
+    assert "method linear has no option 'steps'" in stderr
 
-    drawn = run_cli("inspect", run, "-o", tmp_path / "kernels.png", "--html", tmp_path / "page.html")
-    assert drawn.returncode == 0, drawn.stderr
-    assert "clean_halo" in drawn.stdout
+    code, stdout, stderr = cli("inspect", run, "-o", tmp_path / "kernels.png", "--html", tmp_path / "page.html")
+    assert code == 0, stderr
+    assert "clean_halo" in stdout
     picture = cv2.imread(str(tmp_path / "kernels.png"))
     assert picture.shape[0] > 500
     assert picture.std() > 20
     page = (tmp_path / "page.html").read_text()
     assert "data:image/png;base64," in page
     assert "basis_kernels" in page
-    assert run_cli("inspect", run, "-o", tmp_path / "no/where.png").returncode == 2
+    assert cli("inspect", run, "-o", tmp_path / "no/where.png")[0] == 2

@@ -22,6 +22,7 @@ from tests.conftest import save_png
     ("hr", "lr"),
     [
         (["a.png", "s/b.jpg"], ["a.tif", "s/b.png"]),
+        (["s/1.png", "t/1.png"], ["s/1.png", "t/1.png"]),
         (["0001.png", "0002.png"], ["0001x4.png", "0002x4.png"]),
         (["Canon_001_HR.png", "Canon_002_HR.png"], ["Canon_001_LR4.png", "Canon_002_LR4.png"]),
     ],
@@ -32,8 +33,8 @@ def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
             (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / side / name).touch()
     found, unmatched = pairs.match(tmp_path / "HR", tmp_path / "LR")
-    assert [(p.hr.name, p.lr.name) for p in found] == [
-        (Path(h).name, Path(low).name) for h, low in zip(hr, lr, strict=True)
+    assert [(p.hr, p.lr) for p in found] == [
+        (tmp_path / "HR" / high, tmp_path / "LR" / low) for high, low in zip(hr, lr, strict=True)
     ]
     assert unmatched == []
 

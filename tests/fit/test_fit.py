@@ -20,6 +20,7 @@ from tests.conftest import save_png
 
 Folders = Callable[..., tuple[Path, Path]]
 SMALL = {"kernel_size": 8}
+SMALL_DML = {"width": 4, "batch": 2, "kernel_size": 8, "basis_kernels": 2}
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monk
 
     monkeypatch.setattr(dml.Method, "training_step", spoilt)
     options = fit.FitOptions(**{**folders, "method": "dml"})
-    values = {"steps": 60, "width": 4, "batch": 2, "kernel_size": 8}
+    values = {**SMALL_DML, "steps": 60}
     with pytest.raises(FitError, match="step 33: the loss term 'l1' is nan; lower `learning_rate=`") as caught:
         fit.run(options, values, tmp_path / "run")
     assert caught.value.exit_code == 1
@@ -211,7 +212,7 @@ def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monk
 
 def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_path: Path) -> None:
     options = fit.FitOptions(**{**folders, "method": "dml"})
-    values = {"steps": 20, "width": 4, "batch": 2, "kernel_size": 8}
+    values = {**SMALL_DML, "steps": 20}
     before = fit.run(options, values, tmp_path / "run")
     with pytest.raises(ConfigError, match="begun with batch = 2, not 3"):
         fit.run(options, {**values, "batch": 3}, tmp_path / "run", resume=True)
@@ -234,7 +235,7 @@ def test_dml_points_out_another_level_too(folders: dict[str, str], tmp_path: Pat
     for path in Path(folders["lr"]).iterdir():
         cv2.imwrite(str(path), (0.9 * cv2.imread(str(path))).round().astype(np.uint8))
     warnings: list[str] = []
-    values = {"steps": 3, "width": 4, "batch": 1, "kernel_size": 8}
+    values = {**SMALL_DML, "steps": 3}
     fit.run(
         fit.FitOptions(**{**folders, "method": "dml"}), values, tmp_path / "run",
         fit.Events(on_warning=warnings.append),

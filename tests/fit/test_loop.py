@@ -310,7 +310,7 @@ def test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better(
     """A judge for whom everything learnt is worse than the start, or better by 1 % or by 5 %."""
 
     class Judge:
-        figure, unit, sign, judges_start = "distance", "", -1, True
+        figure, unit, sign, scores_start = "distance", "", -1, True
 
         def __init__(self) -> None:
             self.asked = 0

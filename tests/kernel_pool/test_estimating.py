@@ -10,7 +10,7 @@ import torch
 
 from degsynth.errors import ConfigError, DataError
 from degsynth.kernel_pool.estimate import estimate
-from degsynth.kernel_pool.journal import journal_of
+from degsynth.kernel_pool.journal import Journal, WindowEstimate, journal_of
 from degsynth.methods.kmsr import Config
 from degsynth.model import pool_file
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
@@ -72,6 +72,15 @@ def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) 
     assert whole.read_bytes() == parts.read_bytes()
     lines = journal.read_text(encoding="utf-8").splitlines()
     assert all(json.loads(line) for line in lines)
+
+
+def test_estimates_are_in_order_whichever_was_made_first(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "pool.h5.part", {}, resume=False)
+    for image, rank in (("b", 1), ("a", 0), ("b", 0), ("a", 1)):
+        journal.add(WindowEstimate(image, rank, (0, 0, 9, 9), None, "no texture"))
+    for written in (journal, Journal(journal.path, {}, resume=True)):
+        in_order = [(estimate.image, estimate.rank) for estimate in written.in_order()]
+        assert in_order == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
 
 
 def test_a_file_that_is_no_journal_is_left_alone(photos: Path, tmp_path: Path) -> None:

@@ -113,8 +113,9 @@ def test_unusual_kernels_are_flagged() -> None:
     usual = [gaussian(25, 1.2 + 0.02 * n, 1.3) for n in range(8)]
     blobs = 0.6 * gaussian(25, 1.0, 1.0, 0.0, (0, -5)) + 0.4 * gaussian(25, 1.0, 1.0, 0.0, (0, 6))
     border = 0.9 * gaussian(25, 1.0, 1.0) + 0.1 * gaussian(25, 0.5, 0.5, 0.0, (12, 3))
-    flags = outliers.flags(torch.stack([*usual, blobs, border, gaussian(25, 5.0, 3.0)]))
-    assert flags == [""] * 8 + ["several blobs", "mass at the border", "odd width"]
+    wide, narrow = gaussian(25, 5.0, 3.0), gaussian(25, 0.4, 0.4)
+    flags = outliers.flags(torch.stack([*usual, blobs, border, wide, narrow]))
+    assert flags == [""] * 8 + ["several blobs", "mass at the border", "odd width", "odd width"]
 
 
 @pytest.mark.parametrize("flagged", [False, True])

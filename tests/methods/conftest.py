@@ -16,6 +16,18 @@ from degsynth.ops.kernels import gaussian
 from tests.conftest import write_pairs
 
 
+def options_for(name: str, hr: Path, lr: Path, scale: int, seed: int = 0) -> fit.FitOptions:
+    """Options for folders of pairs. Unpaired methods get the scale, and do not know that the scenes are the same."""
+    data = methods.get(name).Method.data
+    return fit.FitOptions(
+        method=name,
+        hr=None if data == "lr" else str(hr),
+        lr=str(lr),
+        scale=None if data == "paired" else scale,
+        seed=seed,
+    )
+
+
 class SharedFits:
     """Fits of methods to four small pairs, with the options `QUICK` of each and seed 0."""
 
@@ -23,15 +35,9 @@ class SharedFits:
         self.folder, self.photographs = folder, photographs
 
     def options(self, name: str, scale: int) -> fit.FitOptions:
-        """Options for the pairs. Unpaired methods get the scale, and do not know that the scenes are the same."""
-        data = methods.get(name).Method.data
+        """Return options for the pairs."""
         pairs = self._once(f"pairs-x{scale}", lambda out: self._write_pairs(out, scale))
-        return fit.FitOptions(
-            method=name,
-            hr=None if data == "lr" else str(pairs / "HR"),
-            lr=str(pairs / "LR"),
-            scale=None if data == "paired" else scale,
-        )
+        return options_for(name, pairs / "HR", pairs / "LR", scale)
 
     def run(self, name: str, scale: int) -> Path:
         """Return the run directory of the fit of a method; nobody may write into it."""

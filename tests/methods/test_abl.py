@@ -304,6 +304,7 @@ def test_held_out_parts_serve_calibration(fitted: tuple[Path, checkpoint.Checkpo
     assert factor_search.paired(model, held.parts, 8).factor == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.slow
 def test_snapshot_keeps_the_chosen_factor(pair_folders: Folders, tmp_path: Path) -> None:
     hr, lr = pair_folders(gaussian(12, 1.5, 1.5), 2, side=180)
     options = fit.FitOptions(method="abl", hr=str(hr), lr=str(lr))

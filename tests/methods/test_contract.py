@@ -26,8 +26,8 @@ from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import luma
 from degsynth.seeds import Identity
-from tests.conftest import write_pairs
-from tests.methods.conftest import SharedFits
+from tests.conftest import checkpoint_contents, write_pairs
+from tests.methods.conftest import SharedFits, options_for
 
 FIGURES = {"paired": ("psnr_y", 1), "unpaired": ("spectral_distance", -1), "lr": ("kernel_distance", -1)}
 """The figure by which held-out images are judged, by the data of the method; 1: more is better, −1: less is better."""
@@ -85,32 +85,35 @@ LEARNED = [name for name in methods.METHODS if issubclass(methods.get(name).Conf
 
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name not in LEARNED])
-def test_fitted_again_is_the_same_file(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
+def test_fitted_again_is_the_same_model(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
     """That learned methods can be repeated is shown where they are resumed."""
     fit.run(shared_fits.options(name, 2), methods.get(name).QUICK, tmp_path / "again")
-    first, again = (run / "checkpoint.pt" for run in (shared_fits.run(name, 2), tmp_path / "again"))
-    assert first.read_bytes() == again.read_bytes()
+    first, again = (
+        checkpoint_contents(run / "checkpoint.pt") for run in (shared_fits.run(name, 2), tmp_path / "again")
+    )
+    assert first == again
 
 
 FEW_STEPS = {"steps": 3, "imitation": 5, "generated": 10}
 """Options with which a fit is even shorter than with `QUICK`, where a method has them."""
 
 
-@pytest.mark.parametrize("dtype", ["uint16", pytest.param("uint8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        pytest.param(name, dtype, marks=[pytest.mark.slow] * (name in LEARNED))
+        for name in methods.METHODS
+        for dtype in ("uint8", "uint16")
+    ],
+)
 def test_gray_pairs(name: str, dtype: str, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
     """The checkpoint of a fit to gray images passes the self-test."""
     module = methods.get(name)
     hr, lr = write_pairs(
         tmp_path, [luma(shot) for shot in photographs], gaussian(8, 0.8, 1.1), 2, np.dtype(dtype).type, 180
     )
-    options = fit.FitOptions(
-        method=name,
-        hr=None if module.Method.data == "lr" else str(hr),
-        lr=str(lr),
-        scale=None if module.Method.data == "paired" else 2,
-    )
     few = {option: value for option, value in FEW_STEPS.items() if option in module.Config.model_fields}
-    record = fit.run(options, {**module.QUICK, **few}, tmp_path / "run")
+    record = fit.run(options_for(name, hr, lr, 2), {**module.QUICK, **few}, tmp_path / "run")
     assert (record["channels"], record["dtype"]) == (1, dtype)
     selftest.require(checkpoint.load(tmp_path / "run" / "checkpoint.pt"))
 
@@ -138,7 +141,7 @@ def test_every_weight_learns(name: str, photographs: list[torch.Tensor]) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNED)
-def test_stopped_and_resumed_ends_in_the_same_file(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
+def test_stopped_and_resumed_ends_in_the_same_model(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
     """As it began anew, too: a fit can be repeated."""
     options, values, run = shared_fits.options(name, 2), methods.get(name).QUICK, tmp_path / "stopped"
 
@@ -150,5 +153,5 @@ def test_stopped_and_resumed_ends_in_the_same_file(name: str, shared_fits: Share
     with pytest.raises(FitStoppedError):
         fit.run(options, values, run, fit.Events(deferred_stop=stop_soon))
     fit.run(options, values, run, resume=True)
-    straight = shared_fits.run(name, 2)
-    assert (run / "checkpoint.pt").read_bytes() == (straight / "checkpoint.pt").read_bytes()
+    resumed, straight = (checkpoint_contents(path / "checkpoint.pt") for path in (run, shared_fits.run(name, 2)))
+    assert resumed == straight

@@ -316,6 +316,7 @@ def test_mirrored_patches_keep_an_asymmetric_blur(photographs: list[Tensor]) -> 
     assert not method.backbone.mirrors
 
 
+@pytest.mark.slow
 def test_the_paper_preset_trains_and_exports(pair_folders: Any, tmp_path: Path) -> None:
     """As published, only smaller: random start, HR grid, free level. The exported file keeps the level."""
     hr, lr = pair_folders(gaussian(10, 0.9, 1.1), 2, side=180)

@@ -84,6 +84,7 @@ def test_the_penalty_is_that_of_the_slope() -> None:
     assert float(penalty) == pytest.approx((float(weights.norm()) - 1) ** 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_a_family() -> None:
     """A few hundred steps bring its kernels much nearer to the family than the mean kernel is, and spread them."""
     torch.manual_seed(0)

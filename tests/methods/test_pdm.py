@@ -32,7 +32,7 @@ from degsynth.ops.grain import KNOTS, Grain
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.noise import generator
-from tests.conftest import run_cli, save_png
+from tests.conftest import Run, save_png
 
 NONE = torch.zeros(3, 3, dtype=torch.float64)
 SIDE = 96
@@ -111,6 +111,7 @@ def exported(method: pdm.Method) -> checkpoint.Checkpoint:
 # --- what is learnt -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_widths_and_the_noise_are_learnt(images: Unpaired) -> None:
     method = prepared({"imitation": 600, "kernel_features": 48, "kernel_size": 20}, images)
     assert isinstance(method, Stochastic)
@@ -128,6 +129,7 @@ def test_two_widths_and_the_noise_are_learnt(images: Unpaired) -> None:
     assert not diversity.warnings(figures)
 
 
+@pytest.mark.slow
 def test_one_width_has_no_spread() -> None:
     method = prepared({"kernel_size": 20, "imitation": 300}, unpaired([1.4]))
     spread = diversity.spread(method.sample_kernels(100))
@@ -135,6 +137,7 @@ def test_one_width_has_no_spread() -> None:
     assert spread["sigma_px"]["p50"] == pytest.approx(1.4, rel=0.25)
 
 
+@pytest.mark.slow
 def test_signed_kernels_have_negative_lobes() -> None:
     """Bicubic stretched to two widths has negative lobes, and a signed network learns them."""
     taps = keys((torch.arange(20, dtype=torch.float64) - 9.5) / 2)
@@ -174,7 +177,11 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("values", VARIANTS, ids=lambda values: "-".join(f"{k}={v}" for k, v in values.items()))
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param(values, marks=[pytest.mark.slow] * (values != NETWORK)) for values in VARIANTS],
+    ids=lambda values: "-".join(f"{k}={v}" for k, v in values.items()),
+)
 def test_every_variant_keeps_the_contract(values: dict[str, Any], images: Unpaired) -> None:
     method = prepared({**values, "imitation": 10}, images)
     model = exported(method)
@@ -232,6 +239,7 @@ def test_paper_has_21_taps_where_they_can_be_centred() -> None:
 # --- groups ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_groups_keep_their_noise_and_their_share() -> None:
     method = prepared({"numbers": 4}, smooth(unpaired([1.2]), 3 / 255))
     model = exported(method)
@@ -308,6 +316,7 @@ def test_gradients_reach_every_weight(values: dict[str, Any], images: Unpaired) 
             assert value.grad is not None, f"{role}.{name}"
 
 
+@pytest.mark.slow
 def test_refinement_of_a_finished_fit_is_that_of_a_new_one(folders: Folders, tmp_path: Path) -> None:
     options = fit.FitOptions(method="pdm", hr=str(folders[0]), lr=str(folders[1]), scale=2)
     values = {"imitation": 5, "kernel_size": 12, "discriminator_first": 1, "batch": 2, **NETWORK}
@@ -353,35 +362,33 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 Folders = tuple[Path, Path]
 
 
-def test_fit_draws_and_transplant(folders: Folders, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_fit_draws_and_transplant(folders: Folders, cli: Run, tmp_path: Path) -> None:
     """What the README shows: a fit, several draws, the noise of another model, and what is recorded."""
-    out, sets = tmp_path / "run", ["--set", "imitation=60", "--set", "kernel_size=12"]
-    done = run_cli(
-        "fit", "--method", "pdm", "--hr", folders[0], "--lr", folders[1], "--scale", "2", "--out", out, *sets
-    )
-    assert done.returncode == 0, done.stderr
+    (hr, lr), out = folders, tmp_path / "run"
+    short = ["--set", "imitation=60", "--set", "kernel_size=12"]
+    code, _, stderr = cli("fit", "--method", "pdm", "--hr", hr, "--lr", lr, "--scale", "2", "--out", out, *short)
+    assert code == 0, stderr
     assert (out / "previews/distribution.png").stat().st_size > 20_000
     record = json.loads((out / "fit.json").read_text())
     assert record["distribution"]["kernels"]["count"] == 500
     assert {"sigma_px", "axes_ratio"} <= set(record["distribution"]["estimated"])
     assert record["training"]["steps"] == 0
-    applied = run_cli(
-        "apply", out, folders[0], tmp_path / "three", "--noise", "learned", "--draws", "3", "--limit", "2"
-    )
-    assert applied.returncode == 0, applied.stderr
+    code, _, stderr = cli("apply", out, hr, tmp_path / "three", "--noise", "learned", "--draws", "3", "--limit", "2")
+    assert code == 0, stderr
     files = sorted((tmp_path / "three/lr").rglob("*.png"))
     assert len(files) == 6
     assert len({path.read_bytes() for path in files}) == 6
-    plain = tmp_path / "plain.pt"
-    linear = fit.FitOptions(method="spectral", hr=str(folders[0]), lr=str(folders[1]), scale=2)
+    linear = fit.FitOptions(method="spectral", hr=str(hr), lr=str(lr), scale=2)
     fit.run(linear, {}, tmp_path / "linear")
-    (tmp_path / "linear/checkpoint.pt").rename(plain)
-    other = run_cli("apply", plain, folders[0], tmp_path / "with", "--noise", out / "checkpoint.pt", "--limit", "1")
-    assert other.returncode == 0, other.stderr
+    plain = tmp_path / "linear/checkpoint.pt"
+    code, _, stderr = cli("apply", plain, hr, tmp_path / "with", "--noise", out / "checkpoint.pt", "--limit", "1")
+    assert code == 0, stderr
     row = json.loads((tmp_path / "with/manifest.jsonl").read_text().splitlines()[0])
     assert row["noise"] == "other"
 
 
+@pytest.mark.slow
 def test_groups_by_folder(folders: Folders, tmp_path: Path) -> None:
     options = fit.FitOptions(method="pdm", hr=str(folders[0]), lr=str(folders[1]), scale=2, group_by="folder")
     record = fit.run(options, {"imitation": 5, "kernel_size": 12}, tmp_path / "run")
@@ -397,6 +404,7 @@ def test_groups_are_for_methods_that_draw(folders: Folders, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_few_images_jpeg_and_several_cameras_cause_warnings(
     tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +17,29 @@ from degsynth.kernel_pool import analytic
 from degsynth.methods import kmsr, pdm
 from degsynth.methods.pdm import teaching
 from degsynth.methods.protocol import Training, Unpaired
+from degsynth.model import checkpoint
 from degsynth.ops import blur_widths
-from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise import generator
+from tests.methods.conftest import SharedFits
 
-Folders = Callable[..., tuple[Path, Path]]
 LEARNED = [name for name in methods.METHODS if issubclass(methods.get(name).Config, Training)]
-SHORT = {"steps": 3, "imitation": 5, "generated": 10}
-"""Options that make a fit even shorter than `QUICK` does, where a method has them."""
-
-
-def fitted(name: str, folders: tuple[Path, Path], seed: int, out: Path) -> tuple[bytes, dict[str, Tensor]]:
-    """Fit a method to folders of pairs; return the bytes of the checkpoint, and the last weights of the optics."""
-    module = methods.get(name)
-    data = module.Method.data
-    options = fit.FitOptions(
-        method=name,
-        hr=None if data == "lr" else str(folders[0]),
-        lr=str(folders[1]),
-        scale=None if data == "paired" else 2,
-        seed=seed,
-    )
-    short = {key: value for key, value in SHORT.items() if key in module.Config.model_fields}
-    fit.run(options, {**module.QUICK, **short}, out)
-    return (out / "checkpoint.pt").read_bytes(), RunDirectory(out).load_snapshot()["modules"]["optics"]
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNED)
-def test_a_fit_follows_from_its_seed(name: str, pair_folders: Folders, tmp_path: Path) -> None:
-    folders = pair_folders(gaussian(10, 0.8, 1.1), 2, side=180)
-    first, again, other = (
-        fitted(name, folders, seed, tmp_path / run) for run, seed in (("first", 3), ("again", 3), ("other", 4))
-    )
-    assert first[0] == again[0]
-    assert first[0] != other[0]
-    assert not same(first[1], other[1])
+def test_another_seed_gives_another_fit(name: str, shared_fits: SharedFits, tmp_path: Path) -> None:
+    """That the same seed gives the same model is shown in `test_contract`, where a fit is resumed."""
+    options = shared_fits.options(name, 2).model_copy(update={"seed": 1})
+    fit.run(options, methods.get(name).QUICK, tmp_path / "run")
+    runs = shared_fits.run(name, 2), tmp_path / "run"
+    first, other = (checkpoint.load(run / "checkpoint.pt").degrader.optics.state_dict() for run in runs)
+    assert not same(first, other)
+    first, other = (RunDirectory(run).load_snapshot()["modules"]["optics"] for run in runs)
+    assert not same(first, other)
 
 
 # --- with the same images and the same first weights, so that the seed given to the method makes the difference -----

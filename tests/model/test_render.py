@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from degsynth.model.render import render, render_bands, render_draw
 from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
 from degsynth.seeds import Identity
-from tests.doubles import stochastic
+from tests.doubles import linear_double, stochastic
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,15 @@ def test_windows_of_a_noise_field_equal_the_whole_and_blocks_are_drawn_once() ->
     for top, bottom in ((0, 257), (200, 512), (899, 900)):
         for left, right in ((0, 200), (190, 256), (255, 310)):
             assert torch.equal(field.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
+
+
+def test_awgn_is_its_field_times_sigma(tmp_path: Path) -> None:
+    """σ is given on the 0–255 scale."""
+    model, identity, hr = linear_double(tmp_path / "m.pt", 2), Identity(3, "a"), torch.rand(3, 80, 60)
+    without = render(Degradation(model), hr, identity)
+    added = render(Degradation(model, Noise(awgn=Interval(7.0, 7.0))), hr, identity) - without
+    field = block_field(identity.seed("awgn"), 0, 0, 40, 30, 3)[0]
+    assert torch.allclose(added, 7 / 255 * field, atol=1e-6)
 
 
 class Small:

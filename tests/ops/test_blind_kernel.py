@@ -18,11 +18,11 @@ from degsynth.ops.blind_kernel import (
     estimate,
     family_hypothesis,
     freed_hypothesis,
-    leeway,
-    level_and_place,
     likeliest,
     nearest,
     simplest,
+    sum_and_moments,
+    tap_prior,
 )
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
@@ -35,6 +35,9 @@ from tests.ops.test_spectra import scene
 def halves() -> tuple[list[Tensor], list[Tensor]]:
     """Return scenes (h, w) for HR and for LR, with the statistics of photographs."""
     return [scene(number, 288) for number in range(16)], [scene(100 + number, 288) for number in range(16)]
+
+
+SHAPES = [(1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)]
 
 
 def spectra_of(halves: tuple[list[Tensor], list[Tensor]], kernel: Tensor) -> Spectra:
@@ -50,7 +53,10 @@ def sampled_disk(size: int, radius: float, fine: int = 16) -> Tensor:
     return taps / taps.sum()
 
 
-@pytest.mark.parametrize("shape", [(1.0, 1.0, 0.0), (1.6, 1.6, 0.0), (0.8, 1.6, 0.6), (1.0, 2.4, 2.2)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1.0, 1.0, 0.0), *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES)],
+)
 def test_a_gaussian_put_in_comes_out(halves: tuple[list[Tensor], list[Tensor]], shape: tuple[float, ...]) -> None:
     across, along, angle = shape
     kernel = gaussian(20, across, along, angle)
@@ -78,6 +84,7 @@ HALO = 1.8 * gaussian(20, 1.2, 1.2) - 0.8 * gaussian(20, 2.4, 2.4)
 """A kernel of blur followed by sharpening, as in phones."""
 
 
+@pytest.mark.slow
 def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     halves: tuple[list[Tensor], list[Tensor]],
 ) -> None:
@@ -97,6 +104,7 @@ def test_a_halo_is_found_in_a_function_of_frequency_and_in_no_plain_family(
     assert errors == sorted(errors)
 
 
+@pytest.mark.slow
 def test_taps_leave_the_families_for_a_blur_that_none_holds(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     """The kernel is a cross, which is no ellipse, and whose transfer function depends on direction."""
     kernel = 0.5 * (gaussian(20, 0.7, 2.6) + gaussian(20, 2.6, 0.7))
@@ -214,15 +222,15 @@ def test_freed_taps_keep_sum_and_place_whatever_moves_them(halves: tuple[list[Te
     assert float((kernel - guess.kernel)[:2].abs().max()) < 1e-3 * float((kernel - guess.kernel).abs().max())
 
 
-def test_leeway_is_what_it_says() -> None:
+def test_the_prior_of_taps_is_what_it_says() -> None:
     """The standard deviation of each tap over many random changes is its ``spread``."""
     guess = gaussian(12, 1.2, 1.2)
-    spread, tie, back = leeway(guess, 2, 0.1, 2.5)
+    spread, tie, back = tap_prior(guess, 2, 0.1, 2.5)
     z = torch.randn(4000, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     moved = spread * (tie @ z @ tie.T)
     assert torch.allclose(moved.std(0), spread, rtol=0.1)
     assert float(spread.max()) == pytest.approx(0.1 * float(guess.max()), rel=0.1)
-    rows = level_and_place(12)
+    rows = sum_and_moments(12)
     assert torch.allclose(rows @ back, torch.eye(3, dtype=torch.float64), atol=1e-9)
-    long = leeway(gaussian(12, 0.8, 1.6, 0.0), 2, 0.1, 1.5)[0]
+    long = tap_prior(gaussian(12, 0.8, 1.6, 0.0), 2, 0.1, 1.5)[0]
     assert float(long[6, 10]) > 3 * float(long[10, 6])  # it reaches as far as the kernel does

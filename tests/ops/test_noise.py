@@ -25,6 +25,7 @@ def test_the_field_is_white_and_standard_normal() -> None:
     for a, b in (
         (WHOLE[..., :-1], WHOLE[..., 1:]),
         (WHOLE[:, :, :-256], WHOLE[:, :, 256:]),
+        (WHOLE[..., :-256], WHOLE[..., 256:]),
         (WHOLE[:, 0], WHOLE[:, 1]),
     ):
         assert abs(float((a * b).mean())) < 5 / a.numel() ** 0.5

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from degsynth.ops.low_pass import low_pass
-from degsynth.ops.noise_level import luma_variance, matrix_sqrt, noise_covariance
+from degsynth.ops.noise_level import luma_variance, matrix_sqrt, noise_covariance, noise_excess
 
 
 def noisy(photographs: list[Tensor], covariance: Tensor) -> list[Tensor]:
@@ -46,6 +46,13 @@ def test_gray_and_tiny_images() -> None:
     assert 255 * math.sqrt(float(measured)) == pytest.approx(4, rel=0.1)
     assert luma_variance(measured) == float(measured)
     assert not bool(noise_covariance([torch.rand(3, 9, 9)]).any())
+
+
+def test_noise_that_blurred_hr_brings_along_is_subtracted() -> None:
+    """The mean of 2×2 px leaves a quarter of the variance; where that is more than LR has, nothing is left."""
+    one, mean = torch.eye(3, dtype=torch.float64) / 255**2, torch.full((2, 2), 0.25, dtype=torch.float64)
+    assert torch.allclose(noise_excess(9 * one, 16 * one, mean), 5 * one)
+    assert not bool(noise_excess(9 * one, 40 * one, mean).any())
 
 
 def test_clipped_blocks_are_not_used() -> None:

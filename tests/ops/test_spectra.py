@@ -83,6 +83,19 @@ def test_distance_is_about_one_for_other_scenes_and_more_for_another_blur() -> N
     assert min(wrong) > 1.5 * float(np.mean(distances))
 
 
+def test_noise_of_the_lr_images_is_the_floor() -> None:
+    """With the true variance as floor the misfit is that of other scenes; the floor that fits best does as well."""
+    kernel, rng = gaussian(12, 1.0, 1.0), torch.Generator().manual_seed(0)
+    lr = [degraded(scene(50 + number, 192), kernel, 2) for number in range(10)]
+    noisy = [image + 0.02 * torch.randn(image.shape, generator=rng) for image in lr]
+    spectra = Spectra([scene(number, 192) for number in range(10)], noisy, 2)
+    spectrum = spectra.of_kernel(kernel)
+    without, with_floor = (spectra.distance(float(spectra.misfit(spectrum, floor))) for floor in (0.0, 0.02**2))
+    assert with_floor < 1.4
+    assert without > 2 * with_floor
+    assert spectra.least_distance(spectrum) < 1.1 * with_floor
+
+
 @pytest.mark.parametrize(
     ("counts", "pattern"), [((10, 10), "windows"), ((30, 5), "windows"), ((10, 10), "grille")], ids=str
 )

@@ -26,7 +26,7 @@ def run(
 
 
 class WorkerStreams:
-    """A CUDA stream for each thread, which also keeps the thread's memory to itself; on the CPU nothing."""
+    """Gives each thread a CUDA stream of its own, so threads share no cached GPU memory. Does nothing on the CPU."""
 
     def __init__(self, device: str) -> None:
         self._device = device

@@ -42,11 +42,11 @@ class PairWriter:
         self._abandoned = threading.Event()
 
     def abandon(self) -> None:
-        """End the work on all images soon: nobody waits for them any more."""
+        """Stop the work on all images soon, because nobody waits for the results any more."""
         self._abandoned.set()
 
     def write(self, outputs: list[PlannedOutput]) -> list[Row]:
-        """Write both sides of all outputs of one image, and return their rows. Where one fails none is left."""
+        """Write the HR and LR files of all outputs of one image, and return their rows. If one fails, none is kept."""
         path = self.root / outputs[0].source
         before = _identity(path)
         with (
@@ -161,7 +161,7 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 
 def _reason(error: Exception | None, path: Path) -> str:
-    """Return one line for the manifest; the row names the file, so the line does not."""
+    """Return the error in one line for the manifest, without the path of the image, which the row names already."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else os_reason(error)
     text = str(error).strip().removeprefix(f"{path}: ")

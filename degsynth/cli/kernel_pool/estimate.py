@@ -26,8 +26,8 @@ def command(
         str | None,
         typer.Option(
             metavar="dark|gradient",
-            help="What is known of sharp photographs: few gradients and black dark pixels (dark), or only few "
-            "gradients (gradient), which takes a quarter of the time. Unset: as in the preset (dark).",
+            help="Prior on sharp photographs: sparse gradients and a black dark channel (dark), or sparse gradients "
+            "only (gradient), which takes a quarter of the time. Unset: as in the preset (dark).",
         ),
     ] = None,
     max_patches: Annotated[
@@ -45,8 +45,8 @@ def command(
 ) -> None:
     """Estimate blur kernels from LR photographs alone.
 
-    Kernels are estimated in some windows of each photograph. Those that can be no camera's blur (mass at the border,
-    several blobs, odd width) stay in the file, but are flagged and never drawn.
+    Kernels are estimated in some windows of each photograph. Those that cannot be the blur of a camera (mass
+    at the border, several blobs, unusual width) stay in the file, but are flagged and never drawn.
 
     Example: degsynth kernel-pool estimate phone/ -o estimated.h5 --scale 2
     """

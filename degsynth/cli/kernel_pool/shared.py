@@ -31,7 +31,7 @@ Assignments = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Number of windows that are estimated from at a time. Unset: the number of cores."),
+    typer.Option(help="Number of windows that are processed at a time. Unset: the number of cores."),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from degsynth.cli import options
+from degsynth.cli import console, options
 from degsynth.cli.kernel_pool import shared
 from degsynth.errors import ConfigError
 
@@ -46,6 +46,7 @@ def command(
             raise ConfigError(f"-o {picture}: give a name that ends in .png")
         scale = f", scale {opened.scale}" if opened.scale else ""
         draw_pool(picture, opened, f"{pool.name}: {shared.counts(opened)}{scale}")
+        console.note(f"picture: {picture}")
     facts = pool_summary(opened)
     if json:
         typer.echo(jsonlib.dumps(facts, ensure_ascii=False))

@@ -32,7 +32,8 @@ from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 
 START_PAIRS = 64
-"""Number of pairs, evenly spread, that suffice for what training starts from and for the kernel it is compared with."""
+"""Number of pairs, evenly spread, from which a learned method's starting point and its reference, the kernel of
+`linear`, are estimated."""
 
 
 class Pairs(source.Source):

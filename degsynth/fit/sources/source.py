@@ -73,7 +73,7 @@ class Scorer(Protocol):
     references: Mapping[str, Checkpoint]
     """Models that a learned method is compared with, by name."""
     missing_reference: str
-    """Why a reference is missing; empty where none is."""
+    """Why a model to compare with is missing; empty where no such model is missing."""
 
     def judge(self, method: Learned, device: str) -> Judge:
         """Return the figure by which training is steered."""

@@ -96,8 +96,7 @@ class Folders(source.Source):
     def _denoise(self) -> None:
         """Note the noise of the LR images, and take it off where that is asked for."""
         sigma = 255 * math.sqrt(float(self.noise.diagonal().mean()))
-        if sigma > 0:
-            self.notes.append(f"noise in the LR images: σ {sigma:.1f}/255")
+        self.notes.append(f"noise in the LR images: {f'σ {sigma:.1f}/255' if sigma > 0 else 'none was found'}")
         if self.options.lr_denoise != "nlm":
             return
         if sigma <= 0:
@@ -136,7 +135,7 @@ class Folders(source.Source):
         )
 
     def _level_step(self) -> float:
-        """Return the distance between two levels of the LR files, in [0, 1]."""
+        """Return the step between neighbouring levels of the LR files, on the scale [0, 1]; 0 for float files."""
         if not np.issubdtype(self.dtype, np.integer):
             return 0.0
         black, white = resolve_range(np.dtype(self.dtype), self.data_range)
@@ -152,8 +151,8 @@ class Folders(source.Source):
         side = patches.patch * self.scale
         if side < method.least_patch:
             raise DataError(
-                f"{self.options.method} learns from patches of at least {method.least_patch} HR px, or that over the "
-                f"scale in LR; the smallest images allow {side}: leave them out, or give `kernel_size=` fewer taps"
+                f"{self.options.method} learns from patches of at least {method.least_patch} HR px a side (in LR: "
+                f"divided by {self.scale}); the smallest images allow {side}: leave them out, or lower `kernel_size=`"
             )
         return Batches(patches.batch, side)
 
@@ -176,7 +175,7 @@ class Folders(source.Source):
         return {"folders": {**names, "left_out": faults, "lr_noise": noise, "doubts": self.noise_warnings}}
 
     def scorer(self, method: Method) -> FolderScorer:
-        """Return a scorer; a learned method is compared with what the spectra alone tell."""
+        """Return a scorer; a learned method is compared with the kernel of `spectral`."""
         references: dict[str, Checkpoint] = {}
         missing = ""
         if isinstance(method, Learned):

@@ -139,14 +139,18 @@ class BlurDistribution:
     """A distribution of blur kernels, as a function of standard normal numbers."""
 
     def __init__(self, blurs: list[Blurs], share: Tensor, size: int, base: Tensor | None) -> None:
-        """Take the blurs of each group, and the groups' shares (G,) of the images.
+        """Take the blurs of each of G groups, and the share (G,) of the LR images that each group has.
 
-        Kernels have ``size`` taps per side. They are Gaussians, or ``base`` (K, K) stretched to every width.
+        Kernels have ``size`` taps per side. They are Gaussians; with a kernel ``base`` (K, K) they are that kernel,
+        stretched to the shape that is drawn.
         """
         self.blurs, self.share, self.size, self.base = blurs, share, size, base
 
     def shapes(self, z: Tensor) -> Tensor:
-        """Return shapes (N, 3) for numbers z (N, Z), of which the last chooses the group and the first the width."""
+        """Return shapes (a, b, c) of `ops.blur_widths`, (N, 3), for standard normal numbers z (N, Z).
+
+        The last number chooses the group, the first the width.
+        """
         group = torch.searchsorted(self.share.cumsum(0)[:-1], torch.special.ndtr(z[:, -1].double()), right=True)
         of_groups = torch.stack([blurs.shapes(z) for blurs in self.blurs])
         return of_groups[group, torch.arange(len(z))]
@@ -200,8 +204,8 @@ def warnings(images: Unpaired, blurs: BlurDistribution, noise: GroupNoise, scale
         )
     if blurs.at_limit() > AT_LIMIT_WARNING:
         warnings.append(
-            f"{100 * blurs.at_limit():.0f} % of the LR images are blurred by {widths(scale)[1]:g} HR px or more, the "
-            "widest blur that can be measured at this scale: their kernels are too narrow"
+            f"{100 * blurs.at_limit():.0f} % of the LR images have a blur of σ = {widths(scale)[1]:g} HR px or more, "
+            "the widest that can be measured at this scale: the model's kernels for them are too narrow"
         )
     for name, count in images.group_sizes.items():
         if len(names) > 1 and count < FEW_IMAGES:

@@ -1,4 +1,4 @@
-"""pdm: a distribution of kernels and of noise, learnt from two unrelated folders. Unpaired; pdm, 3.1-3.4, Eqs. 2-8.
+"""pdm: distributions of kernels and of noise, learnt from two folders. Unpaired; pdm paper, 3.1-3.4, Eqs. 2-8.
 
 ::
 
@@ -74,7 +74,7 @@ JUDGED_PX = {"small": 24, "paper": 32}
 SAMPLES, SPECTRA_SAMPLES = 500, 64
 """Numbers of kernels that are drawn to see how they differ, and to see what power they leave."""
 EXAMPLE_PX = 23
-"""Side of the part of an image, LR px, whose kernels are looked at where every pixel has its own; it has `SAMPLES`."""
+"""Side of the part of an image, LR px, from whose pixels `SAMPLES` kernels are drawn, where each pixel has its own."""
 IMITATION_WARNING = 0.2
 """An error of imitation (relative, or in nats) above this causes a warning."""
 
@@ -96,7 +96,7 @@ class Fit:
     images: Unpaired
     sets: Sets
     example: Tensor
-    """Part of an HR image (1, C, H, W), for which per-pixel kernels are computed to be looked at."""
+    """Part of an HR image (1, C, H, W), for whose pixels kernels are drawn where each pixel has its own."""
     estimated: Estimated | None
     """None with start=flat."""
 
@@ -200,8 +200,8 @@ class Method(protocol.Learned):
             )
         if count > MAX_GROUPS:
             raise ConfigError(
-                f"`group_by` makes {count} groups of the LR images, at most {MAX_GROUPS} can be kept apart; put images "
-                "with the same noise into one folder each, and use `group_by=folder`"
+                f"`group_by` makes {count} groups of the LR images, but a model can hold at most {MAX_GROUPS}; put "
+                "all images with the same noise into one folder, and use `group_by=folder`"
             )
         if count > 1 and (config.noise == "network" or config.spatial != "none" or config.kernel_from == "none"):
             raise ConfigError(
@@ -310,7 +310,7 @@ class Method(protocol.Learned):
         return None if isinstance(noises, Silence) and not self.sees else [self.channels]
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles and centred kernels, and where random numbers enter."""
+        """Describe the model: tiles are exact, kernels are centred, and random numbers are used as the options say."""
         noises = self.degrader().optics.noises
         neighbours = self.scale if self.config.spatial == "correlated" else 0
         planes = self.optics.kernel_planes + noises.planes
@@ -341,16 +341,16 @@ class Method(protocol.Learned):
         kernels, estimated = self.sample_kernels(), self.fit.estimated
         if estimated is None:
             return Distribution(kernels, None, self.draws, [])
-        wanted = estimated.blurs.kernels(torch.randn(SAMPLES, self.config.numbers, generator=generator(1)))
+        target = estimated.blurs.kernels(torch.randn(SAMPLES, self.config.numbers, generator=generator(1)))
         noise = estimated.noise
         if self.config.noise == "none" or not noise.grains:
-            return Distribution(kernels, wanted, self.draws, [])
+            return Distribution(kernels, target, self.draws, [])
         middle = torch.special.ndtri(noise.share.cumsum(0) - noise.share / 2).tolist()
         names = self.fit.images.group_sizes
         measured = [
             MeasuredNoise(name, grain, number) for name, grain, number in zip(names, noise.grains, middle, strict=True)
         ]
-        return Distribution(kernels, wanted, self.draws, measured)
+        return Distribution(kernels, target, self.draws, measured)
 
     def report(self) -> dict[str, Any]:
         """Return the mean kernel, how well it explains the spectra, and how well the networks were taught."""
@@ -377,11 +377,12 @@ class Method(protocol.Learned):
             if source == "content" and config.steps == 0:
                 warnings.append(
                     f"the network for {what} learns nothing without `steps=`, because the estimated {what} cannot be "
-                    "told from the picture alone"
+                    "predicted from the picture alone"
                 )
             elif error > IMITATION_WARNING and source in ("z", "both"):
                 warnings.append(
-                    f"the network imitates the estimated {what} with an error of {error:.2f}; "
+                    f"the network imitates the estimated {what} with an error of {error:.2f}, more than "
+                    f"{IMITATION_WARNING:g}; "
                     f"`imitation={4 * config.imitation}` may reduce it"
                 )
         return warnings

@@ -19,7 +19,7 @@ from degsynth.ops.grain import KNOTS, REACH, Grain, grain
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
-"""Largest number of taps of per-pixel kernels that is kept in memory at a time; there are some copies of them."""
+"""Largest number of taps of per-pixel kernels that is computed at a time: 16 MB, of which there are some copies."""
 MAX_GROUPS = 16
 """Largest number of groups whose noise a model can hold."""
 

@@ -57,7 +57,7 @@ class Config(Training):
     """What the kernel follows from: random numbers (z); the picture (content, only with ``spatial``); both; or nothing
     (none), so that there is one kernel for all images."""
     noise: Literal["grain", "network", "none"] = "grain"
-    """The noise: measured, in closed form, following the level (grain); drawn by a network (network); or none."""
+    """The noise: measured noise whose strength follows the level (grain), noise from a network (network), or none."""
     noise_from: Literal["both", "z", "content"] = "both"
     """What the noise follows from: random numbers and the picture (both); random numbers alone (z), which makes grain
     equally strong at all levels; or the picture alone (content), which only a network can do."""
@@ -68,7 +68,7 @@ class Config(Training):
     noise_blocks: int = Field(default=4, ge=0)
     """Number of residual blocks of netN."""
     noise_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Weight λ of the mean of a network's noise² in refinement. It makes the noise vanish."""
+    """Weight λ, in refinement, of the mean square of the noise that a network draws. It pulls the noise towards 0."""
     anchor: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     """Weight, in refinement, of the error with which the networks imitate what was estimated."""
     discriminator: Literal["small", "paper"] = "small"
@@ -91,9 +91,9 @@ def check_options(config: Config) -> None:
             f"(={config.discriminator_first}), in which only the discriminator learns"
         )
     if config.start == "flat" and config.steps == 0:
-        raise ConfigError("method pdm: start=flat has nothing but what refinement finds; give it `steps=`")
+        raise ConfigError("method pdm: with start=flat the model learns in refinement only; give it `steps=`")
     if config.minutes is not None and config.steps == 0:
-        raise ConfigError(f"method pdm: minutes (={config.minutes:g}) are for refinement; give `steps=`, too")
+        raise ConfigError(f"method pdm: minutes (={config.minutes:g}) limits refinement; give `steps=` for it, too")
     if config.start == "flat" and config.noise == "grain":
         raise ConfigError(
             "method pdm: noise=grain is estimated, but start=flat estimates nothing; use `noise=network` or "
@@ -101,8 +101,8 @@ def check_options(config: Config) -> None:
         )
     if config.start == "flat" and config.anchor > 0:
         raise ConfigError(
-            f"method pdm: anchor (={config.anchor:g}) holds what was estimated, but start=flat estimates nothing; give "
-            "`anchor=0`"
+            f"method pdm: anchor (={config.anchor:g}) holds the networks near what was estimated, but start=flat "
+            "estimates nothing; give `anchor=0`"
         )
     if config.kernel_from in ("content", "both") and config.spatial == "none":
         raise ConfigError(
@@ -115,4 +115,4 @@ def check_options(config: Config) -> None:
             "give one of the two"
         )
     if config.noise == "grain" and config.noise_from == "content":
-        raise ConfigError("method pdm: noise_from=content is for noise=network; measured noise is random")
+        raise ConfigError("method pdm: noise_from=content needs noise=network, because noise=grain is random")

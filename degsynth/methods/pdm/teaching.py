@@ -22,7 +22,7 @@ LEARNING_RATE = 2e-3
 KERNELS = 128
 """Number of kernels in a batch."""
 MIN_TAP = 1e-12
-"""Taps are raised to this before their logarithm is taken."""
+"""Taps below this are replaced by it before their logarithm is taken."""
 PATCH_PX, PATCHES, MAX_IMAGES = 32, 8, 16
 """Side of the patches from which noise is learnt (LR px), number of patches in a batch, and largest number of images
 from which patches are taken."""
@@ -76,11 +76,12 @@ def teach_kernels(network: KernelGenerator, examples: KernelExamples, steps: int
 
 
 def kernel_error(kernels: Tensor, target: Tensor, signed: bool) -> Tensor:
-    """Return the error of kernels (N, K²): mean of Σ target · log (target / kernel), in nats.
+    """Return the error of kernels (N, K²) against ``target`` (N, K²).
 
-    For signed kernels it is the relative error. Kernels without negative taps are distributions over taps. Squares
-    would hardly see wide kernels, whose taps are small. Both errors are least for the mean, if there are several
-    targets.
+    Kernels without negative taps are distributions over the taps, so the error is the Kullback-Leibler divergence
+    Σ target · log (target / kernel), in nats, averaged over the kernels. (A squared error would be nearly blind to wide
+    kernels, whose taps are small.) For ``signed`` kernels it is the `relative_error`. Where one input has several
+    targets, either error is least for their mean.
     """
     if signed:
         return relative_error(kernels, target)

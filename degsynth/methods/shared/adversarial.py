@@ -4,26 +4,28 @@ The downsampler D is a *kernel* whose taps are learnt, or the *network* of the p
 
     L  =  − log F(D(hr) + noise)             adversarial: non-saturating cross-entropy of the discriminator F
         + alpha · L_data                     what D(hr) must keep of hr: lfl and adl differ in this term
-        + spectra / n · (misfit + ½ |z|²)    for a kernel only, not from the paper: n is the number of frequencies, the
-                                             misfit is that of `ops.spectra`, z are the departures from the start
+        + spectra / n · (misfit + ½ |z|²)    for a kernel only, not from the paper: n is the number of bins of frequency
+                                             and misfit the misfit of `ops.spectra`; z are the learnt numbers, which
+                                             are 0 at the start kernel
 
 Presets. ``paper`` is the published method: network, discriminator of 17.4 M weights, batches of 24 patches of 64 px,
 learning rate 5e-5, first weights from N(0, 0.02²), on RGB; it is meant for a GPU and takes hours. ``default`` is for
 minutes on a CPU. It differs from the paper in this:
 
 - it starts from the kernel of `spectral`, because adversarial training from random weights takes hours to get there;
-- the downsampler is that kernel, whose taps may depart from it within `ops.blind_kernel.leeway`. It is exact under
-  tiling, and 1 700 times faster to apply than the network. Its change has no sum and no first moments, so neither level
-  nor place can drift;
-- the spectra constrain it as a likelihood. With a few hundred images a discriminator soon recognises their content, and
-  pulls the kernel to where the content would fit; the misfit measures only what content cannot account for;
+- the downsampler is a kernel that starts there, and whose taps may change as far as `ops.blind_kernel.tap_prior`
+  allows. In tiles it gives exactly the result of the whole image, and it is 1 700 times faster to apply than the
+  network. The sum and the first moments of the change are 0, so neither the level nor the centroid can drift;
+- the spectra constrain the kernel as a likelihood. With a few hundred images a discriminator soon recognises what they
+  show, and distorts the kernel to imitate it; the misfit measures only what differences in content cannot explain;
 - the discriminator is small and sees only the fine detail of luma, relative to the contrast, so it judges blur and not
   colour;
-- the mean of the weights over 100 steps is scored by held-out spectra, and so is the start. The start is exported,
-  unless something learnt later is better by 2 % (a few held-out images cannot tell smaller differences).
+- the running mean of the weights (over 100 steps) is scored by held-out spectra, and so is the start. The start is
+  exported, unless a later state is better by 2 % (a few held-out images cannot show smaller differences).
 
-Noise in the real LR would give the synthetic LR away, and no kernel makes noise (adl, 3.1). So white noise of the level
-that flat places of the LR images have is added to the synthetic LR, and the checkpoint records it.
+If only the real LR had noise, the discriminator could recognise it by that, and a kernel makes no noise (adl, 3.1). So
+the noise of the LR images is measured in flat places, white noise of that strength is added to the synthetic LR, and
+the checkpoint records it.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class Fit:
     estimate: Estimate
     """The kernel of `spectral`, its family, and the noise floor of the spectra."""
     retrieval_images: Sequence[Tensor]
-    """Parts of HR images (C, H, W) from which a network's kernel is retrieved; empty where the downsampler is one."""
+    """Parts of HR images (C, H, W) from which a network's kernel is retrieved; none where a kernel is learnt itself."""
 
 
 class Adversary(protocol.Learned):
@@ -271,7 +273,7 @@ class Adversary(protocol.Learned):
         try:
             return retrieve_kernel(network, images, self.kernel_size, self.scale)
         except ValueError as error:
-            raise FitError(f"{self.name}: no kernel comes near the network: {error}") from None
+            raise FitError(f"{self.name}: no kernel can be retrieved from the network: {error}") from None
 
     def kernel(self, generator: nn.Module | None = None) -> Tensor:
         """Return the kernel of the whole scale: that of `retrieve`, or in a cascade the kernel of both steps."""
@@ -295,9 +297,9 @@ class Adversary(protocol.Learned):
         return Degrader(single.to(device), self.full_scale, channels=None if self.noise is None else [self.channels])
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles and a known phase for a kernel.
+        """Describe the model: for a kernel tiles are exact and the phase is known.
 
-        A network takes one number of channels, its phase is measured, and with instance norm it needs whole images.
+        A network takes one number of channels, `fit` measures its phase, and with instance norm it needs whole images.
         """
         noisy = self.noise is not None
         if self.exports_network:
@@ -352,6 +354,6 @@ class Adversary(protocol.Learned):
 
 
 def _dither(like: Tensor, rng: torch.Generator) -> Tensor:
-    """Return uniform random numbers (B, 1, h, w) in [−1, 1] for LR patches of that size."""
+    """Return uniform random numbers (B, 1, h, w) in [−1, 1] for LR patches ``like`` (B, C, h, w)."""
     shape = like.shape[0], 1, *like.shape[2:]
     return (2 * torch.rand(shape, generator=rng) - 1).to(like.device)

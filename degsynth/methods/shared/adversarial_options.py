@@ -89,7 +89,9 @@ def check_options(config: Config, scale: int, name: str) -> None:
     if config.cascade and scale != 4:
         raise ConfigError(f"method {name}: cascade=true applies a downsampler of scale 2 twice; the scale is {scale}")
     if config.generator == "network" and config.spectra > 0:
-        raise ConfigError(f"method {name}: spectra (={config.spectra:g}) hold a kernel; a network needs `spectra=0`")
+        raise ConfigError(
+            f"method {name}: spectra (={config.spectra:g}) is for generator=kernel; a network needs `spectra=0`"
+        )
     if config.generator == "network" and config.start != "random":
         raise ConfigError(f"method {name}: a network can only begin with `start=random`, not {config.start}")
     if config.generator == "kernel" and (config.start == "random" or config.export == "network"):

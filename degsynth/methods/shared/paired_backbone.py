@@ -38,9 +38,9 @@ FIRST_WEIGHT_STD = 1e-2
 MOMENT_SIGMA_PX = 1.7
 """Width of the Gaussian from which `moment_kernels` are made."""
 MIRROR_SHIFT_PX = 0.3
-"""Patches are not mirrored where the base's centroid is farther than this (HR px) from the centre.
+"""Patches are not mirrored where the centroid of the base kernel is farther than this (HR px) from its centre.
 
-What the base leaves unexplained is mirrored about the centre of a pixel, which is wrong for a base that lies elsewhere.
+``lr − k̄ ⋆ hr`` is mirrored about the centre of a pixel. That is wrong if the kernel k̄ is shifted away from it.
 """
 
 
@@ -87,7 +87,7 @@ PAPER: dict[str, Any] = {
 
 
 def check_level(name: str, level: str, start: str, centred: bool) -> None:
-    """Raise ConfigError where a method is to learn the level of its kernels while something else holds it."""
+    """Raise ConfigError where level=learned meets an option that holds the level: start=linear or centred=true."""
     if level == "learned" and (start == "linear" or centred):
         raise ConfigError(f"method {name}: level=learned goes with start=random and centred=false")
 
@@ -235,7 +235,10 @@ class BackboneMethod(protocol.Learned):
         return Degrader(optics or self.optics, self.backbone.scale, self.multiple_of)
 
     def spec(self) -> MethodSpec:
-        """Return exact tiles and no random numbers. The phase is left to be measured: pairs and content decide it."""
+        """Describe the model: tiles are exact and nothing is random.
+
+        `fit` measures the phase, because it depends on the pairs and on the content.
+        """
         halo = max(self.backbone.half_width, self.backbone.reach)
         return MethodSpec(clean_halo=halo, multiple_of=self.multiple_of)
 

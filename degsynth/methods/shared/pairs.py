@@ -57,7 +57,10 @@ def usual_kernel_size(scale: int) -> int:
 
 
 def level_change(free: Solution) -> str:
-    """Describe how LR differs from HR in level, by a solution with fitted gain and offset; empty if it hardly does."""
+    """Describe the change of level from HR to LR, given a solution with fitted gain and offset.
+
+    The text is empty if the change is within `GAIN_WARNING` and `LEVEL_WARNING`.
+    """
     change = MID_GRAY * (free.gain - 1.0) + free.offset
     if abs(free.gain - 1.0) <= GAIN_WARNING and abs(change) <= LEVEL_WARNING:
         return ""

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from degsynth.model.optics import Optics
 from degsynth.nets.downsampler import Downsampler
-from degsynth.ops.blind_kernel import leeway, level_and_place
+from degsynth.ops.blind_kernel import sum_and_moments, tap_prior
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.noise_level import matrix_sqrt
 
 HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
-"""Departure and reach (`ops.blind_kernel.leeway`) from a start that a family explains, and from any other start."""
+"""Departure and reach (`ops.blind_kernel.tap_prior`) from a start that a family explains, and from any other start."""
 
 
 class _WhiteNoiseOptics(Optics):
@@ -65,8 +65,8 @@ class NetworkOptics(_WhiteNoiseOptics):
 class Taps(nn.Module):
     """A kernel whose taps can be learnt: ``k = start + c − back @ rows @ c`` with ``c = spread · (tie @ z @ tieᵀ)``.
 
-    z (K, K) is what is learnt. The change of the start has no sum and no first moments, so the kernel keeps its level
-    and its place. `ops.blind_kernel.leeway` explains the terms.
+    z (K, K) is what is learnt. The sum and the first moments of ``k − start`` are 0, so the sum and the centroid of the
+    kernel do not change. `ops.blind_kernel.tap_prior` explains the terms.
     """
 
     def __init__(self, size: int) -> None:
@@ -74,11 +74,11 @@ class Taps(nn.Module):
         self.z = nn.Parameter(torch.zeros(size, size))
         self.start, self.spread = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size, size))
         self.tie, self.back = nn.Buffer(torch.zeros(size, size)), nn.Buffer(torch.zeros(size**2, 3))
-        self.rows = nn.Buffer(level_and_place(size).float())
+        self.rows = nn.Buffer(sum_and_moments(size).float())
 
     def begin(self, kernel: Tensor, scale: int, held: bool) -> None:
         """Start at a kernel (K, K). If ``held``, the taps may depart from it less (`HELD`, otherwise `LOOSE`)."""
-        spread, tie, back = leeway(kernel, scale, *(HELD if held else LOOSE))
+        spread, tie, back = tap_prior(kernel, scale, *(HELD if held else LOOSE))
         for buffer, value in ((self.start, kernel), (self.spread, spread), (self.tie, tie), (self.back, back)):
             buffer.copy_(value)
 
@@ -98,4 +98,4 @@ class Memory(nn.Module):
         self.noise = nn.Buffer(torch.zeros(channels, channels))
         """Covariance (C, C) of the noise that the model adds."""
         self.matched = nn.Buffer(torch.zeros(channels, channels))
-        """Matrix (C, C) that turns white noise into the noise that is added before the discriminator sees made LR."""
+        """Matrix (C, C) that turns white noise into the noise that is added to synthetic LR for the discriminator."""

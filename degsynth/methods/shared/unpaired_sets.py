@@ -47,7 +47,7 @@ class Sets:
     """Statistics of the set of HR images and the set of LR images: spectra of luma, noise, mean levels."""
 
     def __init__(self, images: Unpaired, scale: int, method: str) -> None:
-        """Measure all images, each of which is decoded once or twice.
+        """Measure all images. The HR images are decoded twice, the LR images once.
 
         FitError, with the name of the method, where they are too few, too small or flat.
         """

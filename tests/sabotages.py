@@ -1,0 +1,584 @@
+"""One-line bugs that the tests must notice; ``python -m tests.sabotages [NAME ...] [--jobs 2]`` puts them in.
+
+A test that cannot fail is worth nothing. Each sabotage is put into a copy of the package, the tests that should notice
+it are run there, and it is ``caught`` where one of them fails. Before that, all these tests must pass in a copy without
+a bug. The exit code is 1 where a sabotage was missed, or where the text that it replaces no longer occurs exactly once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("degsynth", "tests", "models", "pyproject.toml")
+"""What the tests below need of the repository."""
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """A bug: a text that occurs once in a file of the package, and what it is replaced by."""
+
+    name: str
+    breaks: str
+    """What it breaks, in a few words."""
+    file: str
+    """Path relative to the package."""
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """Files or node ids, relative to the folder of tests, that must notice it."""
+
+
+SABOTAGES = (
+    # --- seeds and random numbers ---
+    Sabotage(
+        "seeds-page",
+        "all slices of a stack share their random numbers",
+        "seeds.py",
+        "derive(self.run_seed, self.key, self.page, self.draw, purpose)",
+        "derive(self.run_seed, self.key, 0, self.draw, purpose)",
+        ("test_seeds.py",),
+    ),
+    Sabotage(
+        "seeds-nfc",
+        "a file name gets other random numbers where another system spells it differently",
+        "seeds.py",
+        'unicodedata.normalize("NFC", part) if isinstance(part, str) else part for part in parts',
+        "part for part in parts",
+        ("test_seeds.py",),
+    ),
+    Sabotage(
+        "draws-share-seed",
+        "several LR images of one HR image are equal",
+        "apply/layouts/pairs.py",
+        "Identity(self.options.seed, output.source, draw=output.draw)",
+        "Identity(self.options.seed, output.source)",
+        ("apply/test_apply.py::test_draws_differ_and_do_not_depend_on_their_number",),
+    ),
+    Sabotage(
+        "noise-blocks",
+        "neighbouring blocks of the random field repeat",
+        "ops/noise.py",
+        "generator(block_seed(seed, row, column))",
+        "generator(block_seed(seed, row, 0))",
+        ("ops/test_noise.py",),
+    ),
+    Sabotage(
+        "noise-window",
+        "a window of the random field depends on where it begins",
+        "model/noise_field.py",
+        "inner_rows = slice(max(0, top - row * BLOCK), bottom - row * BLOCK)",
+        "inner_rows = slice(0, bottom - max(top, row * BLOCK))",
+        ("model/test_render.py::test_windows_of_a_noise_field_equal_the_whole_and_blocks_are_drawn_once",),
+    ),
+    Sabotage(
+        "noise-model-seed",
+        "another model's noise is drawn from the seed of the kernel",
+        "model/degradation.py",
+        'seed, other = identity.seed("noise"), self.noise.noise_model',
+        'seed, other = identity.seed("kernel"), self.noise.noise_model',
+        ("apply/test_apply.py::test_noise_of_another_model",),
+    ),
+    Sabotage(
+        "training-step-seed",
+        "fits with different seeds draw the same in training",
+        "fit/loop.py",
+        'generator(derive(course.seed, "training step", state.step))',
+        "generator(state.step)",
+        ("fit/test_loop.py::test_the_random_numbers_of_a_step_follow_from_seed_and_step",),
+    ),
+    # --- geometry ---
+    Sabotage(
+        "tile-halo",
+        "tiles read one LR pixel too few at their left and top",
+        "model/tiling.py",
+        "(start - halo) // step * step",
+        "(start - halo + 1) // step * step",
+        ("model/test_tiling.py",),
+    ),
+    Sabotage(
+        "tile-origin",
+        "windows of tiles do not begin on the grid of pooling",
+        "model/tiling.py",
+        "max(0, (start - halo) // step * step)",
+        "max(0, start - halo)",
+        ("model/test_tiling.py",),
+    ),
+    Sabotage(
+        "noise-halo",
+        "tiles forget how far the noise reads",
+        "model/degradation.py",
+        "self.model.spec.clean_halo + self.model.spec.scale * self.noise_model.spec.noise_halo",
+        "self.model.spec.clean_halo",
+        ("evaluation/test_selftest.py::test_every_kind_of_degrader_passes[stochastic-2]",),
+    ),
+    Sabotage(
+        "spec-halo",
+        "a fitted kernel declares half of its halo",
+        "methods/linear.py",
+        "clean_halo=self.half_width,",
+        "clean_halo=self.half_width // 2,",
+        ("methods/test_contract.py::test_fitted_exported_and_proved[linear-2]",),
+    ),
+    Sabotage(
+        "decimation-phase",
+        "LR is shifted by one HR pixel",
+        "ops/blur.py",
+        "[pad, pad + right, pad, pad + down]",
+        "[pad - 1, pad + 1 + right, pad - 1, pad + 1 + down]",
+        ("ops/test_blur.py::test_a_ramp_keeps_its_phase",),
+    ),
+    Sabotage(
+        "kernel-flip",
+        "kernels are applied turned by 180°",
+        "ops/blur.py",
+        "blurred = convolved(planes, kernels, scale)",
+        "blurred = convolved(planes, kernels.flip(1, 2), scale)",
+        ("ops/test_blur.py::test_equals_the_definition",),
+    ),
+    Sabotage(
+        "network-reach",
+        "a network forgets how far its last convolution reads",
+        "nets/encoder_decoder.py",
+        "_reach(encoder, decoder) + last // 2",
+        "_reach(encoder, decoder)",
+        ("nets/test_encoder_decoder.py::test_reach",),
+    ),
+    # --- images and pairs ---
+    Sabotage(
+        "quantise-floor",
+        "values are cut off instead of rounded when files are written",
+        "data/images.py",
+        "values = values.round()",
+        "values = values.floor()",
+        ("data/test_images.py::test_clamp_then_round_to_nearest",),
+    ),
+    Sabotage(
+        "range-black",
+        "the black of a data range is ignored when files are read",
+        "data/images.py",
+        "tensor.sub_(black)",
+        "tensor.sub_(0.0)",
+        ("data/test_images.py",),
+    ),
+    Sabotage(
+        "alpha",
+        "alpha of LR is picked from single pixels, not averaged",
+        "apply/layouts/pairs.py",
+        "area(images.to_tensor(alpha[..., None])[None], self.scale)[0]",
+        "images.to_tensor(alpha[:: self.scale, :: self.scale, None])",
+        ("apply/test_apply.py::test_hostile_folder",),
+    ),
+    Sabotage(
+        "exif-orientation",
+        "photographs of orientation 5 are not transposed",
+        "data/exif.py",
+        "if orientation >= 5:",
+        "if orientation > 5:",
+        ("data/test_exif.py",),
+    ),
+    Sabotage(
+        "pair-matching",
+        "files of one name in different folders are taken for one scene",
+        "data/pairs.py",
+        'stem = PurePosixPath(name).with_suffix("").as_posix()',
+        "stem = PurePosixPath(name).stem",
+        ("data/test_pairs.py",),
+    ),
+    Sabotage(
+        "registration-sign",
+        "registration moves HR in the wrong direction",
+        "data/pairs.py",
+        "[-self.scale * pair.shift[0], -self.scale * pair.shift[1]]",
+        "[self.scale * pair.shift[0], self.scale * pair.shift[1]]",
+        ("data/test_pairs.py::test_registration_undoes_the_shift",),
+    ),
+    Sabotage(
+        "held-out-split",
+        "a fit sees what it is scored on",
+        "data/split.py",
+        "return sorted(ranked[count:]), ",
+        "return sorted(ranked), ",
+        ("data/test_pairs.py::test_held_out_pairs_are_never_fitted",),
+    ),
+    Sabotage(
+        "cache-budget",
+        "the cache counts values, not bytes",
+        "data/cache.py",
+        "getsizeof=lambda entry: entry[1]",
+        "getsizeof=lambda entry: 1",
+        ("data/test_cache.py",),
+    ),
+    # --- data sets ---
+    Sabotage(
+        "manifest-torn-line",
+        "a last line that a crash cut short is an error",
+        "apply/manifest.py",
+        "if number == len(lines):",
+        "if number > len(lines):",
+        ("apply/test_manifest.py",),
+    ),
+    Sabotage(
+        "resume-checksum",
+        "a resumed run keeps damaged LR files",
+        "apply/dataset_folder.py",
+        "hashlib.sha256(low.read_bytes()).hexdigest() == row.lr_sha256",
+        "low.is_file()",
+        ("apply/test_apply.py::test_resume_redoes_what_is_damaged_or_another_image",),
+    ),
+    Sabotage(
+        "names-casefold",
+        "outputs whose names differ in case alone overwrite each other on some systems",
+        "apply/layouts/names.py",
+        "if plain[name].casefold() in taken:",
+        "if plain[name] in taken:",
+        ("apply/test_names.py",),
+    ),
+    Sabotage(
+        "link-copy",
+        "HR files are linked where a copy was asked for",
+        "apply/dataset_folder.py",
+        "shutil.copyfile(path, partial)",
+        "os.link(path, partial)",
+        ("apply/test_apply.py::test_hr_is_kept_not_encoded_again",),
+    ),
+    # --- degradation ---
+    Sabotage(
+        "awgn-unit",
+        "σ of AWGN is divided by 256",
+        "model/degradation.py",
+        "SIGMA_UNIT = 255.0",
+        "SIGMA_UNIT = 256.0",
+        ("model/test_render.py::test_awgn_is_its_field_times_sigma",),
+    ),
+    Sabotage(
+        "factor-column",
+        "the hardware factor is written into the first column of the code",
+        "model/degradation.py",
+        "code[:, known.entry] = factor",
+        "code[:, 0] = factor",
+        ("evaluation/test_hardware_factor.py::test_a_factor_for_each_image",),
+    ),
+    Sabotage(
+        "checkpoint-checksum",
+        "a damaged checkpoint is loaded",
+        "model/checkpoint.py",
+        "damaged = archive.testzip()",
+        "damaged = None",
+        ("model/test_checkpoint.py::test_a_flipped_bit_is_noticed",),
+    ),
+    # --- kernel pools ---
+    Sabotage(
+        "pool-flags",
+        "images are blurred by flagged kernels",
+        "model/pool_model.py",
+        "PoolOptics(pool.kernels, scale, torch.tensor(usable))",
+        "PoolOptics(pool.kernels, scale)",
+        ("model/test_pool_optics.py", "kernel_pool/test_pool_file.py"),
+    ),
+    Sabotage(
+        "pool-outliers",
+        "kernels that are far too narrow are not flagged",
+        "kernel_pool/outliers.py",
+        "(logs - median).abs() > FARTHEST",
+        "(logs - median) > FARTHEST",
+        ("kernel_pool/test_pool_file.py::test_unusual_kernels_are_flagged",),
+    ),
+    Sabotage(
+        "pool-journal",
+        "a resumed estimation keeps its kernels in the order in which they were made",
+        "kernel_pool/journal.py",
+        "for key in sorted(self.estimates)",
+        "for key in self.estimates",
+        ("kernel_pool/test_estimating.py::test_estimates_are_in_order_whichever_was_made_first",),
+    ),
+    # --- measuring and scoring ---
+    Sabotage(
+        "ridge",
+        "the ridge grows with the brightness of images",
+        "ops/least_squares.py",
+        "equations.gram.diagonal()[:-1] - equations.gram[:-1, -1] ** 2 / equations.count",
+        "equations.gram.diagonal()[:-1]",
+        ("ops/test_least_squares.py::test_the_ridge_does_not_depend_on_the_brightness",),
+    ),
+    Sabotage(
+        "least-squares-border",
+        "the border that least squares should leave out is used",
+        "ops/least_squares.py",
+        "max(border, -(-self.half_width // scale))",
+        "-(-self.half_width // scale)",
+        ("ops/test_least_squares.py",),
+    ),
+    Sabotage(
+        "grain-level",
+        "noise does not follow the brightness",
+        "ops/grain.py",
+        "return at_levels(sigma, lr) *",
+        "return at_levels(sigma, torch.full_like(lr, 0.5)) *",
+        ("ops/test_grain.py::test_measured_noise_is_drawn",),
+    ),
+    Sabotage(
+        "spectra-floor",
+        "spectra are compared without the noise of the LR images",
+        "ops/spectra.py",
+        "torch.log(spectrum + floor)",
+        "torch.log(spectrum)",
+        ("ops/test_spectra.py",),
+    ),
+    Sabotage(
+        "noise-excess",
+        "the noise of HR is forgotten when that of LR is learnt",
+        "ops/noise_level.py",
+        "_positive(lr - float(kernel.square().sum()) * hr)",
+        "_positive(lr)",
+        ("ops/test_noise_level.py",),
+    ),
+    Sabotage(
+        "psnr-border",
+        "scores include the border of images",
+        "evaluation/metrics.py",
+        "slice(border, height - border), slice(border, width - border)",
+        "slice(0, height), slice(0, width)",
+        ("evaluation/test_paired.py::test_the_border_is_left_out",),
+    ),
+    Sabotage(
+        "held-out-place",
+        "a model that goes by place is scored as if parts were whole images",
+        "evaluation/held_out.py",
+        "degrader.field(0, y, x, height, width, channels)",
+        "degrader.field(0, 0, 0, height, width, channels)",
+        ("fit/test_loop.py::test_a_model_that_goes_by_place_is_scored_where_it_is",),
+    ),
+    Sabotage(
+        "selftest-level",
+        "the self-test lets levels change by 5/255",
+        "evaluation/selftest.py",
+        "MEAN_LEVEL = 0.05 / 255",
+        "MEAN_LEVEL = 5.0 / 255",
+        ("evaluation/test_selftest.py::test_sabotage_is_caught",),
+    ),
+    Sabotage(
+        "selftest-phase",
+        "the self-test lets kernels lie half a pixel off",
+        "evaluation/selftest.py",
+        "CENTROID_PX = 0.02",
+        "CENTROID_PX = 0.6",
+        ("evaluation/test_selftest.py::test_sabotage_is_caught",),
+    ),
+    # --- methods and fits ---
+    Sabotage(
+        "dml-level",
+        "basis kernels of dml change the level",
+        "methods/dml.py",
+        "change = self.basis - self.basis.sum([1, 2], keepdim=True) * self.base",
+        "change = self.basis",
+        ("methods/test_dml.py::test_every_kernel_sums_to_one_and_keeps_its_place",),
+    ),
+    Sabotage(
+        "dml-centring",
+        "basis kernels of dml move pixels",
+        "methods/dml.py",
+        'change = change - torch.einsum("mi,iyx->myx", moments, self.movers)',
+        "change = change - 0 * moments.sum()",
+        ("methods/test_dml.py::test_every_kernel_sums_to_one_and_keeps_its_place",),
+    ),
+    Sabotage(
+        "softmax-tilt",
+        "generated kernels are not centred",
+        "nets/centred_softmax.py",
+        "torch.softmax(logits + tilt @ self.places.T, -1)",
+        "torch.softmax(logits, -1)",
+        ("nets/test_generators.py::test_kernels_are_centred_and_of_sum_one_whatever_the_weights",),
+    ),
+    Sabotage(
+        "running-mean",
+        "the running mean of weights forgets what it should keep",
+        "fit/loop.py",
+        "mean.lerp_(now, 1 - decay)",
+        "mean.lerp_(now, decay)",
+        ("fit/test_loop.py::test_the_running_mean",),
+    ),
+    Sabotage(
+        "best-score-sign",
+        "where less is better, the worst weights are exported",
+        "fit/loop.py",
+        "sign * score > sign * self.best_score",
+        "score > self.best_score",
+        ("fit/test_loop.py::test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better",),
+    ),
+    Sabotage(
+        "resume-fingerprint",
+        "a fit goes on with other images than it was begun with",
+        "fit/stages.py",
+        'if contents["data_fingerprint"] != fingerprint:',
+        'if contents["data_fingerprint"] is None:',
+        ("fit/test_fit.py::test_resuming_needs_the_same_pairs_and_options",),
+    ),
+    Sabotage(
+        "snapshot-checksum",
+        "a fit goes on from a damaged snapshot",
+        "fit/run_directory.py",
+        "if archive.testzip():",
+        "if not archive.namelist():",
+        ("fit/test_loop.py::test_damaged_snapshots_are_refused_by_name",),
+    ),
+    # --- options, messages, rooms ---
+    Sabotage(
+        "flags-table",
+        "messages of the command line name an option that does not exist",
+        "cli/flags.py",
+        '"bad_pairs": "--bad-pairs",',
+        "",
+        ("cli/test_flags.py",),
+    ),
+    Sabotage(
+        "exit-code",
+        "bad input ends with exit code 1",
+        "errors.py",
+        "exit_code = 2",
+        "exit_code = 1",
+        ("cli/test_kernel_pool.py::test_bad_usage_is_reported_before_anything_is_written",),
+    ),
+    Sabotage(
+        "unknown-option",
+        "an unknown option of a method does not name the nearest one",
+        "config.py",
+        "if key not in known:",
+        "if not key:",
+        ("methods/test_contract.py::test_unknown_option_names_the_nearest",),
+    ),
+    Sabotage(
+        "fingerprint-names",
+        "a renamed image is not noticed",
+        "files.py",
+        'whole.update(f"{name}:',
+        'whole.update(f"',
+        ("data/test_pairs.py::test_fingerprint_follows_the_bytes",),
+    ),
+    Sabotage(
+        "parallel-bound",
+        "all images are taken up at once, however many they are",
+        "parallel.py",
+        "len(running) < 2 * workers",
+        "len(running) < 200 * workers",
+        ("test_parallel.py::test_no_more_is_held_than_the_queues_allow",),
+    ),
+    Sabotage(
+        "demo-camera",
+        "the demo's blur does not vary over the image",
+        "demo.py",
+        "camera_kernel(column / (COLUMNS - 1))",
+        "camera_kernel(0.5)",
+        ("test_demo.py::test_the_blur_varies_from_left_to_right",),
+    ),
+    Sabotage(
+        "import-direction",
+        "a plain operation imports the model",
+        "ops/spread.py",
+        "from __future__ import annotations\n",
+        "from __future__ import annotations\n\nfrom degsynth.model.spec import Spec\n",
+        ("test_structure.py::test_the_direction_of_imports",),
+    ),
+)
+
+
+def fault(sabotage: Sabotage) -> str:
+    """Return why a sabotage cannot be put in: its text is not there once. Empty if it can."""
+    count = (ROOT / "degsynth" / sabotage.file).read_text(encoding="utf-8").count(sabotage.old)
+    return "" if count == 1 else f"degsynth/{sabotage.file} has {sabotage.old!r} {count} times, not once"
+
+
+def copy_repository(folder: Path) -> None:
+    """Copy what the tests need into an empty folder; raise RuntimeError where Python would not import that copy."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    code = "import degsynth; print(degsynth.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment(folder), capture_output=True, text=True, check=True
+    )
+    if not Path(found.stdout.strip()).resolve().is_relative_to(folder.resolve()):
+        raise RuntimeError(f"degsynth is imported from {found.stdout.strip()}, not from the copy in {folder}")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which the copy in a folder is imported, and one thread computes."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+
+
+def run_tests(folder: Path, tests: Sequence[str]) -> tuple[int, str]:
+    """Run tests in a copy until the first one fails; return the exit code of pytest and the end of what it printed."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    command += [f"--basetemp={folder / 'temporary'}", *(f"tests/{test}" for test in tests)]
+    result = subprocess.run(
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False, timeout=1800
+    )
+    return result.returncode, (result.stdout + result.stderr)[-3000:]
+
+
+def outcome(sabotage: Sabotage) -> tuple[bool, str]:
+    """Put one sabotage in and run its tests; tell whether it was caught, and say so in a line."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="sabotage-") as name:
+        folder = Path(name)
+        copy_repository(folder)
+        path = folder / "degsynth" / sabotage.file
+        path.write_text(path.read_text(encoding="utf-8").replace(sabotage.old, sabotage.new), encoding="utf-8")
+        code, output = run_tests(folder, sabotage.tests)
+    noticed = re.search(r"^(?:FAILED|ERROR) \S*?::(.+?)(?: - .*)?$", output, re.MULTILINE)
+    caught = code == 1 and noticed is not None
+    word = "caught" if caught else "MISSED" if code == 0 else f"BROKEN (pytest ends with {code})"
+    by = f"by {noticed[1]}" if noticed and caught else f"({sabotage.breaks})"
+    return caught, f"{word}  {sabotage.name:20} {time.monotonic() - begun:4.0f} s  {by}"
+
+
+def without_sabotage(sabotages: Sequence[Sabotage]) -> str:
+    """Run the tests of all sabotages in a copy without a bug; return the output where one fails, else an empty text."""
+    with tempfile.TemporaryDirectory(prefix="sabotage-") as name:
+        copy_repository(Path(name))
+        code, output = run_tests(Path(name), sorted({test for sabotage in sabotages for test in sabotage.tests}))
+    return output if code else ""
+
+
+def main() -> int:
+    """Run the sabotages that are asked for; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sabotages", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="sabotages to put in (default: all)")
+    parser.add_argument("--jobs", type=int, default=2, help="number of sabotages at a time (default: 2)")
+    asked = parser.parse_args()
+    known = {sabotage.name: sabotage for sabotage in SABOTAGES}
+    if unknown := [name for name in asked.names if name not in known]:
+        parser.error(f"no sabotage {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [known[name] for name in asked.names] or list(SABOTAGES)
+    if faults := [f"{sabotage.name}: {text}" for sabotage in chosen if (text := fault(sabotage))]:
+        print(*faults, sep="\n")
+        return 1
+    if output := without_sabotage(chosen):
+        print(f"without any sabotage the tests fail:\n{output}")
+        return 1
+    caught = 0
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for noticed, line in pool.map(outcome, chosen):
+            caught += noticed
+            print(line, flush=True)
+    print(f"{caught} of {len(chosen)} sabotages were caught")
+    return 0 if caught == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
