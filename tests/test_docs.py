@@ -169,6 +169,7 @@ def positionals(script: Path) -> list[str]:
     return re.findall(r"^  (\w+)", found[1], re.MULTILINE) if found else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=short)
 def test_examples_have_help(script: Path) -> None:
     assert positionals(script), "every script has a folder to write into, or data to read"
@@ -185,11 +186,13 @@ def test_examples_that_need_no_data_run(script: Path, tmp_path: Path) -> None:
     assert result.stdout.strip()
 
 
+@pytest.mark.slow
 def test_some_examples_need_no_data() -> None:
     without = {script.name for script in SCRIPTS if positionals(script) == ["out"]}
     assert without >= {"paired_quickstart.py", *QUICK}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=short)
 def test_scripts_in_documents_exist_with_their_options(document: Path) -> None:
     for words in shell_commands(document, "python"):

@@ -91,7 +91,7 @@ def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, t
         Options(tile=16),
         Options(tile=37, workers=3),
         Options(memory=1e6),
-        Options(memory=1e4),
+        pytest.param(Options(memory=1e4), marks=pytest.mark.slow),
     ],
 )
 def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:

@@ -213,9 +213,11 @@ def test_cache_keeps_its_budget_and_changes_nothing(pair_set: pairs.PairSet) -> 
     assert 1 <= len(small._cache) < len(pair_set._cache) == 3
 
 
-def test_fingerprint_follows_the_bytes(pair_set: pairs.PairSet) -> None:
+def test_fingerprint_follows_names_and_bytes(pair_set: pairs.PairSet) -> None:
     before = pair_set.fingerprint()
     assert before == pair_set.fingerprint()
+    renamed = dataclasses.replace(pair_set.pairs[0], name="another name")
+    assert pairs.PairSet([renamed, *pair_set.pairs[1:]], 2, 3).fingerprint() != before
     pair_set.pairs[0].lr.write_bytes(pair_set.pairs[1].lr.read_bytes())
     assert pair_set.fingerprint() != before
 

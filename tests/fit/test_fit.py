@@ -183,6 +183,7 @@ def test_files_without_a_partner_are_mentioned(folders: dict[str, str], tmp_path
     assert any("lonely.png" in text for text in warnings)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite(folders: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step and the term are named; what was learnt before stays, and can be exported."""
     from degsynth.methods import dml
@@ -231,6 +232,7 @@ def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_
         fit.run(linear, SMALL, tmp_path / "linear", resume=True)
 
 
+@pytest.mark.slow
 def test_dml_points_out_another_level_too(folders: dict[str, str], tmp_path: Path) -> None:
     for path in Path(folders["lr"]).iterdir():
         cv2.imwrite(str(path), (0.9 * cv2.imread(str(path))).round().astype(np.uint8))

@@ -186,7 +186,7 @@ def fitted(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) 
     return folder, checkpoint.load(folder / "run/checkpoint.pt")
 
 
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [*(pytest.param(f, marks=pytest.mark.slow) for f in (0.5, 1.0)), 2.0])
 def test_calibration_finds_the_factor_that_made_the_images(
     fitted: tuple[Path, checkpoint.Checkpoint], factor: float
 ) -> None:
@@ -198,6 +198,7 @@ def test_calibration_finds_the_factor_that_made_the_images(
         assert not calibration.at_limit
 
 
+@pytest.mark.slow
 def test_calibrated_model_is_the_same_but_for_its_factor(
     fitted: tuple[Path, checkpoint.Checkpoint], tmp_path: Path
 ) -> None:
@@ -286,6 +287,7 @@ def test_rows_at_a_time_equal_the_whole() -> None:
         assert max(heights) <= 3 * method.optics.margin * scale < 64 * scale
 
 
+@pytest.mark.slow
 def test_layer_variance_of_a_fitted_model(fitted: tuple[Path, checkpoint.Checkpoint]) -> None:
     """The factor is continuous, not limited to those of the paper: half a unit adds half of 2.6 px²."""
     folder, model = fitted

@@ -294,6 +294,7 @@ def test_tiles_equal_the_whole(scale: int, values: dict[str, Any], tmp_path: Pat
     assert all(result.passed for result in results), results
 
 
+@pytest.mark.slow
 def test_a_model_with_coordinates_gives_all_known_answers(tmp_path: Path) -> None:
     """All but the phase, which nothing has measured here."""
     method = perturbed(new_method(2, kernel_size=8, coordinates=True))

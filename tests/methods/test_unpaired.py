@@ -285,6 +285,7 @@ def test_a_network_can_be_exported_as_itself(norm: str, gray_folders: tuple[Path
     assert record["report"]["kernel_against_network_psnr"] > 20
 
 
+@pytest.mark.slow
 def test_a_network_can_be_exported_as_a_kernel(gray_folders: tuple[Path, Path], tmp_path: Path) -> None:
     values = {**QUICK, **NETWORK, "steps": 4, "norm": "none", "export": "kernel"}
     record = fit.run(options_for("adl", gray_folders), values, tmp_path / "run")

@@ -17,7 +17,7 @@ from degsynth.model.render import render, render_bands, render_draw
 from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
 from degsynth.seeds import Identity
-from tests.doubles import linear_double, stochastic
+from tests.doubles import StochasticOptics, linear_double, save_double, stochastic
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,15 @@ def test_awgn_is_its_field_times_sigma(tmp_path: Path) -> None:
     added = render(Degradation(model, Noise(awgn=Interval(7.0, 7.0))), hr, identity) - without
     field = block_field(identity.seed("awgn"), 0, 0, 40, 30, 3)[0]
     assert torch.allclose(added, 7 / 255 * field, atol=1e-6)
+
+
+def test_tiles_reach_as_far_as_the_noise(tmp_path: Path) -> None:
+    """The kernel reads nothing beyond an LR pixel's own block, the noise reads one LR pixel further."""
+    optics, facts = StochasticOptics(2, 2), {"clean_halo": 0, "noise_halo": 1, "stochastic": True, "has_noise": True}
+    model = save_double(tmp_path / "m.pt", optics, 2, **facts)
+    hr = torch.rand(3, 80, 60)
+    whole = render(Degradation(model), hr, Identity(0, "a"))
+    assert float((render(Degradation(model), hr, Identity(0, "a"), tile=9) - whole).abs().max()) < 1e-6
 
 
 class Small:

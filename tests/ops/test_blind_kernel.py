@@ -124,6 +124,7 @@ def test_the_simplest_is_kept_unless_another_is_far_likelier() -> None:
     assert simplest([first, second, third]) is second  # the third beats the first beyond doubt, but not the second
 
 
+@pytest.mark.slow
 def test_defocus_is_told_from_a_gaussian(halves: tuple[list[Tensor], list[Tensor]]) -> None:
     kernel = sampled_disk(20, 2.5)
     result = estimate(spectra_of(halves, kernel), "auto", 20)
