@@ -34,7 +34,7 @@ def check_size(header: Header, size: int, max_pixels: int, path: Path) -> None:
     if pixels > max_pixels:
         raise DataError(
             f"{path}: declares {sides}, more than the limit of {max_pixels} pixels",
-            "raise it by `max_pixels` if the file is sound",
+            "if the file is sound, raise the limit of apply by `max_pixels`",
         )
     if size < header.least_bytes:
         raise DataError(

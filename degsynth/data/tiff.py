@@ -100,7 +100,7 @@ class Page:
         if down * across * planes > max_pixels or self.height * self.width * planes > PARTS * max_pixels:
             raise DataError(
                 f"{self.path}: declares {sides}; the limit is {max_pixels} pixels a part, {PARTS} times that in all",
-                "raise it by `max_pixels` if the file is sound",
+                "if the file is sound, raise the limit of apply by `max_pixels`",
             )
         ratio = RATIOS.get(int(page.compression), 0)
         counts = np.minimum(np.asarray(page.databytecounts[:wanted], np.float64), page.parent.filehandle.size)
