@@ -15,14 +15,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 import torch
 from torch import Tensor
 
+from degsynth.config import read_bounded, shortened
 from degsynth.data import images
-from degsynth.errors import ConfigError, DataError, DegsynthError
-from degsynth.model import pool_file
-from degsynth.model.pool_file import Origin, Pool, widened
+from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason
+from degsynth.kernel_pool import foreign
+from degsynth.model import hdf5, pool_file
+from degsynth.model.pool_file import LARGEST_KERNEL, Origin, Pool, widened
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import luma
 from degsynth.ops.subpixel import centred, suited
@@ -31,8 +32,8 @@ PICTURES = images.SUFFIXES
 ARRAYS = {".mat", ".npy", ".npz", ".h5", ".hdf5"}
 LEAST = 3
 """Side of the smallest array that is taken for a kernel."""
-LARGEST = 201
-"""Side of the largest array that is taken for a kernel."""
+MOST_KERNELS = 10**6
+"""Largest number of kernels that are read at a time."""
 MOVED = 0.01
 """A kernel whose centroid was farther from the middle than this (HR px) is reported as centred."""
 
@@ -72,10 +73,10 @@ def read(source: Path, size: int | None = None, scale: int | None = None, turn: 
     Kernels of a pool keep their source and flag. Raises DataError, which names the first kernel that is empty, not
     finite or of sum 0; ConfigError for an impossible size or scale.
     """
-    if size is not None and (size < 3 or size % 2 == 0):
-        raise ConfigError(f"`size={size}`: give an odd number from 3 on")
-    if scale is not None and scale < 1:
-        raise ConfigError(f"`scale={scale}`: give 1 or more")
+    if size is not None and not (3 <= size <= LARGEST_KERNEL and size % 2 == 1):
+        raise ConfigError(f"`size={size}`: give an odd number from 3 to {LARGEST_KERNEL}")
+    if scale is not None and not 1 <= scale <= pool_file.LARGEST_SCALE:
+        raise ConfigError(f"`scale={scale}`: give 1 to {pool_file.LARGEST_SCALE}")
     changes, kernels, origins = Counter[str](), list[Tensor](), list[Origin]()
     for path in find(source):
         name = path.name if source.is_file() else path.relative_to(source).as_posix()
@@ -88,6 +89,8 @@ def read(source: Path, size: int | None = None, scale: int | None = None, turn: 
             scale = scale or pool.scale
             continue
         for place, array in _arrays(path):
+            if len(kernels) >= MOST_KERNELS:
+                raise DataError(f"{source} holds more than {MOST_KERNELS} kernels; import fewer at a time")
             kernel = _checked(array, f"{path}{place}")
             kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, changes))
             origins.append(Origin("imported", name + place))
@@ -106,9 +109,11 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         arrays = _contents(path)
     except DegsynthError:
         raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as kernels ({shortened(os_reason(error))})") from None
     except Exception as error:  # every library raises its own kinds of errors
-        kind = path.suffix.lower()
-        raise DataError(f"{path} cannot be read as kernels ({type(error).__name__}); is it a {kind} file?") from None
+        reason = shortened(str(error)) or type(error).__name__
+        raise DataError(f"{path} cannot be read as kernels ({reason}); is it a {path.suffix.lower()} file?") from None
     usable = {place: np.asarray(value) for place, value in arrays.items() if _may_be_kernels(value)}
     if named := {place: value for place, value in usable.items() if "kernel" in place.lower()}:
         usable = named
@@ -127,32 +132,40 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _contents(path: Path) -> Mapping[str, Any]:
-    """Read all arrays of a file, by their place in it."""
+    """Read all arrays of a file, by their place in it; the sizes that it declares are checked first."""
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return {"": np.load(path, allow_pickle=False)}
+        return {"": foreign.npy(read_bounded(path, hdf5.LARGEST_FILE))}
     if suffix == ".npz":
-        with np.load(path) as archive:
-            return {f":{name}": archive[name] for name in archive.files}
+        return {f":{name}": array for name, array in foreign.npz(read_bounded(path, hdf5.LARGEST_FILE)).items()}
     if suffix in (".h5", ".hdf5") or (suffix == ".mat" and h5py.is_hdf5(path)):
         return _of_hdf5(path)
     if suffix == ".mat":
-        return _of_variables(scipy.io.loadmat(path))
+        return _of_variables(foreign.mat(read_bounded(path, hdf5.LARGEST_FILE)))
     if suffix in PICTURES:
         return {"": luma(images.to_tensor(images.read(path).pixels))[0].numpy()}
     raise DataError(f"{path}: kernels are not read from {suffix or 'such'} files")
 
 
 def _of_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Read the data sets of an HDF5 file; those of MATLAB are transposed, since it writes arrays column by column."""
+    """Read the data sets of an HDF5 file; those of MATLAB are transposed, since it writes arrays column by column.
+
+    Links are not followed.
+    """
     arrays: dict[str, np.ndarray] = {}
     with h5py.File(path, "r") as file:
         matlab = path.suffix.lower() == ".mat"
 
         def visit(name: str, node: object) -> None:
-            if isinstance(node, h5py.Dataset) and node.ndim in (2, 3) and not name.startswith("#"):
-                array = np.asarray(node)
-                arrays[f":{name}"] = array.T if matlab else array
+            if not isinstance(node, h5py.Dataset) or node.ndim not in (2, 3) or name.startswith("#"):
+                return
+            if node.dtype.kind not in "fiub":
+                return
+            hdf5.check_storage(node, name)
+            if sum(array.nbytes for array in arrays.values()) > hdf5.LARGEST_ARRAY:
+                raise ValueError(f"its arrays have more than {hdf5.LARGEST_ARRAY} bytes together")
+            array = np.asarray(node)
+            arrays[f":{name}"] = array.T if matlab else array
 
         file.visititems(visit)
     return arrays
@@ -184,8 +197,10 @@ def _checked(array: np.ndarray, name: str) -> Tensor:
     """Return an array as a kernel of sum 1; DataError where that cannot be."""
     if array.size == 0:
         raise DataError(f"kernel {name} is empty")
-    if max(array.shape) > LARGEST:
-        raise DataError(f"kernel {name} has {array.shape[0]}×{array.shape[1]} taps; more than {LARGEST} are no kernel")
+    if max(array.shape) > LARGEST_KERNEL:
+        raise DataError(
+            f"kernel {name} has {array.shape[0]}×{array.shape[1]} taps; more than {LARGEST_KERNEL} are no kernel"
+        )
     kernel = torch.from_numpy(np.array(array, np.float64))
     if not bool(torch.isfinite(kernel).all()):
         raise DataError(f"kernel {name} has values that are not finite; leave it out")

@@ -13,6 +13,7 @@ import io
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from degsynth.config import read_bounded, shortened
 from degsynth.errors import CheckpointError, FitError, os_reason
 from degsynth.files import write_atomic
 from degsynth.model.degrader import Degrader
@@ -30,6 +32,12 @@ from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
 VERIFY_TOLERANCE = 1e-6
 """Largest difference that is allowed between a reloaded checkpoint and the eager module on the CPU; in practice they
 are equal bit by bit."""
+
+
+LARGEST_FILE = 2**32
+"""Size of the largest checkpoint that is read, bytes."""
+LARGEST_UNPACKED = 2**26
+"""Largest sum of the sizes of compressed members, bytes. Torch compresses code and records, but no weights."""
 
 
 class LoadedDegrader(Protocol):
@@ -169,9 +177,10 @@ def write(degrader: LoadedDegrader, spec: Spec, path: Path) -> None:
 def load(path: Path, device: str = "cpu") -> Checkpoint:
     """Load a checkpoint, ready to run on ``device``; CheckpointError names what is wrong with the file."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, LARGEST_FILE)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
+    _check_archive(content, path)
     if device != "cpu":
         torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would lose the lower bits of 16-bit images
     extra = {SPEC_NAME: ""}
@@ -180,19 +189,39 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
             module = torch.jit.load(  # type: ignore[no-untyped-call]
                 io.BytesIO(content), map_location=device, _extra_files=extra
             )
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:100]
-        raise CheckpointError(
-            f"{path} is no degsynth checkpoint (not TorchScript: {reason}); take a file written by 'degsynth export'"
-        ) from None
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # torch itself does not compare the checksums
-        damaged = archive.testzip()
-    if damaged:
-        raise CheckpointError(f"{path} is damaged ({damaged} does not match its checksum); copy or export it anew")
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
+        raise _not_torchscript(path, error) from None
     if not extra[SPEC_NAME]:
         raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
     spec = parse_spec(extra[SPEC_NAME], path)
     return Checkpoint(module.eval(), spec, hashlib.sha256(content).hexdigest(), path)
+
+
+def _check_archive(content: bytes, path: Path) -> None:
+    """Raise CheckpointError where a file is no zip archive, is damaged, or would fill the memory.
+
+    Torch itself compares no checksums, and a damaged file can end the process in its reader.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED)
+            if unpacked > LARGEST_UNPACKED:
+                raise CheckpointError(
+                    f"{path} declares {unpacked} bytes of compressed members, at most {LARGEST_UNPACKED} are read",
+                    "do not use it",
+                )
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, OSError, EOFError) as error:
+        raise _not_torchscript(path, error) from None
+    if damaged:
+        raise CheckpointError(f"{path} is damaged ({damaged} does not match its checksum); copy or export it anew")
+
+
+def _not_torchscript(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no degsynth checkpoint (not TorchScript: {shortened(str(error) or type(error).__name__)})",
+        "take a file written by 'degsynth export'",
+    )
 
 
 def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:

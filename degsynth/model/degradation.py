@@ -163,13 +163,13 @@ class Degradation:
         """
         self.check_channels(channels)
         seed = identity.seed("kernel")
-        code = self.model.degrader.draw(seed, height, width)
+        code = _drawn_code(self.model, seed, height, width)
         hardware_factor = self._draw_hardware_factor(code, identity)
         own = DrawnModel(self.model, code, NoiseField.of(self.model, seed, channels, height, width))
         noise = own
         if self.noise.noise_model is not None:  # drawn from a seed of its own: the blur is the same without it
             seed, other = identity.seed("noise"), self.noise.noise_model
-            code = other.degrader.draw(seed, height, width)
+            code = _drawn_code(other, seed, height, width)
             noise = DrawnModel(other, code, NoiseField.of(other, seed, channels, height, width))
         awgn_sigma, awgn = None, None
         if self.noise.awgn is not None:
@@ -191,6 +191,19 @@ class Degradation:
         written = float(code[0, known.entry])
         # The code has 32 bits: report the number as it was set where that is the only difference.
         return known.default if math.isclose(written, known.default, rel_tol=1e-6) else written
+
+
+def _drawn_code(model: Checkpoint, seed: int, height: int, width: int) -> Tensor:
+    """Return the code (1, G) that a model draws for an image; DataError where the model breaks its own record."""
+    code = model.degrader.draw(seed, height, width)
+    factor = model.spec.hardware_factor
+    least = max(1 if model.spec.pool else 0, 0 if factor is None else factor.entry + 1)
+    if code.ndim != 2 or code.shape[0] != 1 or code.shape[1] < least or not bool(code.isfinite().all()):
+        raise DataError(
+            f"the model {model.path} draws the code {list(code.shape)}, not (1, G) of at least {least} finite numbers",
+            "fit another model",
+        )
+    return code
 
 
 @dataclass(frozen=True)

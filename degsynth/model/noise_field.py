@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from degsynth.errors import DataError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.ops.noise import BLOCK
 
@@ -46,4 +47,10 @@ class NoiseField:
         if (row, column) in self._blocks:
             return self._blocks[row, column]
         height, width = self._height - row * BLOCK, self._width - column * BLOCK
-        return self._draw(row * BLOCK, column * BLOCK, min(BLOCK, height), min(BLOCK, width))
+        height, width = min(BLOCK, height), min(BLOCK, width)
+        block = self._draw(row * BLOCK, column * BLOCK, height, width)
+        if block.ndim != 4 or block.shape[0] != 1 or block.shape[2:] != (height, width):
+            raise DataError(
+                f"the model draws a field {list(block.shape)} for {height}×{width} LR px", "fit another model"
+            )
+        return block

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,14 +28,20 @@ import torch
 from torch import Tensor
 
 import degsynth
-from degsynth.errors import DataError, os_reason
+from degsynth.config import read_bounded, shortened
+from degsynth.errors import DataError, DegsynthError, os_reason
 from degsynth.files import is_pool_name, write_atomic
+from degsynth.model import hdf5
 
 SOURCES = ("estimated", "generated", "analytic", "imported")
 Rectangle = tuple[int, int, int, int]
 """A part of an image: y, x, height, width, px."""
 NO_RECTANGLE = (-1, -1, -1, -1)
 """Stands for the window of a kernel that was not estimated from a window."""
+LARGEST_SCALE = 16
+"""Largest scale that a pool is made for, or applied at."""
+LARGEST_KERNEL = 201
+"""Largest number of taps that a side of a kernel has."""
 SUM_TOLERANCE = 1e-6
 """The sum of a kernel in a file may differ from 1 by this much."""
 
@@ -124,50 +131,62 @@ def is_pool(path: Path) -> bool:
         return False
     try:
         with h5py.File(path, "r") as file:
-            return "kernels" in file and "grid" in file.attrs
-    except OSError:
+            return file.get("kernels", getlink=True) is not None and "grid" in file.attrs
+    except (OSError, KeyError, ValueError, RuntimeError):
         return False
 
 
 def read(path: Path) -> Pool:
     """Read a pool file; DataError names the file, what is wrong with it and the way out."""
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, hdf5.LARGEST_FILE)
     except OSError as error:
         raise DataError(f"kernel pool {path}: {os_reason(error)}") from None
     if not is_pool_name(path):
         raise DataError(f"{path} is no kernel pool: the names of pools end in .h5")
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            if "kernels" not in file or "grid" not in file.attrs:
+            if file.get("kernels", getlink=True) is None or "grid" not in file.attrs:
                 raise DataError(
                     f"{path} is HDF5, but no kernel pool of degsynth; 'degsynth kernel-pool import {path} -o pool.h5' "
                     "makes a pool of the kernels in other programs' files"
                 )
-            pool, counts = _parsed(file)
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise DataError(f"kernel pool {path} cannot be read ({reason}); make it anew") from None
-    _check(pool.kernels, path)
-    if counts != {len(pool.kernels)}:
-        raise DataError(f"kernel pool {path} has {len(pool.kernels)} kernels, but not as many origins; make it anew")
-    return pool
+            return _parsed(file, path)
+    except DegsynthError:
+        raise
+    except Exception as error:  # HDF5 raises many kinds of errors where a file is damaged
+        raise DataError(f"kernel pool {path} cannot be read ({shortened(str(error))}); make it anew") from None
 
 
-def _parsed(file: h5py.File) -> tuple[Pool, set[int]]:
-    """Read the contents of an open file, unchecked, and the lengths of its four lists of origins."""
-    kernels = torch.from_numpy(np.asarray(file["kernels"], np.float64))
-    sources, images, flags = (file[name].asstr()[:] for name in ("source", "image", "flag"))
-    patches = np.asarray(file["patch"], np.int64)
-    scale = int(file.attrs["scale"]) or None
-    if scale is not None and scale < 1:
-        raise ValueError(f"scale {scale}")
+def _parsed(file: h5py.File, path: Path) -> Pool:
+    """Read the contents of an open file. DataError for kernels that are none, ValueError for other contents."""
+    kernels = torch.from_numpy(np.asarray(hdf5.numbers(file, "kernels"), np.float64))
+    _check(kernels, path)
+    patches = hdf5.numbers(file, "patch")
+    lengths = {hdf5.dataset(file, name).shape[:1] for name in ("source", "image", "flag", "patch")}
+    if lengths != {(len(kernels),)}:
+        raise DataError(f"kernel pool {path} has {len(kernels)} kernels, but not as many origins; make it anew")
+    if patches.shape != (len(kernels), 4) or patches.dtype.kind not in "iu":
+        raise ValueError(f"patch has the shape {list(patches.shape)}, not [{len(kernels)}, 4]")
+    sources, images, flags = (hdf5.texts(file, name, len(kernels)) for name in ("source", "image", "flag"))
+    if unknown := set(sources) - set(SOURCES):
+        raise ValueError(f"source {min(unknown)[:40]!r} is none of {', '.join(SOURCES)}")
+    made_by = json.loads(str(hdf5.attribute(file, "made_by")))
+    if not isinstance(made_by, dict):
+        raise ValueError("made_by is no JSON object")
     origins = [
         Origin(source, image, (int(patch[0]), int(patch[1]), int(patch[2]), int(patch[3])), flag)
-        for source, image, patch, flag in zip(sources, images, patches, flags, strict=False)
+        for source, image, patch, flag in zip(sources, images, patches, flags, strict=True)
     ]
-    pool = Pool(kernels, origins, scale, json.loads(file.attrs["made_by"]))
-    return pool, {len(sources), len(images), len(patches), len(flags)}
+    return Pool(kernels, origins, _scale(hdf5.attribute(file, "scale")), made_by)
+
+
+def _scale(value: object) -> int | None:
+    """Return the scale that a file states; None for 0, which stands for any. ValueError for what is no scale."""
+    number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
+    if number not in range(LARGEST_SCALE + 1):
+        raise ValueError(f"scale {shortened(str(value))} is none of 1 to {LARGEST_SCALE}")
+    return int(number) or None
 
 
 def _check(kernels: Tensor, path: Path) -> None:
@@ -176,6 +195,8 @@ def _check(kernels: Tensor, path: Path) -> None:
         raise DataError(f"kernel pool {path}: kernels of shape {list(kernels.shape)}; (N, K, K) with odd K are needed")
     if len(kernels) == 0:
         raise DataError(f"kernel pool {path} is empty; make it anew")
+    if kernels.shape[1] > LARGEST_KERNEL:
+        raise DataError(f"kernel pool {path}: kernels of {kernels.shape[1]} taps a side; at most {LARGEST_KERNEL}")
     sums = kernels.sum((1, 2))
     bad = ~((sums - 1).abs() <= SUM_TOLERANCE)  # a sum of NaN is bad, too
     if bool(bad.any()):

@@ -13,6 +13,7 @@ from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint, pool_file
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
+from degsynth.model.pool_file import LARGEST_SCALE as LARGEST_SCALE
 from degsynth.model.pool_file import Pool
 from degsynth.model.pool_optics import PoolOptics
 from degsynth.model.spec import Spec
@@ -21,7 +22,6 @@ from degsynth.ops.kernels import centroid
 
 METHOD = "kernel-pool"
 """The method's name in the spec of a pool's checkpoint."""
-LARGEST_SCALE = 16
 BYTES_PER_PIXEL = 64
 """Memory per HR pixel that the blur of an RGB image needs (`degsynth.model.memory.bytes_per_pixel`).
 

@@ -99,6 +99,8 @@ class _Image:
         band = torch.empty(channels, rows.stop - rows.start, width)
         for columns in tiling.tiles(width):
             band[:, :, columns.start : columns.stop] = self._tile(rows, columns)[0, :, rows.core, columns.core]
+        if not bool(band.sum().isfinite()):  # the sum of any NaN or infinity is one: cheaper than to look at each pixel
+            raise DataError("the model gives values that are not finite for this image", "fit another model")
         if self.draw.awgn is not None and self.draw.awgn_sigma is not None:
             band += self.draw.awgn_sigma / SIGMA_UNIT * self.draw.awgn.window(rows.start, rows.stop, 0, width)[0]
         return band
@@ -110,11 +112,22 @@ class _Image:
         hr = self.source(*(scale * edge for edge in window)).unsqueeze(0)
         field = to_device(blur.field.window(*window), self.device)
         lr = blur.model.degrader.clean(hr, self.blur_code, field)
+        size = 1, self.draw.size[0], rows.window_stop - rows.window_start, columns.window_stop - columns.window_start
+        _check_size(lr, size)
         if self.degradation.noise.learned and noise.model.spec.has_noise:
             if noise is not blur:
                 field = to_device(noise.field.window(*window), self.device)
-            lr = lr + noise.model.degrader.noise(lr.clamp(0.0, 1.0), self.noise_code, field)
+            residual = noise.model.degrader.noise(lr.clamp(0.0, 1.0), self.noise_code, field)
+            _check_size(residual, size)
+            lr = lr + residual
         return lr
+
+
+def _check_size(lr: Tensor, size: tuple[int, ...]) -> None:
+    """Raise DataError where a model gives another size than that of the tile, or other numbers than real ones."""
+    if tuple(lr.shape) != size or not lr.is_floating_point():
+        given = f"{lr.dtype} {list(lr.shape)}".removeprefix("torch.")
+        raise DataError(f"the model gives {given} for an LR image of {list(size)}", "fit another model")
 
 
 def to_device(tensor: Tensor, device: str) -> Tensor:

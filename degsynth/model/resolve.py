@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from degsynth.errors import CheckpointError, ConfigError
+from degsynth.config import shortened
+from degsynth.errors import CheckpointError, ConfigError, os_reason
 from degsynth.files import is_pool_name
 from degsynth.model.checkpoint import Checkpoint, load
 
@@ -36,6 +37,10 @@ def open_model(name: str, scale: int | None = None, device: str = "cpu") -> Chec
 def resolve(name: str) -> Path:
     """Return the file of a checkpoint that is named by its path, its run directory, or its name among the shipped."""
     path = Path(name)
+    try:
+        path.is_dir()
+    except OSError as error:  # too long, or a folder on the way that may not be read
+        raise CheckpointError(f"model {shortened(name)}: {os_reason(error)}") from None
     if path.is_dir():
         if not (path / "config.toml").is_file():
             raise CheckpointError(f"{path} is a folder without config.toml: neither a run nor a checkpoint")
@@ -45,6 +50,8 @@ def resolve(name: str) -> Path:
                 f"(degsynth fit --resume --out {path}), or export a snapshot"
             )
         return path / "checkpoint.pt"
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is neither a file nor a folder")
     if path.is_file():
         if is_pool_name(path):
             raise CheckpointError(
@@ -54,4 +61,6 @@ def resolve(name: str) -> Path:
     if name in shipped():
         return shipped()[name]
     names = ", ".join(shipped()) or "none"
-    raise CheckpointError(f"model {name}: no such file or run, and no shipped model of that name (shipped: {names})")
+    raise CheckpointError(
+        f"model {shortened(name)}: no such file or run, and no shipped model of that name (shipped: {names})"
+    )

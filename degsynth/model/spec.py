@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
-from degsynth.config import Interval, Strict
+from degsynth.config import Interval, Strict, shortened
 from degsynth.errors import CheckpointError
 
 FORMAT_VERSION = 1
@@ -18,44 +19,67 @@ SPEC_NAME = "degsynth.json"
 """Name of the record among the extra files of the TorchScript archive."""
 
 
+LARGEST_SCALE = 64
+"""Largest scale of a model."""
+LARGEST_LENGTH = 2**16
+"""Largest halo or step of tiles, px."""
+LARGEST_POOL = 2**24
+"""Largest number of kernels in a model's pool."""
+Scale = Annotated[int, Field(ge=1, le=LARGEST_SCALE)]
+Length = Annotated[int, Field(ge=0, le=LARGEST_LENGTH)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+ChannelCount = Annotated[int, Field(ge=1, le=1024)]
+Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A text that is printed: one line, without control characters."""
+PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=1024)]
+Phase = Annotated[tuple[tuple[Finite, Finite], ...], Field(min_length=1, max_length=1024)]
+
+
 class HardwareFactor(Strict):
     """The hardware factor of an abl model: a number that sets how much the finished model blurs."""
 
-    default: float
+    default: Finite
     """Factor that `draw` writes into the code unless another is asked for."""
-    trained: float
+    trained: Finite
     """Factor at which the model was fitted."""
-    entry: int = 0
+    entry: int = Field(default=0, ge=0, le=LARGEST_LENGTH)
     """Column of the code that holds the factor."""
     range: Interval
     """Smallest and largest factor that the model takes."""
+
+    @field_validator("range")
+    @classmethod
+    def _is_range(cls, value: Interval) -> Interval:
+        if not -math.inf < value.low <= value.high < math.inf:
+            raise ValueError("give two finite numbers, the smaller one first")
+        return value
 
 
 class MethodSpec(Strict):
     """What a method knows of its model: how far it reads, what it takes, what it draws, what it changes on purpose."""
 
-    clean_halo: int = Field(ge=0)
+    clean_halo: Length
     """HR px that `clean` reads beyond an LR pixel's own block, on each side."""
-    noise_halo: int = Field(default=0, ge=0)
+    noise_halo: Length = 0
     """LR px that `noise` reads beyond an LR pixel, on each side."""
-    multiple_of: int = Field(ge=1)
+    multiple_of: int = Field(ge=1, le=LARGEST_LENGTH)
     """Tile origins are multiples of this number of HR px, in absolute image coordinates."""
     tiling: Literal["exact", "whole_only"] = "exact"
     """``exact``: tiles with that halo equal the whole image; ``whole_only``: the model needs the whole image."""
-    channels: Literal["any"] | list[int] = "any"
+    channels: Literal["any"] | Annotated[list[ChannelCount], Field(min_length=1, max_length=1024)] = "any"
     """Numbers of channels that the model takes."""
     stochastic: bool = False
     """Whether different seeds give different images."""
     has_noise: bool = False
     """Whether `noise` gives anything but zeros."""
-    pool: int = Field(default=0, ge=0)
+    pool: int = Field(default=0, ge=0, le=LARGEST_POOL)
     """Number of kernels in the pool that an image's kernel is drawn from; its index is the first entry of the code.
     0: the model has no pool."""
-    gain: tuple[float, ...] = (1.0,)
+    gain: PerChannel = (1.0,)
     """Change of contrast that the model applies on purpose, one for all channels or one for each."""
-    offset: tuple[float, ...] = (0.0,)
+    offset: PerChannel = (0.0,)
     """Change of level that the model applies on purpose, in [0, 1] levels, one for all channels or one for each."""
-    phase: tuple[tuple[float, float], ...] | None = None
+    phase: Phase | None = None
     """Centroid of the effective kernel, (y, x) in HR px from the centre of the LR pixel's s×s block, one for all
     channels or one for each. It differs from 0 where the pairs were shifted. None: `fit` measures it on the
     learnt model."""
@@ -68,22 +92,22 @@ class Origin(Strict):
 
     format_version: int = FORMAT_VERSION
     """Version of this record and of the module's contract."""
-    degsynth_version: str
+    degsynth_version: Line
     """Version of degsynth that wrote the file."""
-    method: str
+    method: Line
     """Name of the method in the table of methods."""
-    scale: int = Field(ge=1)
+    scale: Scale
     """HR size / LR size."""
 
 
 class Spec(MethodSpec, Origin):
     """Everything that a checkpoint says of itself."""
 
-    halo: int = Field(ge=0)
+    halo: int = Field(ge=0, le=LARGEST_SCALE * LARGEST_LENGTH + LARGEST_LENGTH)
     """clean_halo + scale × noise_halo, HR px."""
-    bytes_per_pixel: int = Field(default=0, ge=0)
+    bytes_per_pixel: int = Field(default=0, ge=0, le=2**40)
     """Memory that the model needs for an HR pixel of a tile (`degsynth.model.memory`). 0: unknown."""
-    phase: tuple[tuple[float, float], ...] = ((0.0, 0.0),)
+    phase: Phase = ((0.0, 0.0),)
     """Centroid of the effective kernel, (y, x) in HR px from the centre of the LR pixel's s×s block, one for all
     channels or one for each. It differs from 0 where the pairs were shifted."""
     data_range: Interval | None = None
@@ -92,9 +116,9 @@ class Spec(MethodSpec, Origin):
     """The resolved configuration of the fit."""
     held_out: dict[str, Any] | None = None
     """Scores on images that the fit never saw, at the hardware factor of the fit where the model has one."""
-    data_fingerprint: str | None = None
+    data_fingerprint: Line | None = None
     """SHA-256 over the names and bytes of all images of the fit, the held-out ones included."""
-    licence: str = "unknown: that of the training images applies"
+    licence: Line = "unknown: that of the training images applies"
     """Terms under which the model may be used."""
 
     def level(self, value: float, channel: int) -> float:
@@ -123,12 +147,15 @@ def parse_spec(text: str | bytes, path: Path) -> Spec:
         version = int(record.get("format_version", 0))
         if version > FORMAT_VERSION:
             raise CheckpointError(
-                f"{path} has format {version}, this degsynth reads up to {FORMAT_VERSION}; upgrade degsynth "
-                f"(it was written by {record.get('degsynth_version', 'a newer one')})"
+                f"{path} has format {shortened(f'{version:.6g}')}, this degsynth reads up to {FORMAT_VERSION}; upgrade "
+                f"degsynth (it was written by {shortened(str(record.get('degsynth_version', 'a newer one')))})"
             )
         return Spec.model_validate(record)
-    except (ValueError, AttributeError, TypeError) as error:
+    except RecursionError:
+        raise CheckpointError(f"{path}: its {SPEC_NAME} cannot be read (it is nested too deeply)") from None
+    except (ValueError, AttributeError, TypeError, OverflowError) as error:
+        reason = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            error = ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-        raise CheckpointError(f"{path}: its {SPEC_NAME} cannot be read ({error})") from None
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise CheckpointError(f"{path}: its {SPEC_NAME} cannot be read ({shortened(reason)})") from None
