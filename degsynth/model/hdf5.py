@@ -14,7 +14,7 @@ import numpy as np
 
 LARGEST_FILE = 2**29
 """Largest file that is read, bytes."""
-LARGEST_ARRAY = 2**28
+LARGEST_ARRAY = 2**29
 """Largest array that is read, bytes."""
 LARGEST_RATIO = 1000
 """Largest ratio of an array to what the file holds of it. The compression of HDF5 files reaches it only where all
