@@ -6,10 +6,7 @@ Configuration files are TOML: read by the standard library, written by tomli-w.
 from __future__ import annotations
 
 import difflib
-import errno
 import math
-import os
-import stat
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from degsynth.errors import ConfigError, os_reason
+from degsynth.errors import ConfigError, os_reason, shortened
+from degsynth.files import read_bounded
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the name of a stage, the steps done and the steps in all."""
@@ -35,9 +33,9 @@ def ignore_text(text: str) -> None:
 
 
 class Strict(BaseModel):
-    """Base class of frozen records for which an unknown key is an error."""
+    """Base class of frozen records for which an unknown key, or a number that is not finite, is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Interval(NamedTuple):
@@ -67,54 +65,6 @@ T = TypeVar("T", bound=BaseModel)
 
 LARGEST_CONFIGURATION = 2**20
 """Largest configuration file that is read, bytes."""
-LARGEST_NUMBER = 10**6
-"""Largest whole number that an option takes, unless `LARGEST` has another bound for it."""
-LARGEST = {
-    "seed": 2**63,
-    "cache_mb": 2**30,
-    "steps": 10**9,
-    "warmup": 10**9,
-    "halve_every": 10**9,
-    "lfl_steps": 10**9,
-    "imitation": 10**9,
-    "generated": 10**6,
-    "scale": 16,
-    "batch": 2**14,
-    "patch": 2**14,
-    "width": 2**12,
-    "discriminator_width": 2**12,
-    "kernel_features": 2**12,
-    "noise_features": 2**12,
-    "numbers": 2**14,
-    "noise_numbers": 2**14,
-    "blocks": 2**10,
-    "kernel_blocks": 2**10,
-    "noise_blocks": 2**10,
-    "filter_size": 2**12,
-    "border": 2**12,
-}
-"""Largest absolute value of options that are whole numbers. Beyond it an option is a slip of the keyboard, or an
-attempt to exhaust the memory; most bounds are ten times what fits the memory of a large GPU."""
-
-
-def read_bounded(path: Path, limit: int) -> bytes:
-    """Read a regular file of at most ``limit`` bytes.
-
-    OSError for anything else, e.g. for a pipe, which is not waited for.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a NUL in the name
-        raise OSError(errno.EINVAL, str(error)) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-            raise OSError(errno.EINVAL, kind)
-        content = file.read(limit + 1) if status.st_size <= limit else b""
-    if status.st_size > limit or len(content) > limit:
-        raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
-    return content
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -127,12 +77,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"configuration {path} is nested too deeply; write it flat, in the tables it needs") from None
     except ValueError as error:  # of the syntax, the encoding, or a number with thousands of digits
         raise ConfigError(f"configuration {path} is not TOML: {shortened(str(error))}") from None
-
-
-def shortened(text: str, length: int = 100) -> str:
-    """Return the first line of a text, without what cannot be printed, and no longer than ``length``."""
-    line = "".join(character if character.isprintable() else "?" for character in (text.splitlines() or [""])[0])
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -165,7 +109,7 @@ def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
         if key not in known:
             raise ConfigError(f"{where} has no option '{shortened(key)}'; {nearest(key[:100], known)}")
     try:
-        record = model.model_validate(dict(values))
+        return model.model_validate(dict(values))
     except RecursionError:
         raise ConfigError(f"{where}: its values are nested too deeply") from None
     except ValidationError as error:
@@ -174,18 +118,6 @@ def build(model: type[T], values: Mapping[str, Any], where: str) -> T:
         message = first["msg"].removeprefix("Value error, ")
         given = f"`{name}={_shown(first['input'])}`" if name else f"options {_shown(first['input'])}"
         raise ConfigError(f"{where}: {given}: {message}") from None
-    for name, value in record:
-        _check_number(name, value, where)
-    return record
-
-
-def _check_number(name: str, value: object, where: str) -> None:
-    """Raise ConfigError where an option is a whole number beyond its bound, or a number that is not finite."""
-    largest = LARGEST.get(name, LARGEST_NUMBER)
-    if isinstance(value, int) and abs(value) > largest:
-        raise ConfigError(f"{where}: `{name}={_shown(value)}`: give at most {largest}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: `{name}={value}`: give a finite number")
 
 
 def _shown(value: object) -> str:

@@ -53,3 +53,9 @@ class FitStoppedError(DegsynthError):
 def os_reason(error: OSError) -> str:
     """Return what the operating system says of a failure, without the path and the error number."""
     return error.strerror or str(error)
+
+
+def shortened(text: str, length: int = 100) -> str:
+    """Return the first line of a text, without what cannot be printed, and no longer than ``length``."""
+    line = "".join(character if character.isprintable() else "?" for character in (text.splitlines() or [""])[0])
+    return line if len(line) <= length else line[: length - 1] + "…"

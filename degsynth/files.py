@@ -1,9 +1,11 @@
-"""Writing files so that nobody ever sees half of one, and telling files apart."""
+"""Reading nothing but regular files, writing so that nobody ever sees half of one, and telling files apart."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +13,14 @@ from typing import Any, BinaryIO, cast
 
 POOL_SUFFIXES = (".h5", ".hdf5")
 """Endings of the names of kernel pool files."""
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""Words for what is no regular file."""
 
 
 def is_pool_name(name: str | Path) -> bool:
@@ -26,6 +36,45 @@ def name_parts(name: str) -> list[str]:
     if "\0" in name or foreign or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"{name!r} is not a relative path without '..'")
     return parts
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading; OSError names anything else.
+
+    What is no regular file is not opened: opening a named pipe waits for a writer, and opening a device can have
+    effects. The file that was opened is looked at again, because the name may belong to another one by then.
+    """
+    try:
+        _check_regular(os.stat(path).st_mode)  # noqa: PTH116 - not all paths have a text form
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
+    except ValueError:  # a null byte in the name
+        raise OSError(errno.EINVAL, "is no name of a file") from None
+    try:
+        _check_regular(os.fstat(file.fileno()).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file such that a pipe that took its place since it was looked at does not wait for a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise OSError(errno.EINVAL, f"is {kind}; only regular files, and links to them, are read")
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes; OSError for anything else."""
+    with open_regular(path) as file:
+        content = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
+    if content is None or len(content) > limit:
+        raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
+    return content
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

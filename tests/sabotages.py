@@ -280,7 +280,7 @@ SABOTAGES = (
     Sabotage(
         "fifo-opened",
         "a FIFO with the name of an image is opened",
-        "data/regular.py",
+        "files.py",
         "if not stat.S_ISREG(mode):",
         "if stat.S_ISDIR(mode):",
         ("data/test_formats.py",),

@@ -157,7 +157,7 @@ class Transaction:
 
     def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> Written:
         """Write an image."""
-        with self._made(name) as partial, self._root.open(partial, "w+b") as file:
+        with self._placed(name) as partial, self._root.open(partial, "w+b") as file:
             images.write(file, Path(name).suffix, size, _read(bands))
             file.seek(0)
             return Written(file_digest(file), os.fstat(file.fileno()).st_size)
@@ -166,12 +166,12 @@ class Transaction:
         """Link or copy a file into the data set and return how it was done: a copy where it cannot be hard-linked."""
         source = path.resolve()
         if how == "symlink":
-            with self._made(name) as partial:
+            with self._placed(name) as partial:
                 self._root.symlink(source, partial)
             return how
         if how == "hard":
             try:
-                with self._made(name) as partial:
+                with self._placed(name) as partial:
                     self._root.link(source, partial)
                 return how
             except OutputError:  # another file system, or one without hard links
@@ -186,11 +186,11 @@ class Transaction:
             self._copy(file, name)
 
     def _copy(self, source: BinaryIO, name: str) -> None:
-        with self._made(name) as partial, self._root.open(partial, "w+b") as target:
+        with self._placed(name) as partial, self._root.open(partial, "w+b") as target:
             shutil.copyfileobj(source, target, COPIED_AT_A_TIME)
 
     @contextlib.contextmanager
-    def _made(self, name: str) -> Iterator[str]:
+    def _placed(self, name: str) -> Iterator[str]:
         """Yield a name in ``.partial`` whose file is moved to ``name`` in the end, or removed where that fails."""
         partial = self._root.partial(Path(name).suffix)
         try:

@@ -38,7 +38,7 @@ class Bitmap:
     """Bits of red, green, blue, and of alpha where there is alpha; empty for up to 24 bits."""
 
 
-def bitmap(content: bytes, path: Path) -> Bitmap:
+def read_bitmap(content: bytes, path: Path) -> Bitmap:
     """Read the headers; DataError names a variant that cannot be read."""
 
     def number(at: int, count: int = 4, signed: bool = False) -> int:
@@ -85,18 +85,18 @@ def _masks(content: bytes, size: int, bits: int, compression: int, path: Path) -
     return masks
 
 
-def decode(content: bytes, found: Bitmap, path: Path) -> Array:
+def decode(content: bytes, bitmap: Bitmap, path: Path) -> Array:
     """Return the pixels (H, W, C)."""
-    if found.masks:
-        return _decode_masks(content, found)
-    if found.bits == 24:
-        height, width = found.header.height, found.header.width
+    if bitmap.masks:
+        return _decode_masks(content, bitmap)
+    if bitmap.bits == 24:
+        height, width = bitmap.header.height, bitmap.header.width
         row = -(-width * 24 // 32) * 4
-        rows = np.frombuffer(content, np.uint8, height * row, found.offset).reshape(height, row)[:, : 3 * width]
-        rows = rows if found.top_down else rows[::-1]
+        rows = np.frombuffer(content, np.uint8, height * row, bitmap.offset).reshape(height, row)[:, : 3 * width]
+        rows = rows if bitmap.top_down else rows[::-1]
         return cv2.cvtColor(np.ascontiguousarray(rows).reshape(height, width, 3), cv2.COLOR_BGR2RGB)
     picture = BmpImagePlugin.BmpImageFile(io.BytesIO(content))  # Image.open has a limit on pixels of its own
-    if found.compression != RGB and found.top_down:
+    if bitmap.compression != RGB and bitmap.top_down:
         raise DataError(f"{path}: a BMP of run lengths from top to bottom", "save it as PNG")
     picture.load()
     if picture.mode == "P":
@@ -107,15 +107,17 @@ def decode(content: bytes, found: Bitmap, path: Path) -> Array:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _decode_masks(content: bytes, found: Bitmap) -> Array:
+def _decode_masks(content: bytes, bitmap: Bitmap) -> Array:
     """Return RGB or RGBA of pixels of 16 or 32 bits, each channel spread over 0–255."""
-    height, width = found.header.height, found.header.width
-    row = -(-width * found.bits // 32) * 4
-    stored = np.frombuffer(content, "<u2" if found.bits == 16 else "<u4", height * row * 8 // found.bits, found.offset)
+    height, width = bitmap.header.height, bitmap.header.width
+    row = -(-width * bitmap.bits // 32) * 4
+    stored = np.frombuffer(
+        content, "<u2" if bitmap.bits == 16 else "<u4", height * row * 8 // bitmap.bits, bitmap.offset
+    )
     stored = stored.reshape(height, -1)[:, :width]
-    pixels = np.empty((height, width, len(found.masks)), np.uint8)
-    for channel, mask in enumerate(found.masks):
+    pixels = np.empty((height, width, len(bitmap.masks)), np.uint8)
+    for channel, mask in enumerate(bitmap.masks):
         shift, most = (mask & -mask).bit_length() - 1, mask // (mask & -mask)
         table = (np.arange(most + 1) * 255 + most // 2) // most
         pixels[..., channel] = table.astype(np.uint8)[(stored & mask) >> shift]
-    return pixels if found.top_down else np.ascontiguousarray(pixels[::-1])
+    return pixels if bitmap.top_down else np.ascontiguousarray(pixels[::-1])

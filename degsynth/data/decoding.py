@@ -107,7 +107,7 @@ def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
 def _plan(content: bytes, path: Path) -> _Plan:
     """Choose the decoder of a file by its header."""
     if content.startswith(png.SIGNATURE):
-        chunks = png.chunks(content, path)
+        chunks = png.read_chunks(content, path)
         decoder: Callable[[], Array | None] = (
             partial(imagecodecs.png_decode, content)
             if chunks.plain
@@ -117,11 +117,11 @@ def _plan(content: bytes, path: Path) -> _Plan:
         )
         return _Plan(chunks.header, decoder, chunks.orientation)
     if content.startswith(b"\xff\xd8"):
-        markers = jpeg.markers(content, path)
+        markers = jpeg.read_markers(content, path)
         decoder = partial(jpeg.decode, content, markers) if markers.plain else partial(_by_opencv, content)
         return _Plan(markers.header, decoder, lambda: exif.orientation(markers.exif) if markers.exif else 1)
     if content.startswith(b"BM"):
-        bitmap = bmp.bitmap(content, path)
+        bitmap = bmp.read_bitmap(content, path)
         return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1)
     header, block = headers.webp(content, path)
     return _Plan(header, partial(_by_opencv, content), lambda: exif.orientation(block) if block else 1)

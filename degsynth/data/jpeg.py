@@ -53,9 +53,9 @@ class Markers:
         return self.frame in (0xC0, 0xC1, 0xC2) and self.header.channels in ((1,), (3,)) and self.ended
 
 
-def markers(content: bytes, path: Path) -> Markers:
+def read_markers(content: bytes, path: Path) -> Markers:
     """Read all markers of a JPEG; DataError where it cannot be used."""
-    found = Markers(Header("JPEG", 0, 0, (), 8))
+    markers = Markers(Header("JPEG", 0, 0, (), 8))
     at = 2
     while at + 4 <= len(content):
         if content[at] != 0xFF:  # rubbish between markers, which decoders skip
@@ -74,21 +74,21 @@ def markers(content: bytes, path: Path) -> Markers:
             continue
         length = int.from_bytes(content[at + 2 : at + 4], "big")
         body = content[at + 4 : at + 2 + length]
-        if code in FRAMES and not found.frame:
-            found.frame, found.header = code, _frame(code, body, len(content), path)
+        if code in FRAMES and not markers.frame:
+            markers.frame, markers.header = code, _frame(code, body, len(content), path)
         elif code == 0xE1 and body[:6] == b"Exif\0\0":
-            found.exif = body
+            markers.exif = body
         elif code == 0xDD:
-            found.restarts = int.from_bytes(body[:2], "big")
+            markers.restarts = int.from_bytes(body[:2], "big")
         at += 2 + length
         if code == 0xDA:
-            at = _scan(found, content, body, at)
-    if not found.frame:
+            at = _scan(markers, content, body, at)
+    if not markers.frame:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged (it has no frame header)")
-    found.ended = content[at : at + 2] == b"\xff\xd9"
-    if found.frame == 0xC2 and not found.fault and len(found.dc_scans) < found.header.channels[0]:
-        found.fault = "scans are missing"
-    return found
+    markers.ended = content[at : at + 2] == b"\xff\xd9"
+    if markers.frame == 0xC2 and not markers.fault and len(markers.dc_scans) < markers.header.channels[0]:
+        markers.fault = "scans are missing"
+    return markers
 
 
 def _frame(code: int, body: bytes, size: int, path: Path) -> Header:
@@ -106,17 +106,17 @@ def _frame(code: int, body: bytes, size: int, path: Path) -> Header:
     return Header("JPEG", height, width, channels, 8, least)
 
 
-def _scan(found: Markers, content: bytes, body: bytes, at: int) -> int:
+def _scan(markers: Markers, content: bytes, body: bytes, at: int) -> int:
     """Look at one scan, whose entropy-coded data begins at ``at``; return where the next marker is."""
     following = _NEXT_MARKER.search(content, at)
     end = len(content) if following is None else following.start()
     components = body[1 : 1 + 2 * body[0] : 2] if body else b""
     if len(body) >= 4 and body[-3] == 0:
-        found.dc_scans.update(components)
-    if found.restarts:
+        markers.dc_scans.update(components)
+    if markers.restarts:
         numbers = [match[1][0] & 7 for match in _RESTART.finditer(content, at, end)]
         if numbers != [index % 8 for index in range(len(numbers))]:
-            found.fault = "restart markers are missing"
+            markers.fault = "restart markers are missing"
     return end
 
 

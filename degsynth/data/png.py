@@ -67,7 +67,7 @@ class Chunks:
         return 1
 
 
-def chunks(content: bytes, path: Path) -> Chunks:
+def read_chunks(content: bytes, path: Path) -> Chunks:
     """Read the chunks of a PNG; DataError where it is cut off, damaged or animated."""
     if content[12:16] != b"IHDR" or len(content) < 33:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged")
@@ -78,7 +78,7 @@ def chunks(content: bytes, path: Path) -> Chunks:
     samples = 1 if colour == 3 else CHANNELS[colour]
     least = height * (1 + -(-width * samples * depth // 8)) // DEFLATE_RATIO
     channels = CHANNELS[colour]
-    found = Chunks(Header("PNG", height, width, (channels,), max(8, depth), least), colour, depth)
+    chunks = Chunks(Header("PNG", height, width, (channels,), max(8, depth), least), colour, depth)
     at = 8
     while True:
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
@@ -88,25 +88,25 @@ def chunks(content: bytes, path: Path) -> Chunks:
         if kind == b"IEND":
             break
         if kind != b"IDAT":
-            _note(found, kind, content[at + 8 : end - 4], (at, end), path)
+            _note(chunks, kind, content[at + 8 : end - 4], (at, end), path)
         at = end
-    if found.key is not None:
-        found.header = Header("PNG", height, width, (channels + 1,), max(8, depth), least)
-    if not found.plain:
+    if chunks.key is not None:
+        chunks.header = Header("PNG", height, width, (channels + 1,), max(8, depth), least)
+    if not chunks.plain:
         _check_sums(content, path)
-    return found
+    return chunks
 
 
-def _note(found: Chunks, kind: bytes, body: bytes, place: tuple[int, int], path: Path) -> None:
+def _note(chunks: Chunks, kind: bytes, body: bytes, place: tuple[int, int], path: Path) -> None:
     """Take what is needed of a chunk."""
     if kind == b"tRNS":
-        found.key, found.key_at = body, place
+        chunks.key, chunks.key_at = body, place
     elif kind == b"PLTE":
-        found.palette = True
+        chunks.palette = True
     elif kind == b"eXIf":
-        found.block = body
+        chunks.block = body
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-        found.texts.append(kind + body)
+        chunks.texts.append(kind + body)
     elif kind == b"acTL" and (frames := int.from_bytes(body[:4], "big")) > 1:
         raise DataError(
             f"{path}: an animated PNG of {frames} frames", "save the frame that is meant as a file of its own"
@@ -127,14 +127,14 @@ def _check_sums(content: bytes, path: Path) -> None:
         at = end
 
 
-def decode_keyed_gray(content: bytes, found: Chunks) -> NDArray[Any]:
+def decode_keyed_gray(content: bytes, chunks: Chunks) -> NDArray[Any]:
     """Return gray and alpha (H, W, 2) of a gray PNG with a transparent level."""
-    begin, end = found.key_at
+    begin, end = chunks.key_at
     gray: NDArray[Any] = imagecodecs.png_decode(content[:begin] + content[end:])
     gray = gray[..., 0] if gray.ndim == 3 else gray
-    level = int.from_bytes((found.key or b"")[:2], "big")
-    if found.depth < 8:  # the decoder spreads the levels over 0–255
-        level *= 255 // (2**found.depth - 1)
+    level = int.from_bytes((chunks.key or b"")[:2], "big")
+    if chunks.depth < 8:  # the decoder spreads the levels over 0–255
+        level *= 255 // (2**chunks.depth - 1)
     alpha = np.where(gray == level, 0, np.iinfo(gray.dtype).max).astype(gray.dtype)
     return np.stack([gray, alpha], axis=2)
 

@@ -30,9 +30,9 @@ class FitOptions(Strict):
     """Folder of LR images; for kmsr also a kernel pool (.h5) that was estimated from one."""
     preset: str = "default"
     """Preset from which the method's options start."""
-    scale: int | None = Field(default=None, ge=1)
+    scale: int | None = Field(default=None, ge=1, le=16)
     """HR size / LR size; unset: inferred from the pairs. Unpaired methods must be told."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), le=2**63)
     """Seed of every random number of the fit: held-out images, first weights, patches, and all that is drawn."""
     data_range: Interval | Literal["dtype"] | None = None
     """Black and white of 16-bit and float files; ``dtype``: the range of the type; unset: found from the files."""
@@ -46,7 +46,7 @@ class FitOptions(Strict):
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
-    cache_mb: int = Field(default=CACHE_MB, ge=0)
+    cache_mb: int = Field(default=CACHE_MB, ge=0, le=2**30)
     """Memory for decoded images, MiB."""
     device: str = "cpu"
     """Device on which methods learn by steps: cpu or cuda[:N]."""

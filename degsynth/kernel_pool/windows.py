@@ -130,10 +130,10 @@ class WindowQueue:
                     chosen += 1
                     continue
                 if name not in self._windows:
-                    found = self._photographs.windows(name)
-                    self._windows[name] = [window for window in found if window.rank >= 0]
+                    windows = self._photographs.windows(name)
+                    self._windows[name] = [window for window in windows if window.rank >= 0]
                     if not self._windows[name]:
-                        yield found[0]
+                        yield windows[0]
                 if rank < len(self._windows[name]):
                     chosen += 1
                     yield self._windows[name][rank]

@@ -79,9 +79,9 @@ class Config(Training):
     """Hardware factor while training, 0.01 to 10; auto: the blur of the one kernel that explains the pairs."""
     group: Literal[1, 2] = 1
     """Gaussians of a mixture: in four directions, or (2) these four and four more with 1.2 times the factor."""
-    width: int = Field(default=16, ge=1)
+    width: int = Field(default=16, ge=1, le=2**12)
     """Number of channels that the layer blurs."""
-    blocks: int = Field(default=1, ge=0)
+    blocks: int = Field(default=1, ge=0, le=2**10)
     """Number of residual blocks of the encoder."""
     decoder: Literal["sum", "strided"] = "sum"
     """The decoder: one linear filter plus a branch, with the stride in the blurring layer (sum; ours), or filters with

@@ -39,11 +39,11 @@ QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "width": 4, "discriminator_fir
 class Config(adversarial_options.Config):
     """Options of `adl`."""
 
-    lfl_steps: int = Field(default=0, ge=0)
+    lfl_steps: int = Field(default=0, ge=0, le=10**9)
     """Number of first steps, in which the data loss is that of `lfl`, because there is no kernel k̄ yet (t_warm-up)."""
-    alpha_lfl: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    alpha_lfl: float = Field(default=1.0, ge=0)
     """Weight of the data loss in these steps."""
-    update_every: int = Field(default=100, ge=1)
+    update_every: int = Field(default=100, ge=1, le=10**6)
     """The kernel k̄ is retrieved anew each time that this number of steps has passed (t_update)."""
 
 

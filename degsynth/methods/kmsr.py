@@ -88,24 +88,24 @@ QUICK: dict[str, Any] = {
 class Config(Training):
     """Options of `kmsr`."""
 
-    steps: int = Field(default=1_500, ge=1)
+    steps: int = Field(default=1_500, ge=1, le=10**9)
     """Number of steps of the generator; before each of them the critic takes ``critic_steps``."""
-    batch: int = Field(default=32, ge=1)
+    batch: int = Field(default=32, ge=1, le=2**14)
     """Number of kernels in a batch."""
-    patch: int | None = Field(default=None, ge=96)
+    patch: int | None = Field(default=None, ge=96, le=2**14)
     """Side of the windows from which kernels are estimated, HR px; unset: 256. Smaller photographs are used whole."""
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     """Largest learning rate of Adam, for both networks."""
     beta: float = Field(default=0.5, ge=0, lt=1)
     """Decay of the first moment in Adam, for both networks; that of the second moment is 0.9."""
-    warmup: int = Field(default=0, ge=0)
+    warmup: int = Field(default=0, ge=0, le=10**9)
     """Number of steps over which the learning rate rises from 0."""
     prior: Literal["dark", "gradient"] = "dark"
     """What is assumed of sharp photographs: sparse gradients and a dark channel (dark), or sparse gradients alone
     (gradient), which takes a quarter of the time."""
-    patches: int = Field(default=5, ge=1)
+    patches: int = Field(default=5, ge=1, le=10**6)
     """Largest number of windows in a photograph."""
-    max_patches: int | None = Field(default=120, ge=1)
+    max_patches: int | None = Field(default=120, ge=1, le=10**6)
     """Largest number of windows in all photographs together. If there are more photographs than that, as many of them
     are used, evenly spread. Unset: no limit."""
     selection: Literal["texture", "eq6"] = "texture"
@@ -119,14 +119,14 @@ class Config(Training):
     """Taps per side on the HR grid, an odd number."""
     fitted: bool = True
     """Whether each kernel is estimated in a window of taps that fits it, which a quick first estimate finds."""
-    generated: int = Field(default=1_000, ge=1)
+    generated: int = Field(default=1_000, ge=1, le=10**6)
     """Number of kernels that the exported pool has besides the estimated ones."""
-    numbers: int = Field(default=100, ge=1)
+    numbers: int = Field(default=100, ge=1, le=2**14)
     """Number of random numbers that the generator makes a kernel from."""
-    width: int = Field(default=16, ge=1)
+    width: int = Field(default=16, ge=1, le=2**12)
     """Number of channels of the generator's last but one layer and of the critic's first layer; other layers have twice
     and four times as many."""
-    critic_steps: int = Field(default=3, ge=1)
+    critic_steps: int = Field(default=3, ge=1, le=10**6)
     """Number of steps of the critic for each step of the generator."""
     penalty: float = Field(default=10.0, gt=0)
     """Weight λ of the gradient penalty."""

@@ -38,7 +38,7 @@ class Config(Strict):
 
     kernel_size: int | None = Field(default=None, ge=1, le=63)
     """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21."""
-    ridge: float = Field(default=1e-3, ge=0.0, allow_inf_nan=False)
+    ridge: float = Field(default=1e-3, ge=0.0)
     """Weight of Σ kernel², relative to the variance of HR; it keeps the noise of 8-bit files out of the taps."""
     per_channel: bool = False
     """Fit one kernel for each channel, instead of one on luma for all channels."""
@@ -46,7 +46,7 @@ class Config(Strict):
     """Change of contrast from HR to LR: held at 1, or fitted and reproduced (apply), or fitted and left out (drop)."""
     offset: Literal["zero", "apply", "drop"] = "zero"
     """Change of level from HR to LR: held at 0, or fitted and reproduced (apply), or fitted and left out (drop)."""
-    border: int = Field(default=4, ge=0)
+    border: int = Field(default=4, ge=0, le=2**12)
     """LR px that are not used at each edge; LR pixels whose kernel would reach beyond the image are never used."""
 
 

@@ -26,22 +26,22 @@ Data = Literal["paired", "unpaired", "lr"]
 class Training(Strict):
     """Options of the training loop. The ``Config`` of a method that learns by steps inherits them."""
 
-    steps: int = Field(default=10_000, ge=1)
+    steps: int = Field(default=10_000, ge=1, le=10**9)
     """Number of batches to learn from."""
-    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    minutes: float | None = Field(default=None, gt=0)
     """Minutes after which training stops even if steps are left. The learning rate follows the budget that is nearer to
     its end. Such a fit cannot be repeated exactly."""
-    batch: int = Field(default=8, ge=1)
+    batch: int = Field(default=8, ge=1, le=2**14)
     """Number of patches in a batch."""
-    patch: int | None = Field(default=None, ge=8)
+    patch: int | None = Field(default=None, ge=8, le=2**14)
     """Side of a patch, HR px; unset: a size that suits the method and the scale."""
     learning_rate: float = Field(default=2e-3, gt=0, le=1)
     """Largest learning rate of Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Course of the learning rate after the warm-up: it falls to 0 along a cosine, or stays constant."""
-    halve_every: int = Field(default=0, ge=0)
+    halve_every: int = Field(default=0, ge=0, le=10**9)
     """The learning rate is also halved each time that this number of steps has passed; 0: never."""
-    warmup: int = Field(default=100, ge=0)
+    warmup: int = Field(default=100, ge=0, le=10**9)
     """Number of steps over which the learning rate rises from 0."""
     average: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the running mean of the weights, which is scored and exported; 0: the weights themselves are."""

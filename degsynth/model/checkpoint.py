@@ -22,9 +22,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from degsynth.config import read_bounded, shortened
-from degsynth.errors import CheckpointError, FitError, os_reason
-from degsynth.files import write_atomic
+from degsynth.errors import CheckpointError, FitError, os_reason, shortened
+from degsynth.files import read_bounded, write_atomic
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
 from degsynth.model.spec import SPEC_NAME, Spec, parse_spec

@@ -28,9 +28,8 @@ import torch
 from torch import Tensor
 
 import degsynth
-from degsynth.config import read_bounded, shortened
-from degsynth.errors import DataError, DegsynthError, os_reason
-from degsynth.files import is_pool_name, write_atomic
+from degsynth.errors import DataError, DegsynthError, os_reason, shortened
+from degsynth.files import is_pool_name, read_bounded, write_atomic
 from degsynth.model import hdf5
 
 SOURCES = ("estimated", "generated", "analytic", "imported")

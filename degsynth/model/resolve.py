@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from degsynth.config import shortened
-from degsynth.errors import CheckpointError, ConfigError, os_reason
+from degsynth.errors import CheckpointError, ConfigError, os_reason, shortened
 from degsynth.files import is_pool_name
 from degsynth.model.checkpoint import Checkpoint, load
 

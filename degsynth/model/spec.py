@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from degsynth.config import Interval, Strict, shortened
-from degsynth.errors import CheckpointError
+from degsynth.config import Interval, Strict
+from degsynth.errors import CheckpointError, shortened
 
 FORMAT_VERSION = 1
 """Version of the record and of the contract of the module beside it."""
@@ -27,20 +27,19 @@ LARGEST_POOL = 2**24
 """Largest number of kernels in a model's pool."""
 Scale = Annotated[int, Field(ge=1, le=LARGEST_SCALE)]
 Length = Annotated[int, Field(ge=0, le=LARGEST_LENGTH)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 ChannelCount = Annotated[int, Field(ge=1, le=1024)]
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A text that is printed: one line, without control characters."""
-PerChannel = Annotated[tuple[Finite, ...], Field(min_length=1, max_length=1024)]
-Phase = Annotated[tuple[tuple[Finite, Finite], ...], Field(min_length=1, max_length=1024)]
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=1024)]
+Phase = Annotated[tuple[tuple[float, float], ...], Field(min_length=1, max_length=1024)]
 
 
 class HardwareFactor(Strict):
     """The hardware factor of an abl model: a number that sets how much the finished model blurs."""
 
-    default: Finite
+    default: float
     """Factor that `draw` writes into the code unless another is asked for."""
-    trained: Finite
+    trained: float
     """Factor at which the model was fitted."""
     entry: int = Field(default=0, ge=0, le=LARGEST_LENGTH)
     """Column of the code that holds the factor."""

@@ -137,7 +137,7 @@ def test_a_flipped_bit_in_a_pool_is_one_line_or_a_pool(seed: int, tmp_path: Path
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_is_no_pool(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.h5")
-    one_line(lambda: pool_file.read(tmp_path / "p.h5"), "not a regular file")
+    one_line(lambda: pool_file.read(tmp_path / "p.h5"), "is a named pipe; only regular files")
 
 
 # --- files of NumPy -------------------------------------------------------------------------------------------------

@@ -48,6 +48,15 @@ def test_config_survives_its_own_toml(name: str) -> None:
         assert info.description, f"{name}.{field} has no docstring"
 
 
+def test_every_whole_number_has_a_largest_value(name: str) -> None:
+    """An option beyond it is a slip of the keyboard, or an attempt to exhaust the memory."""
+    config = methods.get(name).Config
+    for option, field in config.model_fields.items():
+        if field.annotation in (int, int | None):
+            with pytest.raises(ConfigError, match=option):
+                build(config, {option: 10**12}, name)
+
+
 def test_unknown_option_names_the_nearest(name: str) -> None:
     module = methods.get(name)
     known = next(iter(module.Config.model_fields))

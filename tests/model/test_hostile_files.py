@@ -230,8 +230,8 @@ def test_good_models_pass(optics: torch.nn.Module, tmp_path: Path) -> None:
 
 
 class Options(Strict):
-    batch: int = Field(default=8, ge=1)
-    other: int = 1
+    batch: int = Field(default=8, ge=1, le=2**14)
+    other: int = Field(default=1, ge=-(10**6), le=10**6)
     rate: float = 1.0
 
 

@@ -22,7 +22,7 @@ from degsynth.evaluation.paired import SHIFT_WARNING_HR_PX, evaluate
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means
+from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import linear
 from degsynth.methods.protocol import Learned, Method
 from degsynth.methods.shared.pairs import Paired
@@ -71,11 +71,7 @@ class Pairs(source.Source):
         options = PatchOptions(config.batch, method.patch, config.flips, device, method.multiple_of)
         patches = Patches(self.train, self.options.seed, options)
         side = patches.patch * self.scale
-        if side < method.least_patch:
-            raise DataError(
-                f"{self.options.method} learns from patches of at least {method.least_patch} HR px; the smallest image "
-                f"allows {side}: leave it out"
-            )
+        check_patch(side, method, self.options.method, "leave them out")
         return Batches(patches.batch, side)
 
     def samples(self, count: int) -> Sequence[Tensor]:

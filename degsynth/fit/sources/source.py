@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from degsynth.config import Interval, OnProgress
+from degsynth.errors import DataError
 from degsynth.evaluation.held_out import Judge
 from degsynth.methods.protocol import Learned, Method
 from degsynth.model.checkpoint import Checkpoint
@@ -28,6 +29,16 @@ class Batches:
     """Makes the batch of a step, on the device of the fit."""
     patch: int
     """Side of the patches, HR px."""
+
+
+def check_patch(side: int, method: Learned, name: str, advice: str) -> None:
+    """Raise DataError, with advice, where the images only allow patches that are too small for a method, HR px."""
+    if side < method.least_patch:
+        raise DataError(
+            f"{name} learns from patches of at least {method.least_patch} HR px a side; the smallest images allow "
+            f"{side}",
+            advice,
+        )
 
 
 class Source(Protocol):

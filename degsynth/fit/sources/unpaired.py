@@ -25,7 +25,7 @@ from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means
+from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import spectral
 from degsynth.methods.protocol import Diagnosed, Learned, Method, Stochastic, Unpaired
 from degsynth.model.checkpoint import Checkpoint
@@ -149,11 +149,8 @@ class Folders(source.Source):
             self.train_hr, self.train_lr, self.scale, self.options.seed, options, float(self.noise_left.mean())
         )
         side = patches.patch * self.scale
-        if side < method.least_patch:
-            raise DataError(
-                f"{self.options.method} learns from patches of at least {method.least_patch} HR px a side (in LR: "
-                f"divided by {self.scale}); the smallest images allow {side}: leave them out, or lower `kernel_size=`"
-            )
+        advice = f"leave small images out (sizes of LR count times {self.scale}), or lower `kernel_size=`"
+        check_patch(side, method, self.options.method, advice)
         return Batches(patches.batch, side)
 
     def samples(self, count: int) -> Sequence[Tensor]:

@@ -57,6 +57,7 @@ from degsynth.methods.pdm.optics import (
 from degsynth.methods.pdm.options import Config, check_options
 from degsynth.methods.protocol import Data, Distribution, MeasuredNoise, Unpaired
 from degsynth.methods.shared import losses
+from degsynth.methods.shared.discriminator import optimizers
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
@@ -136,13 +137,7 @@ class Method(protocol.Learned):
         self.patch = config.patch or scale * (JUDGED_PX[config.discriminator] + 2 * self.border)
         self.least_patch, self.multiple_of = scale * (16 + 2 * self.border), scale
         self.modules: dict[str, nn.Module] = {"optics": self.optics, "discriminator": self.discriminator}
-        betas = (config.beta, 0.999)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "generator": torch.optim.Adam(self.optics.parameters(), lr=config.learning_rate, betas=betas),
-            "discriminator": torch.optim.Adam(
-                self.discriminator.parameters(), lr=config.discriminator_rate, betas=betas
-            ),
-        }
+        self.optimizers = optimizers(self.optics, self.discriminator, config, 0.999)
         self._fit: Fit | None = None
         self.errors: dict[str, float] = {}
         """Errors with which the networks imitate what was estimated, by what they make."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from degsynth.errors import ConfigError
-from degsynth.methods.protocol import Training
+from degsynth.methods.shared.discriminator import Adversarial, check_head_start
 
 Source = Literal["z", "content", "both", "none"]
 """What a kernel follows from: random numbers z, the content of the picture, both, or nothing."""
@@ -24,29 +24,29 @@ PRESETS: dict[str, dict[str, Any]] = {
 QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "discriminator_first": 0, "imitation": 150}
 
 
-class Config(Training):
+class Config(Adversarial):
     """Options of `pdm`."""
 
-    steps: int = Field(default=0, ge=0)
+    steps: int = Field(default=0, ge=0, le=10**9)
     """Number of batches of adversarial refinement."""
-    batch: int = Field(default=32, ge=1)
+    batch: int = Field(default=32, ge=1, le=2**14)
     """Number of HR patches, and of LR patches, in a batch."""
     learning_rate: float = Field(default=2e-4, gt=0, le=1)
     """Largest learning rate of Adam in refinement, for the networks that draw kernels and noise."""
-    warmup: int = Field(default=0, ge=0)
+    warmup: int = Field(default=0, ge=0, le=10**9)
     """Number of steps over which the learning rate rises from 0."""
     start: Literal["estimated", "flat"] = "estimated"
     """Where refinement begins: at what was estimated and taught, or at flat kernels without noise (paper)."""
-    imitation: int = Field(default=1_500, ge=1)
+    imitation: int = Field(default=1_500, ge=1, le=10**9)
     """Number of steps in which each network is taught what was estimated."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
     """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more; with
     start=flat 20 or 21."""
-    numbers: int = Field(default=64, ge=4)
+    numbers: int = Field(default=64, ge=4, le=2**14)
     """Length of z_k, the random numbers from which a kernel is made."""
-    kernel_features: int = Field(default=64, ge=1)
+    kernel_features: int = Field(default=64, ge=1, le=2**12)
     """Number of features of netK, the network that makes kernels."""
-    kernel_blocks: int = Field(default=4, ge=0)
+    kernel_blocks: int = Field(default=4, ge=0, le=2**10)
     """Number of residual blocks of netK."""
     signed: bool = False
     """Whether taps may be negative."""
@@ -61,35 +61,23 @@ class Config(Training):
     noise_from: Literal["both", "z", "content"] = "both"
     """What the noise follows from: random numbers and the picture (both); random numbers alone (z), which makes grain
     equally strong at all levels; or the picture alone (content), which only a network can do."""
-    noise_numbers: int = Field(default=3, ge=3)
+    noise_numbers: int = Field(default=3, ge=3, le=2**14)
     """Number of planes of z_n, the random numbers from which a network makes noise."""
-    noise_features: int = Field(default=32, ge=1)
+    noise_features: int = Field(default=32, ge=1, le=2**12)
     """Number of features of netN, the network that makes noise."""
-    noise_blocks: int = Field(default=4, ge=0)
+    noise_blocks: int = Field(default=4, ge=0, le=2**10)
     """Number of residual blocks of netN."""
-    noise_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    noise_weight: float = Field(default=0.0, ge=0)
     """Weight λ, in refinement, of the mean square of the noise that a network draws. It pulls the noise towards 0."""
-    anchor: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    anchor: float = Field(default=0.1, ge=0)
     """Weight, in refinement, of the error with which the networks imitate what was estimated."""
-    discriminator: Literal["small", "paper"] = "small"
-    """The discriminator: a small one that sees fine detail only, or the one of the paper."""
-    discriminator_width: int = Field(default=16, ge=1)
-    """Number of feature maps of the discriminator's first layer."""
-    discriminator_rate: float = Field(default=4e-4, gt=0, le=1)
-    """Largest learning rate of Adam for the discriminator."""
-    discriminator_first: int = Field(default=80, ge=0)
+    discriminator_first: int = Field(default=80, ge=0, le=10**6)
     """Number of steps at the beginning in which only the discriminator learns."""
-    beta: float = Field(default=0.5, ge=0, lt=1)
-    """Decay of the first moment in Adam, for all networks."""
 
 
 def check_options(config: Config) -> None:
     """Raise ConfigError where options do not go together."""
-    if 0 < config.steps <= config.discriminator_first:
-        raise ConfigError(
-            f"method pdm: steps (={config.steps}) must be more than discriminator_first "
-            f"(={config.discriminator_first}), in which only the discriminator learns"
-        )
+    check_head_start(config, "pdm")
     if config.start == "flat" and config.steps == 0:
         raise ConfigError("method pdm: with start=flat the model learns in refinement only; give it `steps=`")
     if config.minutes is not None and config.steps == 0:

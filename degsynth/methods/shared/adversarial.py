@@ -45,6 +45,7 @@ from degsynth.methods import protocol
 from degsynth.methods.protocol import Unpaired
 from degsynth.methods.shared import losses
 from degsynth.methods.shared.adversarial_options import Config, check_options
+from degsynth.methods.shared.discriminator import optimizers
 from degsynth.methods.shared.kernel_retrieval import kernel_psnr, retrieve_kernel
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
@@ -118,13 +119,8 @@ class Adversary(protocol.Learned):
         self.modules: dict[str, nn.Module] = {
             "optics": self.generator, "discriminator": self.discriminator, "memory": self.memory,
         }  # fmt: skip
-        betas = (config.beta, 0.99 if config.beta < 0.9 else 0.999)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "generator": torch.optim.Adam(self.generator.parameters(), lr=config.learning_rate, betas=betas),
-            "discriminator": torch.optim.Adam(
-                self.discriminator.parameters(), lr=config.discriminator_rate, betas=betas
-            ),
-        }
+        second = 0.99 if config.beta < 0.9 else 0.999
+        self.optimizers = optimizers(self.generator, self.discriminator, config, second)
 
     def prepare(self, images: Unpaired) -> None:
         """Take the spectra and the noise of both sides, and set the kernel where training begins."""

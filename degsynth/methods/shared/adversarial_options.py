@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from degsynth.errors import ConfigError
-from degsynth.methods.protocol import Training
+from degsynth.methods.shared.discriminator import Adversarial, check_head_start
 from degsynth.ops.blind_kernel import Family
 
 PAPER: dict[str, Any] = {
@@ -24,23 +24,23 @@ one. Eq. 6 uses parts of 256 px of up to 64 images.
 """
 
 
-class Config(Training):
+class Config(Adversarial):
     """Options that lfl and adl have in common."""
 
-    steps: int = Field(default=1_500, ge=1)
+    steps: int = Field(default=1_500, ge=1, le=10**9)
     """Number of batches to learn from."""
-    batch: int = Field(default=32, ge=1)
+    batch: int = Field(default=32, ge=1, le=2**14)
     """Number of HR patches, and of LR patches, in a batch."""
     learning_rate: float = Field(default=2e-2, gt=0, le=1)
     """Largest learning rate of Adam for the downsampler; a kernel's is in standard deviations of its taps."""
-    warmup: int = Field(default=0, ge=0)
+    warmup: int = Field(default=0, ge=0, le=10**9)
     """Number of steps over which the learning rate rises from 0."""
     generator: Literal["kernel", "network"] = "kernel"
     """The downsampler: one kernel, or the network of the paper."""
     norm: Literal["none", "instance"] = "none"
     """Normalisation of the network. With instance norm (paper) its output depends on the whole image, so it is never
     applied in tiles."""
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=64, ge=1, le=2**12)
     """Number of feature maps of the network."""
     export: Literal["kernel", "network"] = "kernel"
     """What the checkpoint holds if the downsampler is a network: itself, or the kernel that comes nearest to it."""
@@ -51,25 +51,15 @@ class Config(Training):
     only a network can have."""
     family: Family = "auto"
     """Kernels among which `spectral` searches for the start."""
-    spectra: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    spectra: float = Field(default=1.0, ge=0)
     """Weight of the misfit of the spectra per frequency; it must be 0 for a network."""
-    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    alpha: float = Field(default=1.0, ge=0)
     """Weight of the data loss, for levels in [−1, 1]."""
-    discriminator: Literal["small", "paper"] = "small"
-    """The discriminator: a small one that sees fine detail only, or the one of the paper."""
-    discriminator_width: int = Field(default=16, ge=1)
-    """Number of feature maps of the discriminator's first layer."""
-    discriminator_rate: float = Field(default=4e-4, gt=0, le=1)
-    """Largest learning rate of Adam for the discriminator."""
-    discriminator_first: int = Field(default=100, ge=0)
-    """Number of steps at the beginning in which only the discriminator learns."""
-    beta: float = Field(default=0.5, ge=0, lt=1)
-    """Decay of the first moment in Adam, for both networks."""
-    images: int = Field(default=50, ge=1)
+    images: int = Field(default=50, ge=1, le=10**6)
     """Number of HR images from which a network's kernel is retrieved (N of Eq. 6)."""
     filter: Literal["box", "gaussian"] = "box"
     """Low-pass filter of the data loss of lfl."""
-    filter_size: int = Field(default=16, ge=2)
+    filter_size: int = Field(default=16, ge=2, le=2**12)
     """Size of that filter, LR px: the side of a box, or four standard deviations of a Gaussian."""
     noise: Literal["match", "none"] = "match"
     """Whether synthetic LR gets the noise of the real LR before the discriminator sees it. The checkpoint adds that
@@ -81,11 +71,7 @@ class Config(Training):
 
 def check_options(config: Config, scale: int, name: str) -> None:
     """Raise ConfigError, with the name of the method, where options do not go together."""
-    if config.steps <= config.discriminator_first:
-        raise ConfigError(
-            f"method {name}: steps (={config.steps}) must be more than discriminator_first "
-            f"(={config.discriminator_first}), in which only the discriminator learns"
-        )
+    check_head_start(config, name)
     if config.cascade and scale != 4:
         raise ConfigError(f"method {name}: cascade=true applies a downsampler of scale 2 twice; the scale is {scale}")
     if config.generator == "network" and config.spectra > 0:

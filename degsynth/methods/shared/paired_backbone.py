@@ -60,7 +60,7 @@ class Config(Training):
     0.3 HR px, nor with coordinates=true."""
     network: Literal["pyramid", "paper"] = "pyramid"
     """The network: ``pyramid`` (ours) has three levels, the finest one narrow; ``paper`` is the authors' U-Net."""
-    width: int = Field(default=16, ge=1)
+    width: int = Field(default=16, ge=1, le=2**12)
     """Number of channels at the network's first level; the coarser levels of ``pyramid`` have twice as many."""
     loss: Literal["l1", "l2"] = "l1"
     """The loss on luma: mean absolute error (l1) or mean squared error (l2)."""
