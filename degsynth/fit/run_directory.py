@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -18,13 +18,19 @@ from typing import Any
 import torch
 
 from degsynth.config import read_toml, to_toml
-from degsynth.errors import ConfigError, os_reason
-from degsynth.files import write_atomic
+from degsynth.errors import ConfigError, os_reason, shortened
+from degsynth.files import read_bounded, write_atomic
 
 KEPT_SNAPSHOTS = 5
 """Number of snapshots that are kept: the newest ones."""
 SNAPSHOT_FORMAT = 2
 """Version of what a snapshot holds."""
+SNAPSHOT_CONTENTS = {"step": int, "modules": dict, "optimizers": dict}
+"""What every snapshot holds, beside other things, by its type."""
+SNAPSHOT_FACTS = {"data_fingerprint": str, "channels": int}
+"""What a fit adds to that."""
+LARGEST_RECORD = 2**28
+"""Largest ``fit.json`` that is read, bytes."""
 
 
 class RunDirectory:
@@ -56,7 +62,11 @@ class RunDirectory:
         """Return what `describe` wrote; ConfigError where this is no run."""
         if not self._config.is_file():
             raise ConfigError(f"{self.out} has no config.toml: there is no run to go on with")
-        return read_toml(self._config)
+        tables = read_toml(self._config)
+        for name in ("fit", "method"):
+            if not isinstance(tables.get(name), dict):
+                raise ConfigError(f"{self._config} has no table [{name}]: it is not as a fit has written it; fit anew")
+        return tables
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to ``log.jsonl``."""
@@ -71,7 +81,8 @@ class RunDirectory:
 
     def steps(self) -> list[int]:
         """Return the steps that have a snapshot."""
-        return sorted(int(path.stem.removeprefix("step_")) for path in self.snapshots.glob("step_[0-9]*.pt"))
+        found = ((re.fullmatch(r"step_([0-9]{7,15})", path.stem), path) for path in self.snapshots.glob("step_*.pt"))
+        return sorted(int(match[1]) for match, path in found if match and path.is_file())
 
     def _snapshot(self, step: int) -> Path:
         return self.snapshots / f"step_{step:07d}.pt"
@@ -94,22 +105,31 @@ class RunDirectory:
             raise ConfigError(f"{self.out} has no snapshot of step {step}; there are {', '.join(map(str, steps))}")
         path = self._snapshot(steps[-1] if step is None else step)
         try:
-            with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
-                if archive.testzip():
-                    raise ValueError("a checksum does not match")
-            contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
-            reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:100]
-            raise ConfigError(f"snapshot {path} cannot be read ({reason}); remove it, there may be others") from None
+            contents = _read_snapshot(path)
+        except Exception as error:  # zipfile, pickle and torch raise many kinds of errors where a file is damaged
+            reason = os_reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+            raise ConfigError(
+                f"snapshot {path} cannot be read ({shortened(reason)}); remove it, there may be others"
+            ) from None
         if contents.get("format") != SNAPSHOT_FORMAT:
             raise ConfigError(f"snapshot {path} was written by another version of degsynth; fit anew")
+        kinds = SNAPSHOT_CONTENTS | {name: kind for name, kind in SNAPSHOT_FACTS.items() if name in contents}
+        missing = [name for name, kind in kinds.items() if not isinstance(contents.get(name), kind)]
+        if missing:
+            raise ConfigError(f"snapshot {path} has no usable {missing[0]}; remove it, there may be others")
         return contents
 
     def record(self) -> dict[str, Any] | None:
         """Return what ``fit.json`` holds; None where the fit has not ended."""
         if not self._record.is_file():
             return None
-        record: dict[str, Any] = json.loads(self._record.read_text(encoding="utf-8"))
+        try:
+            record = json.loads(read_bounded(self._record, LARGEST_RECORD))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = os_reason(error) if isinstance(error, OSError) else str(error)
+            raise ConfigError(f"{self._record} cannot be read ({shortened(reason)}); fit anew") from None
+        if not isinstance(record, dict):
+            raise ConfigError(f"{self._record} is no JSON object; fit anew")
         return record
 
     def finish(self, record: dict[str, Any]) -> None:
@@ -121,10 +141,26 @@ class RunDirectory:
         self._record.unlink(missing_ok=True)
 
 
+def _read_snapshot(path: Path) -> dict[str, Any]:
+    """Read what a snapshot holds, once its size and checksums have been compared. Raises exceptions of many kinds."""
+    with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):  # torch compresses nothing
+            raise ValueError("it has compressed members")
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("its members are declared larger than the file")
+        if archive.testzip():
+            raise ValueError("a checksum does not match")
+    contents = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(contents, dict):
+        raise ValueError("it holds no table")
+    return contents
+
+
 def _stays(line: str, step: int) -> bool:
     """Tell whether a row of the log is whole and not of a later step."""
     try:
         row = json.loads(line)
-    except ValueError:
+        return "exported" not in row and bool(row["step"] <= step)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False
-    return "exported" not in row and bool(row["step"] <= step)

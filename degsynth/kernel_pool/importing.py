@@ -32,7 +32,7 @@ PICTURES = images.SUFFIXES
 ARRAYS = {".mat", ".npy", ".npz", ".h5", ".hdf5"}
 LEAST = 3
 """Side of the smallest array that is taken for a kernel."""
-MOST_KERNELS = 10**6
+MOST_KERNELS = 10**5
 """Largest number of kernels that are read at a time."""
 MOVED = 0.01
 """A kernel whose centroid was farther from the middle than this (HR px) is reported as centred."""
@@ -95,6 +95,7 @@ def read(source: Path, size: int | None = None, scale: int | None = None, turn: 
             kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, changes))
             origins.append(Origin("imported", name + place))
     largest = max(kernel.shape[0] for kernel in kernels)
+    pool_file.check_amount(len(kernels), size or largest, source)
     together = torch.cat([_fitted(kernel, size or largest, changes)[None] for kernel in kernels])
     pool = Pool(together, origins, scale, {"imported": str(source)})
     return Imported(pool, [f"{count} of {len(kernels)} kernels {change}" for change, count in changes.items()])

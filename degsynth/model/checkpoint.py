@@ -12,18 +12,17 @@ import hashlib
 import io
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from degsynth.errors import CheckpointError, FitError, os_reason, shortened
 from degsynth.files import read_bounded, write_atomic
+from degsynth.model import archive, operators
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
 from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
@@ -33,10 +32,8 @@ VERIFY_TOLERANCE = 1e-6
 are equal bit by bit."""
 
 
-LARGEST_FILE = 2**32
-"""Size of the largest checkpoint that is read, bytes."""
-LARGEST_UNPACKED = 2**26
-"""Largest sum of the sizes of compressed members, bytes. Torch compresses code and records, but no weights."""
+CONTRACT = ("optics", "scale", "draw", "field", "clean", "noise", "forward", "degrade", "set_hardware_factor")
+"""What every module in a checkpoint has (`LoadedDegrader`)."""
 
 
 class LoadedDegrader(Protocol):
@@ -170,57 +167,46 @@ def write(degrader: LoadedDegrader, spec: Spec, path: Path) -> None:
     buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
     with _quiet_jit():
         torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(archive.with_sums(buffer.getvalue()))
 
 
 def load(path: Path, device: str = "cpu") -> Checkpoint:
-    """Load a checkpoint, ready to run on ``device``; CheckpointError names what is wrong with the file."""
-    try:
-        content = read_bounded(path, LARGEST_FILE)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
-    _check_archive(content, path)
-    if device != "cpu":
-        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would lose the lower bits of 16-bit images
-    extra = {SPEC_NAME: ""}
-    try:
-        with _quiet_jit():
-            module = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(content), map_location=device, _extra_files=extra
-            )
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
-        raise _not_torchscript(path, error) from None
-    if not extra[SPEC_NAME]:
-        raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
-    spec = parse_spec(extra[SPEC_NAME], path)
-    return Checkpoint(module.eval(), spec, hashlib.sha256(content).hexdigest(), path)
+    """Load a checkpoint, ready to run on ``device``; CheckpointError names what is wrong with the file.
 
-
-def _check_archive(content: bytes, path: Path) -> None:
-    """Raise CheckpointError where a file is no zip archive, is damaged, or would fill the memory.
-
-    Torch itself compares no checksums, and a damaged file can end the process in its reader.
+    The file is checked before torch sees it, and its code before any of it runs.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED)
-            if unpacked > LARGEST_UNPACKED:
-                raise CheckpointError(
-                    f"{path} declares {unpacked} bytes of compressed members, at most {LARGEST_UNPACKED} are read",
-                    "do not use it",
-                )
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, OSError, EOFError) as error:
-        raise _not_torchscript(path, error) from None
-    if damaged:
-        raise CheckpointError(f"{path} is damaged ({damaged} does not match its checksum); copy or export it anew")
+        content = read_bounded(path, archive.LARGEST_FILE)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
+    members = archive.read(content, path)
+    record = members.extra(SPEC_NAME)
+    if record is None:
+        raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
+    spec = parse_spec(record, path)
+    if device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would lose the lower bits of 16-bit images
+    module = _module(members.rewritten(), path, device)
+    missing = [name for name in CONTRACT if not hasattr(module, name)]
+    if missing or module.scale != spec.scale:
+        what = f"has no {missing[0]}" if missing else f"is of scale {shortened(str(module.scale))}, not {spec.scale}"
+        raise CheckpointError(f"{path}: its module {what}, as its {SPEC_NAME} promises", "export it anew")
+    return Checkpoint(module, spec, hashlib.sha256(content).hexdigest(), path)
 
 
-def _not_torchscript(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is no degsynth checkpoint (not TorchScript: {shortened(str(error) or type(error).__name__)})",
-        "take a file written by 'degsynth export'",
-    )
+def _module(content: io.BytesIO, path: Path, device: str) -> Any:
+    """Return the module of a checked archive as `torch.jit.load` does, once its operators have been checked.
+
+    Torch's own function makes the unit that holds all functions of the file, but does not return it.
+    """
+    unit = torch._C.CompilationUnit()
+    read: Any = torch._C.import_ir_module_from_buffer  # its declared types are wrong
+    try:
+        loaded = read(unit, content.getvalue(), torch.device(device), {}, False)
+        operators.check(unit, path)
+        return torch.jit._recursive.wrap_cpp_module(loaded).eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
+        raise archive.not_torchscript(path, str(error)) from None
 
 
 def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:

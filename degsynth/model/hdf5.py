@@ -7,22 +7,31 @@ size without holding a byte of them. None of that belongs in a kernel pool.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import zlib
+from typing import Any
 
 import h5py
 import numpy as np
 
-LARGEST_FILE = 2**29
+LARGEST_FILE = 2**30
 """Largest file that is read, bytes."""
 LARGEST_ARRAY = 2**29
-"""Largest array that is read, bytes."""
+"""Largest array that is read or written, bytes: 70 000 kernels of 31×31 taps."""
 LARGEST_RATIO = 1000
 """Largest ratio of an array to what the file holds of it. The compression of HDF5 files reaches it only where all
 numbers are alike."""
 SMALL_ARRAY = 2**22
 """Arrays of at most so many bytes may be compressed as much as they like."""
 LONGEST_TEXT = 2**12
-"""Longest text in a list of texts."""
+"""Longest text in a list of texts, bytes."""
+POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+"""What a data set of texts of any length holds in their place."""
+FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF})
+"""Filters of data sets that are read."""
+SMALL_CHUNK = 2**12
+"""Bytes that a chunk may have beyond its declared length, whatever its length."""
+CHECKSUM_LENGTH = 4
+"""Bytes that the filter Fletcher32 adds to a chunk."""
 
 
 def dataset(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -51,6 +60,32 @@ def check_storage(node: h5py.Dataset, name: str) -> None:
         raise ValueError(f"{name} declares {size} bytes, more than {LARGEST_ARRAY}")
     if size > SMALL_ARRAY and size > LARGEST_RATIO * stored:
         raise ValueError(f"{name} declares {size} bytes, but holds {stored}")
+    if node.chunks is not None:
+        _check_chunks(node, name)
+
+
+def _check_chunks(node: h5py.Dataset, name: str) -> None:
+    """Raise ValueError where a compressed chunk unpacks to more than a chunk: HDF5 unpacks it whatever it holds."""
+    properties = node.id.get_create_plist()
+    filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+    if not FILTERS.issuperset(filters):
+        raise ValueError(f"{name} is compressed in a way that is not read")
+    length = math.prod(node.chunks) * node.dtype.itemsize
+    if length > LARGEST_ARRAY:
+        raise ValueError(f"{name} has chunks of {length} bytes, more than {LARGEST_ARRAY}")
+
+    def check(chunk: Any) -> None:
+        if chunk.size > length + length // 100 + SMALL_CHUNK:  # what cannot be compressed grows a little
+            raise ValueError(f"{name} has a chunk of {chunk.size} bytes for {length}")
+        if h5py.h5z.FILTER_DEFLATE in filters:
+            skipped, packed = node.id.read_direct_chunk(chunk.chunk_offset)
+            if skipped >> filters.index(h5py.h5z.FILTER_DEFLATE) & 1:  # it would have grown
+                return
+            unpacked = zlib.decompressobj().decompress(packed, length + CHECKSUM_LENGTH + 1)
+            if len(unpacked) > length + CHECKSUM_LENGTH:
+                raise ValueError(f"{name} has a chunk that unpacks to more than {length} bytes")
+
+    node.id.chunk_iter(check)
 
 
 def numbers(group: h5py.Group, name: str) -> np.ndarray:
@@ -61,26 +96,25 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
     return np.asarray(node)
 
 
-def texts(group: h5py.Group, name: str, count: int) -> list[str]:
-    """Read a data set of ``count`` texts; ValueError for anything else.
+def texts(group: h5py.Group, name: str, count: int, content: bytes) -> list[str]:
+    """Read a data set of ``count`` texts; ValueError for anything else. ``content``: the whole file.
 
-    Texts are read one by one: a few thousand may point at the same long one.
+    HDF5 allocates what a text declares for its length before it looks for the text.
     """
     node = dataset(group, name)
     if node.shape != (count,):
         raise ValueError(f"{name} has the shape {list(node.shape)}, not [{count}]")
-    if h5py.check_string_dtype(node.dtype) is None:
+    kind = h5py.check_string_dtype(node.dtype)
+    if kind is None:
         raise ValueError(f"{name} has no texts, but {node.dtype}")
-    return list(_texts(node, name))
-
-
-def _texts(node: h5py.Dataset, name: str) -> Iterator[str]:
-    text = node.asstr()
-    for start in range(0, len(node), 16):
-        for value in text[start : start + 16]:
-            if len(value) > LONGEST_TEXT:
-                raise ValueError(f"{name} has a text of {len(value)} characters, more than {LONGEST_TEXT}")
-            yield value
+    if kind.length is None:
+        start = node.id.get_offset()
+        if start is None or start + count * POINTER.itemsize > len(content):
+            raise ValueError(f"{name} does not lie in one piece")
+        longest = int(np.frombuffer(content, POINTER, count, start)["length"].max(initial=0))
+        if longest > LONGEST_TEXT:
+            raise ValueError(f"{name} has a text of {longest} bytes, more than {LONGEST_TEXT}")
+    return list(node.asstr()[:])
 
 
 def attribute(group: h5py.Group, name: str) -> object:

@@ -109,7 +109,8 @@ def widened(kernels: Tensor, size: int) -> Tensor:
 
 
 def write(pool: Pool, path: Path) -> None:
-    """Write a pool file in one move; OSError where that fails."""
+    """Write a pool file in one move; OSError where that fails, DataError where it could not be read again."""
+    check_amount(len(pool), pool.kernels.shape[-1], path)
     buffer, text = io.BytesIO(), h5py.string_dtype()
     with h5py.File(buffer, "w") as file:
         file.create_dataset("kernels", data=pool.kernels.numpy(), compression="gzip", shuffle=True)
@@ -124,9 +125,18 @@ def write(pool: Pool, path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def check_amount(count: int, size: int, path: Path) -> None:
+    """Raise DataError where so many kernels of ``size`` taps a side are too large for a pool file."""
+    if 8 * count * size**2 > hdf5.LARGEST_ARRAY:
+        raise DataError(
+            f"{path}: {count} kernels of {size}×{size} taps take more than {hdf5.LARGEST_ARRAY} bytes",
+            "make fewer, or smaller ones",
+        )
+
+
 def is_pool(path: Path) -> bool:
     """Tell whether a file was written by `write`; it may be damaged."""
-    if not is_pool_name(path):
+    if not is_pool_name(path) or not path.is_file():
         return False
     try:
         with h5py.File(path, "r") as file:
@@ -150,14 +160,14 @@ def read(path: Path) -> Pool:
                     f"{path} is HDF5, but no kernel pool of degsynth; 'degsynth kernel-pool import {path} -o pool.h5' "
                     "makes a pool of the kernels in other programs' files"
                 )
-            return _parsed(file, path)
+            return _parsed(file, content, path)
     except DegsynthError:
         raise
     except Exception as error:  # HDF5 raises many kinds of errors where a file is damaged
         raise DataError(f"kernel pool {path} cannot be read ({shortened(str(error))}); make it anew") from None
 
 
-def _parsed(file: h5py.File, path: Path) -> Pool:
+def _parsed(file: h5py.File, content: bytes, path: Path) -> Pool:
     """Read the contents of an open file. DataError for kernels that are none, ValueError for other contents."""
     kernels = torch.from_numpy(np.asarray(hdf5.numbers(file, "kernels"), np.float64))
     _check(kernels, path)
@@ -167,7 +177,7 @@ def _parsed(file: h5py.File, path: Path) -> Pool:
         raise DataError(f"kernel pool {path} has {len(kernels)} kernels, but not as many origins; make it anew")
     if patches.shape != (len(kernels), 4) or patches.dtype.kind not in "iu":
         raise ValueError(f"patch has the shape {list(patches.shape)}, not [{len(kernels)}, 4]")
-    sources, images, flags = (hdf5.texts(file, name, len(kernels)) for name in ("source", "image", "flag"))
+    sources, images, flags = (hdf5.texts(file, name, len(kernels), content) for name in ("source", "image", "flag"))
     if unknown := set(sources) - set(SOURCES):
         raise ValueError(f"source {min(unknown)[:40]!r} is none of {', '.join(SOURCES)}")
     made_by = json.loads(str(hdf5.attribute(file, "made_by")))

@@ -70,6 +70,11 @@ def virtual(file: h5py.File) -> None:
     file.create_virtual_dataset("kernels", layout)
 
 
+def bomb(file: h5py.File, packed: bytes = zlib.compress(bytes(10**6))) -> None:
+    replaced(file, "kernels", shape=(3, 9, 9), dtype="f8", chunks=(3, 9, 9), compression="gzip")
+    file["kernels"].id.write_direct_chunk((0, 0, 0), packed)
+
+
 TEXT = h5py.string_dtype()
 POOLS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "scale inf": (lambda file: file.attrs.__setitem__("scale", np.inf), "scale inf"),
@@ -112,7 +117,17 @@ POOLS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "source number": (lambda file: replaced(file, "source", data=np.zeros(3)), "no texts"),
     "source unknown": (lambda file: replaced(file, "source", data=["a\x1b[2J"] * 3, dtype=TEXT), "none of"),
     "source many": (lambda file: replaced(file, "source", data=["estimated"] * 4, dtype=TEXT), "origins"),
-    "flag long": (lambda file: replaced(file, "flag", data=["a" * 10**6] * 3, dtype=TEXT), "characters"),
+    "flag long": (lambda file: replaced(file, "flag", data=["a" * 10**6] * 3, dtype=TEXT), "a text of 1000000 bytes"),
+    "flag pieces": (lambda file: replaced(file, "flag", data=["a"] * 3, dtype=TEXT, chunks=(1,)), "one piece"),
+    "chunk bomb": (lambda file: bomb(file), "unpacks to more"),
+    "chunk large": (lambda file: bomb(file, b"x" * 10**5), "a chunk of 100000 bytes"),
+    "chunk huge": (
+        lambda file: replaced(
+            file, "kernels", shape=(3, 9, 9), maxshape=(None,) * 3, dtype="f8", chunks=(1, 9999, 9999)
+        ),
+        "has chunks",
+    ),
+    "filter": (lambda file: replaced(file, "kernels", data=np.ones((3, 9, 9)), scaleoffset=2), "not read"),
 }
 
 
@@ -137,6 +152,7 @@ def test_a_flipped_bit_in_a_pool_is_one_line_or_a_pool(seed: int, tmp_path: Path
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_is_no_pool(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.h5")
+    assert not pool_file.is_pool(tmp_path / "p.h5")
     one_line(lambda: pool_file.read(tmp_path / "p.h5"), "is a named pipe; only regular files")
 
 
@@ -224,6 +240,49 @@ def test_a_matlab_file_of_another_size(tmp_path: Path) -> None:
     with (tmp_path / "v4.mat").open("wb") as file:
         file.write(struct.pack("<iiiii", 0, 100001, 100001, 0, 2) + b"k\0")
     one_line(lambda: importing.read(tmp_path / "v4.mat"), r"v4\.mat")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (struct.pack("<II", 9, 648), struct.pack("<II", 41, 648)),  # no such type: an index beyond SciPy's table
+        (struct.pack("<II", 9, 648), struct.pack("<II", 10, 648)),  # a type that is reserved
+        (struct.pack("<II", 9, 648), struct.pack("<II", 14, 648)),
+        (struct.pack("<II", 9, 648), struct.pack("<II", 9, 2**31)),
+        (struct.pack("<III", 6, 8, 6), struct.pack("<III", 6, 8, 0x806)),  # complex, but without an imaginary part
+        (struct.pack("<III", 6, 8, 6), struct.pack("<III", 6, 8, 5)),  # sparse, but without indices
+        (struct.pack("<III", 6, 8, 6), struct.pack("<III", 6, 7, 6)),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_elements_that_end_the_process_in_scipy(old: bytes, new: bytes, packed: bool, tmp_path: Path) -> None:
+    element = matrix((9, 9), KERNEL.T.tobytes())
+    assert element.count(old) == 1
+    # Another variable follows: SciPy would take its beginning for the missing part.
+    (tmp_path / "k.mat").write_bytes(matlab(element.replace(old, new), packed) + element)
+    one_line(lambda: importing.read(tmp_path / "k.mat"), r"k\.mat")
+
+
+def test_many_small_kernels_beside_a_large_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are padded to the size of the largest, so the sizes of the files do not bound the memory."""
+    np.savez(tmp_path / "k.npz", a=np.ones((50, 3, 3)), b=np.ones((41, 41)))
+    monkeypatch.setattr(hdf5, "LARGEST_ARRAY", 10**5)
+    assert "make fewer" in one_line(lambda: importing.read(tmp_path / "k.npz"), r"k\.npz")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"shuffle": True}, {"fletcher32": True}, {"shuffle": True, "fletcher32": True}]
+)
+@pytest.mark.parametrize("compression", [None, "gzip", "lzf"])
+@pytest.mark.parametrize("random", [False, True])
+def test_every_usual_way_to_store_kernels_is_read(
+    options: dict[str, bool], compression: str | None, random: bool, tmp_path: Path
+) -> None:
+    """Compressed or not, and where compression does not pay and HDF5 leaves chunks as they are."""
+    kernels = np.random.default_rng(0).integers(1, 255, (3, 9, 9), np.uint8) if random else np.ones((3, 9, 9), np.uint8)
+    with h5py.File(tmp_path / "k.h5", "w") as file:
+        file.create_dataset("kernels", data=kernels, compression=compression, chunks=(1, 9, 9), **options)
+    assert len(importing.read(tmp_path / "k.h5").pool) == 3
 
 
 def test_a_matlab_file_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

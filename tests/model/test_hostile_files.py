@@ -16,7 +16,7 @@ from torch import Tensor
 
 from degsynth.config import Strict, build, parse_assignments, read_toml
 from degsynth.errors import CheckpointError, ConfigError, DataError, DegsynthError
-from degsynth.model import checkpoint
+from degsynth.model import archive, checkpoint
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
 from degsynth.model.degrader import Degrader
@@ -82,14 +82,14 @@ def test_a_checkpoint_that_is_cut_short_is_refused(share: float, good: Path, tmp
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.pt").open("wb") as file:
-        file.truncate(checkpoint.LARGEST_FILE + 1)  # sparse
+        file.truncate(archive.LARGEST_FILE + 1)  # sparse
     refused(tmp_path / "huge.pt", "more than")
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as bomb:
-        bomb.writestr("archive/data.pkl", bytes(checkpoint.LARGEST_UNPACKED + 1))
-    refused(tmp_path / "m.pt", "compressed members")
+        bomb.writestr("archive/data.pkl", bytes(archive.LARGEST_UNPACKED + 1))
+    refused(tmp_path / "m.pt", "bytes of compressed ones")
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device"])
