@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degsynth.errors import CheckpointError, shortened
+from degsynth.model import pickles, sources
 
 LARGEST_FILE = 2**32
 """Largest checkpoint that is read, bytes."""
@@ -28,8 +29,10 @@ END_LENGTH = 22
 """Bytes of the record at the end of an archive; the two from the tenth on are the number of members."""
 SUMS_NAME = "sha256sums"
 """Name, among the extra files, of the list of the SHA-256 of all other members. Old checkpoints have none."""
-RUN_AT_LOAD = ("__setstate__", "torch.classes", "__forward_hooks__", "__forward_pre_hooks__")
-"""What makes torch run code while a module is loaded, or beside its methods. No method of degsynth needs it."""
+PICKLES = ("data.pkl", "constants.pkl")
+"""Members that hold the values of the module, and the constants of its code."""
+PLACES = ".debug_pkl"
+"""What the names of members end in that say where code stood in its source. Torch is not given them to parse."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,22 @@ class Archive:
 
     def code(self) -> str:
         """Return all TorchScript source text of the archive."""
-        names = sorted(name for name in self.members if name.startswith("code/") and name.endswith(".py"))
+        # torch finds members whatever the case of their names
+        names = sorted(name for name in self.members if name.lower().startswith("code/") and not name.endswith(PLACES))
         return "\n".join(self.members[name].decode("utf-8", "replace") for name in names)
 
     def extra(self, name: str) -> bytes | None:
         """Return the contents of an extra file; None where there is none of this name."""
         return self.members.get(f"extra/{name}")
 
-    def rewritten(self) -> io.BytesIO:
+    def rewritten(self) -> bytes:
         """Return a new archive of the same members, for torch to read."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name, content in self.members.items():
-                archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
-        buffer.seek(0)
-        return buffer
+                if not name.endswith(PLACES):
+                    archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
+        return buffer.getvalue()
 
 
 def with_sums(content: bytes) -> bytes:
@@ -89,13 +93,13 @@ def read(content: bytes, path: Path) -> Archive:
     end = content[-END_LENGTH:]
     if end.startswith(b"PK\5\6") and len(entries) != int.from_bytes(end[10:12], "little"):
         raise damaged(path, "its table of contents is cut short")
-    if len(roots) != 1 or len(members) != len(entries):
+    if len(roots) != 1 or len({name.lower() for name in members}) != len(entries):
         raise not_torchscript(path, "its members are not all in one folder, each once")
-    if not {"constants.pkl", "data.pkl", "version"} <= members.keys() or "model.json" in members:
+    if not {*PICKLES, "version"} <= members.keys() or "model.json" in members:
         raise not_torchscript(path, "its members are others")
     found = Archive(members)
     _check_sums(found, path)
-    _check_load(found, path)
+    _check_contents(found, path)
     return found
 
 
@@ -148,10 +152,13 @@ def _check_sums(archive: Archive, path: Path) -> None:
         raise damaged(path, "its members do not match their SHA-256")
 
 
-def _check_load(archive: Archive, path: Path) -> None:
-    """Raise CheckpointError where the module runs code of its own before its operators can be looked at."""
-    pickles = b"\n".join(archive.members[name] for name in ("data.pkl", "constants.pkl")).decode("latin-1")
-    text = archive.code() + pickles
-    for word in RUN_AT_LOAD:
-        if word in text:
-            raise CheckpointError(f"{path}: its code has {word}, which runs before it can be checked", "do not use it")
+def _check_contents(archive: Archive, path: Path) -> None:
+    """Raise CheckpointError where torch must not parse the code or the pickles."""
+    try:
+        for name in PICKLES:
+            pickles.check(archive.members[name], archive.members)
+        sources.check(archive.code())
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is no degsynth checkpoint: {shortened(str(error))}", "take a file written by 'degsynth export'"
+        ) from None

@@ -194,7 +194,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
     return Checkpoint(module, spec, hashlib.sha256(content).hexdigest(), path)
 
 
-def _module(content: io.BytesIO, path: Path, device: str) -> Any:
+def _module(content: bytes, path: Path, device: str) -> Any:
     """Return the module of a checked archive as `torch.jit.load` does, once its operators have been checked.
 
     Torch's own function makes the unit that holds all functions of the file, but does not return it.
@@ -202,7 +202,7 @@ def _module(content: io.BytesIO, path: Path, device: str) -> Any:
     unit = torch._C.CompilationUnit()
     read: Any = torch._C.import_ir_module_from_buffer  # its declared types are wrong
     try:
-        loaded = read(unit, content.getvalue(), torch.device(device), {}, False)
+        loaded = read(unit, content, torch.device(device), {}, False)
         operators.check(unit, path)
         return torch.jit._recursive.wrap_cpp_module(loaded).eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:

@@ -37,7 +37,7 @@ def rebuilt(good: Path, path: Path, **changes: bytes | None) -> Path:
     found = archive.read(good.read_bytes(), good)
     members: dict[str, bytes | None] = {**found.members, f"extra/{archive.SUMS_NAME}": None, **changes}
     kept = {name: content for name, content in members.items() if content is not None}
-    path.write_bytes(archive.Archive(kept).rewritten().getvalue())
+    path.write_bytes(archive.Archive(kept).rewritten())
     return path
 
 
