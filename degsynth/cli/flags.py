@@ -30,6 +30,7 @@ FLAGS = {
     "memory": "--memory",
     "method": "--method",
     "minutes": "--minutes",
+    "number": "--number",
     "out": "--out",
     "overwrite": "--overwrite",
     "preset": "--preset",

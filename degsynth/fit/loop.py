@@ -7,11 +7,12 @@ machine, where its budget is a number of steps. (On a GPU some sums are added up
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from degsynth.errors import FitError, FitStoppedError
+from degsynth.errors import ConfigError, FitError, FitStoppedError, shortened
 from degsynth.evaluation.held_out import Judge
 from degsynth.fit.options import Events
 from degsynth.fit.run_directory import RunDirectory
@@ -145,6 +146,30 @@ class State(Counters):
             optimizer.load_state_dict(contents["optimizers"][name])
         if self.average is not None:
             self.average.load_state_dict(contents["average"])
+
+
+@contextlib.contextmanager
+def fitting(name: str) -> Iterator[None]:
+    """Raise ConfigError, which has the name of the run, where a snapshot turns out to be none of its method."""
+    try:
+        yield
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"the snapshot of {name} does not fit its method ({shortened(str(error))})",
+            "remove the newest one, there may be others",
+        ) from None
+
+
+def restore(state: State, contents: Mapping[str, Any], name: str) -> None:
+    """Go back to a snapshot; ConfigError, which has the name of its run, where it is none of this method."""
+    with fitting(name):
+        state.restore(contents)
+        for field in dataclasses.fields(Counters):
+            value, usual = getattr(state, field.name), getattr(Counters(), field.name)
+            if not isinstance(value, (int, float) if isinstance(usual, float) else type(usual)):
+                raise TypeError(f"{field.name} is {value}")
+        if state.step < 0:
+            raise ValueError(f"step is {state.step}")
 
 
 class _Losses:

@@ -21,7 +21,7 @@ import torch
 import degsynth
 from degsynth.config import Strict
 from degsynth.data.images import resolve_range
-from degsynth.errors import ConfigError, OutputError, os_reason, shortened
+from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
@@ -217,7 +217,7 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         module.to(options.device)
     state = loop.State(method)
     if fit.snapshot is not None:
-        _restore(state, fit.snapshot, fit.folder)
+        loop.restore(state, fit.snapshot, str(fit.folder.out))
         fit.folder.forget_after(state.step)
         fit.folder.reopen()
         events.on_note(f"going on from step {state.step} of {state.total()}")
@@ -247,17 +247,6 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         "best_step": state.best_step,
         f"best_held_out_{judge.figure}": state.start_score if state.best_step == 0 else state.best_score,
     }
-
-
-def _restore(state: loop.State, snapshot: Mapping[str, Any], folder: RunDirectory) -> None:
-    """Go back to a snapshot; ConfigError where its weights are not those of the method."""
-    try:
-        state.restore(snapshot)
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"the newest snapshot of {folder.out} does not fit its method ({shortened(str(error))})",
-            "remove it, there may be others",
-        ) from None
 
 
 class _Preview:

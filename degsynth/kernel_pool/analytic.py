@@ -7,7 +7,7 @@ import math
 import torch
 
 from degsynth.errors import ConfigError
-from degsynth.model.pool_file import Origin, Pool
+from degsynth.model.pool_file import LARGEST_KERNEL, Origin, Pool, check_amount
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise import generator
 from degsynth.seeds import derive
@@ -22,8 +22,9 @@ def gaussians(low: float, high: float, anisotropic: bool, count: int, size: int,
     ``anisotropic``: both axes have a σ of their own, and the angle is random. Raises ConfigError where the range is
     empty, or too wide for the window.
     """
-    if size < 3 or size % 2 == 0:
-        raise ConfigError(f"`size={size}`: give an odd number from 3 on")
+    if not 3 <= size <= LARGEST_KERNEL or size % 2 == 0:
+        raise ConfigError(f"`size={size}`: give an odd number from 3 to {LARGEST_KERNEL}")
+    check_amount(count, size, f"`number={count}`")
     if not 0 < low <= high:
         raise ConfigError(f"`gaussian={low:g}:{high:g}`: give σ in HR px as LO:HI, 0 < LO ≤ HI")
     if high > WIDEST * size:

@@ -32,8 +32,6 @@ PICTURES = images.SUFFIXES
 ARRAYS = {".mat", ".npy", ".npz", ".h5", ".hdf5"}
 LEAST = 3
 """Side of the smallest array that is taken for a kernel."""
-MOST_KERNELS = 10**5
-"""Largest number of kernels that are read at a time."""
 MOVED = 0.01
 """A kernel whose centroid was farther from the middle than this (HR px) is reported as centred."""
 
@@ -77,25 +75,26 @@ def read(source: Path, size: int | None = None, scale: int | None = None, turn: 
         raise ConfigError(f"`size={size}`: give an odd number from 3 to {LARGEST_KERNEL}")
     if scale is not None and not 1 <= scale <= pool_file.LARGEST_SCALE:
         raise ConfigError(f"`scale={scale}`: give 1 to {pool_file.LARGEST_SCALE}")
-    changes, kernels, origins = Counter[str](), list[Tensor](), list[Origin]()
+    changes, kernels, origins, largest = Counter[str](), list[Tensor](), list[Origin](), 1
     for path in find(source):
         name = path.name if source.is_file() else path.relative_to(source).as_posix()
         if pool_file.is_pool(path):
             pool = pool_file.read(path)
             kernels += [_normalised(kernel.flip(0, 1) if turn else kernel, changes) for kernel in pool.kernels]
             origins += pool.origins
+            largest = max(largest, kernels[-1].shape[0])
+            pool_file.check_amount(len(kernels), size or largest, source)
             if pool.scale is not None and scale not in (None, pool.scale):
                 raise DataError(f"{path} is a pool of scale {pool.scale}, not {scale}; import pools of one scale only")
             scale = scale or pool.scale
             continue
         for place, array in _arrays(path):
-            if len(kernels) >= MOST_KERNELS:
-                raise DataError(f"{source} holds more than {MOST_KERNELS} kernels; import fewer at a time")
             kernel = _checked(array, f"{path}{place}")
             kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, changes))
             origins.append(Origin("imported", name + place))
-    largest = max(kernel.shape[0] for kernel in kernels)
-    pool_file.check_amount(len(kernels), size or largest, source)
+            largest = max(largest, kernels[-1].shape[0])
+            # Looked at on the way: numbers may take less room in their files than here.
+            pool_file.check_amount(len(kernels), size or largest, source)
     together = torch.cat([_fitted(kernel, size or largest, changes)[None] for kernel in kernels])
     pool = Pool(together, origins, scale, {"imported": str(source)})
     return Imported(pool, [f"{count} of {len(kernels)} kernels {change}" for change, count in changes.items()])

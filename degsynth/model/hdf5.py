@@ -7,6 +7,8 @@ size without holding a byte of them. None of that belongs in a kernel pool.
 from __future__ import annotations
 
 import math
+import re
+import struct
 import zlib
 from typing import Any
 
@@ -17,6 +19,8 @@ LARGEST_FILE = 2**30
 """Largest file that is read, bytes."""
 LARGEST_ARRAY = 2**29
 """Largest array that is read or written, bytes: 70 000 kernels of 31×31 taps."""
+NUMBER = 8
+"""Bytes of a number once it is read (float64), whatever it has in the file."""
 LARGEST_RATIO = 1000
 """Largest ratio of an array to what the file holds of it. The compression of HDF5 files reaches it only where all
 numbers are alike."""
@@ -24,6 +28,10 @@ SMALL_ARRAY = 2**22
 """Arrays of at most so many bytes may be compressed as much as they like."""
 LONGEST_TEXT = 2**12
 """Longest text in a list of texts, bytes."""
+ALL_TEXTS = 2**26
+"""Bytes of all texts in a list together. Many may point at the same long one."""
+LONGEST_RECORD = 2**20
+"""Longest text in an attribute, bytes."""
 POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 """What a data set of texts of any length holds in their place."""
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF})
@@ -56,8 +64,8 @@ def check_storage(node: h5py.Dataset, name: str) -> None:
         raise ValueError(f"{name} is empty")
     size = math.prod(node.shape) * node.dtype.itemsize
     stored = node.id.get_storage_size()
-    if size > LARGEST_ARRAY:
-        raise ValueError(f"{name} declares {size} bytes, more than {LARGEST_ARRAY}")
+    if max(size, math.prod(node.shape) * NUMBER) > LARGEST_ARRAY:
+        raise ValueError(f"{name} declares {math.prod(node.shape)} values of {node.dtype}, which is too large")
     if size > SMALL_ARRAY and size > LARGEST_RATIO * stored:
         raise ValueError(f"{name} declares {size} bytes, but holds {stored}")
     if node.chunks is not None:
@@ -111,15 +119,61 @@ def texts(group: h5py.Group, name: str, count: int, content: bytes) -> list[str]
         start = node.id.get_offset()
         if start is None or start + count * POINTER.itemsize > len(content):
             raise ValueError(f"{name} does not lie in one piece")
-        longest = int(np.frombuffer(content, POINTER, count, start)["length"].max(initial=0))
-        if longest > LONGEST_TEXT:
+        lengths = np.frombuffer(content, POINTER, count, start)["length"]
+        if (longest := int(lengths.max(initial=0))) > LONGEST_TEXT:
             raise ValueError(f"{name} has a text of {longest} bytes, more than {LONGEST_TEXT}")
+        if (together := int(lengths.sum(dtype=np.int64))) > ALL_TEXTS:
+            raise ValueError(f"{name} has texts of {together} bytes together, more than {ALL_TEXTS}")
     return list(node.asstr()[:])
 
 
-def attribute(group: h5py.Group, name: str) -> object:
-    """Return a single value among the attributes; ValueError for an array, KeyError for none."""
+def number_attribute(group: h5py.Group, name: str) -> float:
+    """Return a number among the attributes; ValueError for anything else, KeyError for none."""
+    if _single(group, name).kind not in "fiu":
+        raise ValueError(f"attribute {name} is no number")
+    return float(group.attrs[name])
+
+
+def text_attribute(group: h5py.Group, name: str, content: bytes) -> str:
+    """Return a text among the attributes; ValueError for anything else, KeyError for none. ``content``: the whole file.
+
+    As in `texts`, the declared length is looked up in the file before HDF5 allocates it.
+    """
+    kind = h5py.check_string_dtype(_single(group, name))
+    if kind is None:
+        raise ValueError(f"attribute {name} is no text")
+    longest = max(_declared_lengths(name, content)) if kind.length is None else kind.length
+    if longest > LONGEST_RECORD:
+        raise ValueError(f"attribute {name} has {longest} bytes, more than {LONGEST_RECORD}")
+    return str(group.attrs[name])
+
+
+def _single(group: h5py.Group, name: str) -> np.dtype:
+    """Return the type of an attribute; ValueError for an array."""
     declared = group.attrs.get_id(name)
     if declared.shape != ():
         raise ValueError(f"attribute {name} is no single value")
-    return group.attrs[name]
+    kind: np.dtype = declared.dtype
+    return kind
+
+
+def _declared_lengths(name: str, content: bytes) -> list[int]:
+    """Return the lengths that all attributes of a name declare for their texts; ValueError where one cannot be found.
+
+    An attribute is its version, the lengths of its name, type and shape, these three, and a pointer to the text.
+    Version 1 fills up each of the three to a multiple of 8 bytes; version 3 has a byte more before the name.
+    """
+    key, lengths = name.encode() + b"\0", []
+    for match in re.finditer(re.escape(key), content):
+        at = match.start()
+        versions = {1: (at - 8, 8), 2: (at - 8, 1), 3: (at - 9, 1)}
+        heads = [(*struct.unpack_from("<BxHHH", content, max(start, 0)), fill) for start, fill in versions.values()]
+        fitting = [head for version, head in zip(versions, heads, strict=True) if head[:2] == (version, len(key))]
+        if len(fitting) != 1:
+            raise ValueError(f"attribute {name} is stored in a way that is not read")
+        *_, of_type, of_shape, fill = fitting[0]
+        place = at + sum(-(-length // fill) * fill for length in (len(key), of_type, of_shape))
+        lengths.append(int.from_bytes(content[place : place + 4], "little"))
+    if not lengths:
+        raise ValueError(f"attribute {name} is not where it should be")
+    return lengths

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -43,6 +42,8 @@ LARGEST_KERNEL = 201
 """Largest number of taps that a side of a kernel has."""
 SUM_TOLERANCE = 1e-6
 """The sum of a kernel in a file may differ from 1 by this much."""
+MOST_KERNELS = 10**5
+"""Largest number of kernels in a pool."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def widened(kernels: Tensor, size: int) -> Tensor:
 def write(pool: Pool, path: Path) -> None:
     """Write a pool file in one move; OSError where that fails, DataError where it could not be read again."""
     check_amount(len(pool), pool.kernels.shape[-1], path)
+    _check(pool.kernels, path)
+    _check_texts(pool, path)
     buffer, text = io.BytesIO(), h5py.string_dtype()
     with h5py.File(buffer, "w") as file:
         file.create_dataset("kernels", data=pool.kernels.numpy(), compression="gzip", shuffle=True)
@@ -121,17 +124,40 @@ def write(pool: Pool, path: Path) -> None:
         file.attrs["grid"] = "hr"
         file.attrs["scale"] = pool.scale or 0
         file.attrs["degsynth"] = degsynth.__version__
-        file.attrs["made_by"] = json.dumps(pool.made_by, ensure_ascii=False)
+        file.attrs["made_by"] = _made_by(pool)
     write_atomic(path, buffer.getvalue())
 
 
-def check_amount(count: int, size: int, path: Path) -> None:
-    """Raise DataError where so many kernels of ``size`` taps a side are too large for a pool file."""
-    if 8 * count * size**2 > hdf5.LARGEST_ARRAY:
+def check_amount(count: int, size: int, name: str | Path) -> None:
+    """Raise DataError, which begins with a name, where a pool of so many kernels of ``size`` taps a side is too large.
+
+    What is refused here could not be read again.
+    """
+    if count > MOST_KERNELS:
+        raise DataError(f"{name}: {count} kernels are more than {MOST_KERNELS}", "make several pools")
+    if hdf5.NUMBER * count * size**2 > hdf5.LARGEST_ARRAY:
         raise DataError(
-            f"{path}: {count} kernels of {size}×{size} taps take more than {hdf5.LARGEST_ARRAY} bytes",
+            f"{name}: {count} kernels of {size}×{size} taps take more than {hdf5.LARGEST_ARRAY} bytes",
             "make fewer, or smaller ones",
         )
+
+
+def _made_by(pool: Pool) -> str:
+    return json.dumps(pool.made_by, ensure_ascii=False)
+
+
+def _check_texts(pool: Pool, path: Path) -> None:
+    """Raise DataError where a name of an image, or the options that the pool was made with, are too long to be read."""
+    names = [text.encode() for origin in pool.origins for text in (origin.image, origin.flag)]
+    longest = max(map(len, names), default=0)
+    if longest > hdf5.LONGEST_TEXT or sum(map(len, names)) > hdf5.ALL_TEXTS:
+        raise DataError(
+            f"{path}: the names of its images have up to {longest} bytes, and {sum(map(len, names))} together; a pool "
+            f"has names of at most {hdf5.LONGEST_TEXT} and {hdf5.ALL_TEXTS}",
+            "shorten the names of files and folders",
+        )
+    if len(_made_by(pool).encode()) > hdf5.LONGEST_RECORD:
+        raise DataError(f"{path}: the options that it was made with are too long", "join fewer pools")
 
 
 def is_pool(path: Path) -> bool:
@@ -169,6 +195,8 @@ def read(path: Path) -> Pool:
 
 def _parsed(file: h5py.File, content: bytes, path: Path) -> Pool:
     """Read the contents of an open file. DataError for kernels that are none, ValueError for other contents."""
+    if len(shape := hdf5.dataset(file, "kernels").shape) == 3:
+        check_amount(shape[0], max(shape[1:]), f"kernel pool {path}")
     kernels = torch.from_numpy(np.asarray(hdf5.numbers(file, "kernels"), np.float64))
     _check(kernels, path)
     patches = hdf5.numbers(file, "patch")
@@ -180,22 +208,21 @@ def _parsed(file: h5py.File, content: bytes, path: Path) -> Pool:
     sources, images, flags = (hdf5.texts(file, name, len(kernels), content) for name in ("source", "image", "flag"))
     if unknown := set(sources) - set(SOURCES):
         raise ValueError(f"source {min(unknown)[:40]!r} is none of {', '.join(SOURCES)}")
-    made_by = json.loads(str(hdf5.attribute(file, "made_by")))
+    made_by = json.loads(hdf5.text_attribute(file, "made_by", content))
     if not isinstance(made_by, dict):
         raise ValueError("made_by is no JSON object")
     origins = [
         Origin(source, image, (int(patch[0]), int(patch[1]), int(patch[2]), int(patch[3])), flag)
         for source, image, patch, flag in zip(sources, images, patches, flags, strict=True)
     ]
-    return Pool(kernels, origins, _scale(hdf5.attribute(file, "scale")), made_by)
+    return Pool(kernels, origins, _scale(hdf5.number_attribute(file, "scale")), made_by)
 
 
-def _scale(value: object) -> int | None:
+def _scale(value: float) -> int | None:
     """Return the scale that a file states; None for 0, which stands for any. ValueError for what is no scale."""
-    number = float(value) if isinstance(value, (int, float, np.integer, np.floating)) else math.nan
-    if number not in range(LARGEST_SCALE + 1):
-        raise ValueError(f"scale {shortened(str(value))} is none of 1 to {LARGEST_SCALE}")
-    return int(number) or None
+    if value not in range(LARGEST_SCALE + 1):
+        raise ValueError(f"scale {value:.10g} is none of 1 to {LARGEST_SCALE}")
+    return int(value) or None
 
 
 def _check(kernels: Tensor, path: Path) -> None:

@@ -27,11 +27,13 @@ LARGEST_POOL = 2**24
 """Largest number of kernels in a model's pool."""
 Scale = Annotated[int, Field(ge=1, le=LARGEST_SCALE)]
 Length = Annotated[int, Field(ge=0, le=LARGEST_LENGTH)]
-ChannelCount = Annotated[int, Field(ge=1, le=1024)]
+MOST_CHANNELS = 1024
+"""Largest number of channels that a model takes."""
+ChannelCount = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
 Line = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A text that is printed: one line, without control characters."""
-PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=1024)]
-Phase = Annotated[tuple[tuple[float, float], ...], Field(min_length=1, max_length=1024)]
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=MOST_CHANNELS)]
+Phase = Annotated[tuple[tuple[float, float], ...], Field(min_length=1, max_length=MOST_CHANNELS)]
 
 
 class HardwareFactor(Strict):
@@ -65,7 +67,7 @@ class MethodSpec(Strict):
     """Tile origins are multiples of this number of HR px, in absolute image coordinates."""
     tiling: Literal["exact", "whole_only"] = "exact"
     """``exact``: tiles with that halo equal the whole image; ``whole_only``: the model needs the whole image."""
-    channels: Literal["any"] | Annotated[list[ChannelCount], Field(min_length=1, max_length=1024)] = "any"
+    channels: Literal["any"] | Annotated[list[ChannelCount], Field(min_length=1, max_length=MOST_CHANNELS)] = "any"
     """Numbers of channels that the model takes."""
     stochastic: bool = False
     """Whether different seeds give different images."""

@@ -81,7 +81,7 @@ POOLS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "scale nan": (lambda file: file.attrs.__setitem__("scale", np.nan), "scale nan"),
     "scale large": (lambda file: file.attrs.modify("scale", 10**9), "scale 1000000000"),
     "scale negative": (lambda file: file.attrs.modify("scale", -2), "scale -2"),
-    "scale text": (lambda file: file.attrs.__setitem__("scale", "2"), "scale 2"),
+    "scale text": (lambda file: file.attrs.__setitem__("scale", "2"), "scale is no number"),
     "scale array": (lambda file: file.attrs.__setitem__("scale", [2, 2]), "single value"),
     "made_by list": (lambda file: file.attrs.__setitem__("made_by", "[1]"), "made_by"),
     "made_by text": (lambda file: file.attrs.__setitem__("made_by", "{"), "cannot be read"),

@@ -89,8 +89,8 @@ def command(
     from degsynth.model import pool_file
 
     shared.check_output(output, overwrite)
-    if number < 1:
-        raise ConfigError(f"-n {number}: give at least 1")
+    if not 1 <= number <= pool_file.MOST_KERNELS:
+        raise ConfigError(f"-n {number}: give 1 to {pool_file.MOST_KERNELS}")
     origin = _origin(source, gaussian)
     _refuse_unused(
         origin,
