@@ -22,6 +22,7 @@ from torch import Tensor
 
 from degsynth.cli import app
 from degsynth.data import images
+from degsynth.model.archive import SUMS_NAME
 from degsynth.ops.blur import blur_decimate
 
 settings.register_profile("degsynth", deadline=None, derandomize=True, max_examples=60)
@@ -74,14 +75,18 @@ def pair_folders(tmp_path: Path, photographs: list[Tensor]) -> Callable[..., tup
     return functools.partial(write_pairs, tmp_path, photographs)
 
 
+LEFT_OUT = (".debug_pkl", "serialization_id", SUMS_NAME)
+"""Endings of the members of a checkpoint that depend on what its process compiled before."""
+
+
 def checkpoint_contents(path: Path) -> list[tuple[str, bytes]]:
     """Everything that a checkpoint holds, without what depends on the modules that its process compiled before.
 
-    These are the numbers that TorchScript gives to classes of one name, and the hash of the file.
+    These are the numbers that TorchScript gives to classes of one name, and the hashes of its members and of the file.
     """
     mangled = re.compile(rb"[./]___torch_mangle_\d+")
     with zipfile.ZipFile(path) as archive:
-        kept = [name for name in archive.namelist() if not name.endswith((".debug_pkl", "serialization_id"))]
+        kept = [name for name in archive.namelist() if not name.endswith(LEFT_OUT)]
         parts = [(mangled.sub(b"", name.encode()).decode(), mangled.sub(b"", archive.read(name))) for name in kept]
     return sorted(parts)
 

@@ -7,7 +7,6 @@ size without holding a byte of them. None of that belongs in a kernel pool.
 from __future__ import annotations
 
 import math
-import re
 import struct
 import zlib
 from typing import Any
@@ -34,6 +33,10 @@ LONGEST_RECORD = 2**20
 """Longest text in an attribute, bytes."""
 POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 """What a data set of texts of any length holds in their place."""
+HEAP_HEAD = 16
+"""Bytes before the objects of a heap of texts, and before each object."""
+ATTRIBUTE_HEAD = 9
+"""Largest number of bytes before the name of an attribute."""
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF})
 """Filters of data sets that are read."""
 SMALL_CHUNK = 2**12
@@ -107,7 +110,8 @@ def numbers(group: h5py.Group, name: str) -> np.ndarray:
 def texts(group: h5py.Group, name: str, count: int, content: bytes) -> list[str]:
     """Read a data set of ``count`` texts; ValueError for anything else. ``content``: the whole file.
 
-    HDF5 allocates what a text declares for its length before it looks for the text.
+    Texts of any length are taken from the file without HDF5, which allocates what a text declares for its length before
+    it looks for the text, and does not end where the heap that holds the texts is damaged.
     """
     node = dataset(group, name)
     if node.shape != (count,):
@@ -115,16 +119,52 @@ def texts(group: h5py.Group, name: str, count: int, content: bytes) -> list[str]
     kind = h5py.check_string_dtype(node.dtype)
     if kind is None:
         raise ValueError(f"{name} has no texts, but {node.dtype}")
-    if kind.length is None:
-        start = node.id.get_offset()
-        if start is None or start + count * POINTER.itemsize > len(content):
-            raise ValueError(f"{name} does not lie in one piece")
-        lengths = np.frombuffer(content, POINTER, count, start)["length"]
-        if (longest := int(lengths.max(initial=0))) > LONGEST_TEXT:
-            raise ValueError(f"{name} has a text of {longest} bytes, more than {LONGEST_TEXT}")
-        if (together := int(lengths.sum(dtype=np.int64))) > ALL_TEXTS:
-            raise ValueError(f"{name} has texts of {together} bytes together, more than {ALL_TEXTS}")
-    return list(node.asstr()[:])
+    if kind.length is not None:
+        return list(node.asstr()[:])
+    start = node.id.get_offset()
+    if start is None or start + count * POINTER.itemsize > len(content):
+        raise ValueError(f"{name} does not lie in one piece")
+    pointers = np.frombuffer(content, POINTER, count, start)
+    if (longest := int(pointers["length"].max(initial=0))) > LONGEST_TEXT:
+        raise ValueError(f"{name} has a text of {longest} bytes, more than {LONGEST_TEXT}")
+    if (together := int(pointers["length"].sum(dtype=np.int64))) > ALL_TEXTS:
+        raise ValueError(f"{name} has texts of {together} bytes together, more than {ALL_TEXTS}")
+    return _pointed_at(group, pointers, content)
+
+
+def _pointed_at(group: h5py.Group, pointers: np.ndarray, content: bytes) -> list[str]:
+    """Return the texts that pointers stand for; ValueError where there is none. A length of 0 is the empty text."""
+    if group.file.userblock_size:
+        raise ValueError("it has a user block, which is not read")
+    heaps: dict[int, dict[int, bytes]] = {}
+    found = []
+    for length, address, index in pointers.tolist():
+        if length and address not in heaps:
+            heaps[address] = _heap(content, address)
+        text = heaps[address].get(index, b"") if length else b""
+        if len(text) < length:
+            raise ValueError("a text is not where it should be")
+        found.append(text[:length].rstrip(b"\0").decode("utf-8"))
+    return found
+
+
+def _heap(content: bytes, address: int) -> dict[int, bytes]:
+    """Return what a heap of texts ("global heap collection") at an address holds, by the numbers of its objects."""
+    if content[address : address + 5] != b"GCOL\1":
+        raise ValueError("its texts are not where they should be")
+    (size,) = struct.unpack_from("<8xQ", content, address)
+    at, end = address + HEAP_HEAD, min(address + size, len(content))
+    objects: dict[int, bytes] = {}
+    while at + HEAP_HEAD <= end:
+        index, length = struct.unpack_from("<H6xQ", content, at)
+        at += HEAP_HEAD
+        if index == 0:  # the rest is free
+            break
+        if length > end - at:
+            raise ValueError("a text is declared larger than the heap that it lies in")
+        objects[index] = content[at : at + length]
+        at += -(-length // 8) * 8
+    return objects
 
 
 def number_attribute(group: h5py.Group, name: str) -> float:
@@ -137,15 +177,18 @@ def number_attribute(group: h5py.Group, name: str) -> float:
 def text_attribute(group: h5py.Group, name: str, content: bytes) -> str:
     """Return a text among the attributes; ValueError for anything else, KeyError for none. ``content``: the whole file.
 
-    As in `texts`, the declared length is looked up in the file before HDF5 allocates it.
+    As in `texts`, it is taken from the file without HDF5.
     """
     kind = h5py.check_string_dtype(_single(group, name))
     if kind is None:
         raise ValueError(f"attribute {name} is no text")
-    longest = max(_declared_lengths(name, content)) if kind.length is None else kind.length
-    if longest > LONGEST_RECORD:
-        raise ValueError(f"attribute {name} has {longest} bytes, more than {LONGEST_RECORD}")
-    return str(group.attrs[name])
+    if kind.length is not None:
+        return str(group.attrs[name])
+    place = _place(name, content)
+    pointer = np.frombuffer(content[place : place + POINTER.itemsize], POINTER, 1)
+    if (length := int(pointer["length"][0])) > LONGEST_RECORD:
+        raise ValueError(f"attribute {name} has {length} bytes, more than {LONGEST_RECORD}")
+    return _pointed_at(group, pointer, content)[0]
 
 
 def _single(group: h5py.Group, name: str) -> np.dtype:
@@ -157,23 +200,19 @@ def _single(group: h5py.Group, name: str) -> np.dtype:
     return kind
 
 
-def _declared_lengths(name: str, content: bytes) -> list[int]:
-    """Return the lengths that all attributes of a name declare for their texts; ValueError where one cannot be found.
+def _place(name: str, content: bytes) -> int:
+    """Return where the file has the value of an attribute; ValueError where that is not plain.
 
-    An attribute is its version, the lengths of its name, type and shape, these three, and a pointer to the text.
-    Version 1 fills up each of the three to a multiple of 8 bytes; version 3 has a byte more before the name.
+    An attribute is its version, the lengths of its name, type and shape, these three, and the value. Version 1 fills up
+    each of the three to a multiple of 8 bytes; version 3 has a byte more before the name.
     """
-    key, lengths = name.encode() + b"\0", []
-    for match in re.finditer(re.escape(key), content):
-        at = match.start()
-        versions = {1: (at - 8, 8), 2: (at - 8, 1), 3: (at - 9, 1)}
-        heads = [(*struct.unpack_from("<BxHHH", content, max(start, 0)), fill) for start, fill in versions.values()]
-        fitting = [head for version, head in zip(versions, heads, strict=True) if head[:2] == (version, len(key))]
-        if len(fitting) != 1:
-            raise ValueError(f"attribute {name} is stored in a way that is not read")
-        *_, of_type, of_shape, fill = fitting[0]
-        place = at + sum(-(-length // fill) * fill for length in (len(key), of_type, of_shape))
-        lengths.append(int.from_bytes(content[place : place + 4], "little"))
-    if not lengths:
+    key = name.encode() + b"\0"
+    at = content.find(key)
+    if at < ATTRIBUTE_HEAD or content.find(key, at + 1) >= 0:
         raise ValueError(f"attribute {name} is not where it should be")
-    return lengths
+    for version, start, fill in ((1, at - 8, 8), (2, at - 8, 1), (3, at - ATTRIBUTE_HEAD, 1)):
+        head, of_name, of_type, of_shape = struct.unpack_from("<BxHHH", content, start)
+        if (head, of_name) == (version, len(key)):
+            parts: tuple[int, ...] = (of_name, of_type, of_shape)
+            return at + sum(-(-length // fill) * fill for length in parts)
+    raise ValueError(f"attribute {name} is stored in a way that is not read")
