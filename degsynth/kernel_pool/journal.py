@@ -12,7 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from degsynth import files
 from degsynth.errors import ConfigError, OutputError, os_reason
-from degsynth.model.pool_file import Rectangle
+from degsynth.model.pool_file import SUM_TOLERANCE, Rectangle
+
+FARTHEST = 2**31
+"""Largest position or size in a photograph, px."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Journal:
 def _read(path: Path) -> tuple[dict[str, Any] | None, list[WindowEstimate]]:
     """Read the options (None where there is no file) and the estimates of a journal.
 
-    Lines that are no estimate are left out: a crash may have cut the last one short.
+    Lines that are no estimate are left out, and estimated again: a crash may have cut the last one short.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     estimates: list[WindowEstimate] = []
@@ -118,5 +121,17 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, list[WindowEstimate]]:
         )
     for line in lines[1:]:
         with contextlib.suppress(ValidationError):
-            estimates.append(_ESTIMATE.validate_json(line))
+            estimate = _ESTIMATE.validate_json(line)
+            if _is_sound(estimate, options or {}):
+                estimates.append(estimate)
     return options, estimates
+
+
+def _is_sound(estimate: WindowEstimate, options: dict[str, Any]) -> bool:
+    """Tell whether an estimate may have been written by a run with these options."""
+    if "\0" in estimate.image or any(abs(number) > FARTHEST for number in estimate.place):
+        return False
+    if estimate.kernel is None:
+        return True
+    sides = {len(estimate.kernel), *map(len, estimate.kernel)}
+    return sides == {options.get("kernel_size")} and abs(sum(map(sum, estimate.kernel)) - 1) <= SUM_TOLERANCE
