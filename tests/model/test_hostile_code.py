@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import random
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from degsynth.errors import ConfigError
-from degsynth.fit.run_directory import RunDirectory
 from degsynth.model import archive, checkpoint, operators
 from degsynth.model.degrader import Degrader
 from degsynth.model.optics import Optics
 from degsynth.model.spec import SPEC_NAME, Spec
 from tests.doubles import linear_double
-from tests.model.test_hostile_files import NESTED, outcome, refused
+from tests.model.test_hostile_files import refused
 
 
 @pytest.fixture(scope="module")
@@ -257,80 +251,3 @@ def test_operators_that_are_new_or_unknown_are_refused() -> None:
         ("^Python", ""),
     ):
         assert not operators.allowed(kind, schema)
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
-
-CONTENTS: dict[str, Any] = {
-    "data_fingerprint": "f",
-    "channels": 3,
-    "step": 5,
-    "modules": {"optics": {"w": torch.ones(9)}},
-    "optimizers": {},
-}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    folder = RunDirectory(tmp_path / "run")
-    folder.make()
-    folder.describe({"fit": {"method": "dml"}, "method": {"width": 3}})
-    folder.save_snapshot(5, CONTENTS)
-    return folder
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_a_flipped_bit_in_a_snapshot_is_noticed_or_harmless(seed: int, run: RunDirectory) -> None:
-    path = run.snapshots / "step_0000005.pt"
-    content, rng = bytearray(path.read_bytes()), random.Random(seed)
-    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    path.write_bytes(content)
-    message, contents = outcome(run.load_snapshot)
-    if contents is None:
-        assert "step_0000005.pt" in message
-    else:
-        assert torch.equal(contents["modules"]["optics"]["w"], torch.ones(9))
-
-
-@pytest.mark.parametrize(
-    "contents", [{}, {**CONTENTS, "step": "5"}, {**CONTENTS, "modules": 3}, {**CONTENTS, "data_fingerprint": None}]
-)
-def test_a_snapshot_without_its_parts_is_refused(contents: dict[str, Any], run: RunDirectory) -> None:
-    run.save_snapshot(6, contents)
-    with pytest.raises(ConfigError, match=r"step_0000006.*no usable"):
-        run.load_snapshot()
-
-
-def test_a_snapshot_that_is_a_program_is_refused(run: RunDirectory, tmp_path: Path) -> None:
-    class Program:
-        def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-            return os.mkdir, (str(tmp_path / "made"),)
-
-    torch.save({**CONTENTS, "format": 2, "best": Program()}, run.snapshots / "step_0000007.pt")
-    with pytest.raises(ConfigError, match="step_0000007"):
-        run.load_snapshot()
-    assert not (tmp_path / "made").exists()
-
-
-def test_other_files_among_the_snapshots_are_left_alone(run: RunDirectory) -> None:
-    for name in ("step_12abc.pt", "step_.pt", "step_99999999999999999999.pt"):
-        (run.snapshots / name).touch()
-    (run.snapshots / "step_0000009.pt").mkdir()
-    assert run.steps() == [5]
-
-
-@pytest.mark.parametrize("text", ["", "[1]", "3", NESTED, '{"a": ', "\0"])
-def test_a_record_or_configuration_of_nonsense(text: str, run: RunDirectory) -> None:
-    (run.out / "fit.json").write_text(text)
-    with pytest.raises(ConfigError, match=r"fit\.json"):
-        run.record()
-    (run.out / "config.toml").write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.toml"):
-        run.description()
-
-
-def test_a_log_of_nonsense_is_dropped(run: RunDirectory) -> None:
-    rows = ['{"step": 1}', "3", "[]", '{"step": "x"}', "{}", NESTED, '{"step": 9}', '{"st']
-    (run.out / "log.jsonl").write_text("\n".join(rows))
-    run.forget_after(5)
-    assert (run.out / "log.jsonl").read_text() == '{"step": 1}\n'
