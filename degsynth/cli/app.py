@@ -20,7 +20,7 @@ import degsynth
 from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
 from degsynth.cli.flags import with_flags
 from degsynth.cli.text import printable
-from degsynth.errors import DegsynthError
+from degsynth.errors import DegsynthError, os_reason, shortened
 
 
 class Group(TyperGroup):
@@ -95,3 +95,7 @@ def main() -> None:
     except DegsynthError as error:
         print(f"degsynth: {printable(with_flags(str(error)))}", file=sys.stderr)  # noqa: T201
         sys.exit(error.exit_code)
+    except OSError as error:  # a name that is too long, or a folder on the way that may not be entered
+        name = shortened(str(error.filename or "a file"))
+        print(f"degsynth: {name}: {os_reason(error)}; give another path, or mend this one", file=sys.stderr)  # noqa: T201
+        sys.exit(DegsynthError.exit_code)

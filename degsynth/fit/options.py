@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from degsynth import methods
 from degsynth.config import Interval, OnProgress, OnText, Strict, build, ignore_progress, ignore_text
@@ -50,6 +50,13 @@ class FitOptions(Strict):
     """Memory for decoded images, MiB."""
     device: str = "cpu"
     """Device on which methods learn by steps: cpu or cuda[:N]."""
+
+    @field_validator("hr", "lr")
+    @classmethod
+    def _is_path(cls, value: str | None) -> str | None:
+        if value is not None and "\0" in value:
+            raise ValueError("no path has a null character")
+        return value
 
 
 def _never_stop() -> AbstractContextManager[Callable[[], bool]]:

@@ -153,7 +153,9 @@ def _heap(content: bytes, address: int) -> dict[int, bytes]:
     if content[address : address + 5] != b"GCOL\1":
         raise ValueError("its texts are not where they should be")
     (size,) = struct.unpack_from("<8xQ", content, address)
-    at, end = address + HEAP_HEAD, min(address + size, len(content))
+    at, end = address + HEAP_HEAD, address + size
+    if end > len(content):
+        raise ValueError("its texts are declared larger than the file")
     objects: dict[int, bytes] = {}
     while at + HEAP_HEAD <= end:
         index, length = struct.unpack_from("<H6xQ", content, at)
@@ -183,7 +185,8 @@ def text_attribute(group: h5py.Group, name: str, content: bytes) -> str:
     if kind is None:
         raise ValueError(f"attribute {name} is no text")
     if kind.length is not None:
-        return str(group.attrs[name])
+        value = group.attrs[name]
+        return value.decode("utf-8") if isinstance(value, bytes) else str(value)
     place = _place(name, content)
     pointer = np.frombuffer(content[place : place + POINTER.itemsize], POINTER, 1)
     if (length := int(pointer["length"][0])) > LONGEST_RECORD:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,32 @@ def test_lines_that_are_no_estimate_are_done_again(tail: str, tmp_path: Path) ->
     with path.open("a") as file:
         file.write(tail)
     assert list(Journal(path, {"seed": 1}, resume=True).estimates) == [("a.png", -1)]
+
+
+GOOD = [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"kernel": [[1.0]]},
+        {"kernel": GOOD[:2]},
+        {"kernel": [GOOD[0], GOOD[1], [0.0]]},
+        {"kernel": [GOOD[0], GOOD[1], [0.0, 0.0, math.inf]]},
+        {"kernel": [GOOD[0], GOOD[1], [0.0, 0.0, math.nan]]},
+        {"kernel": [GOOD[0], GOOD[1], [0.0, 0.0, 3.0]]},
+        {"kernel": []},
+        {"place": (0, 0, 0, 10**30)},
+        {"image": "a\0"},
+    ],
+)
+def test_estimates_that_no_run_writes_are_made_again(changed: dict[str, Any], tmp_path: Path) -> None:
+    path, options = tmp_path / "pool.h5.part", {"seed": 1, "kernel_size": 3}
+    good = WindowEstimate("a.png", 0, (0, 0, 9, 9), GOOD)
+    journal = Journal(path, options, resume=False)
+    journal.add(good)
+    journal.add(replace(good, rank=1, **changed))
+    assert Journal(path, options, resume=True).in_order() == [good]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
