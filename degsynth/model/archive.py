@@ -62,19 +62,21 @@ class Archive:
         return buffer.getvalue()
 
 
-def with_sums(content: bytes) -> bytes:
-    """Return the archive that `torch.jit.save` wrote with the SHA-256 of its members as one more extra file."""
-    buffer = io.BytesIO(content)
-    with zipfile.ZipFile(buffer, "a") as archive:
+def add_sums(file: io.BytesIO) -> None:
+    """Add the SHA-256 of its members, as one more extra file, to the archive that `torch.jit.save` wrote."""
+    with zipfile.ZipFile(file, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
-        members = {name.removeprefix(f"{root}/"): archive.read(name) for name in archive.namelist()}
-        archive.writestr(zipfile.ZipInfo(f"{root}/extra/{SUMS_NAME}"), _sums(members))
-    return buffer.getvalue()
+        sums = {name.removeprefix(f"{root}/"): _sum(archive.read(name)) for name in archive.namelist()}
+        archive.writestr(zipfile.ZipInfo(f"{root}/extra/{SUMS_NAME}"), _listed(sums))
 
 
-def _sums(members: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of every member, as the program sha256sum writes it."""
-    return "".join(f"{hashlib.sha256(members[name]).hexdigest()}  {name}\n" for name in sorted(members))
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _listed(sums: Mapping[str, str]) -> str:
+    """Return a list of the SHA-256 of members by name, as the program sha256sum writes it."""
+    return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
 
 
 def read(content: bytes, path: Path) -> Archive:
@@ -147,8 +149,8 @@ def _check_sums(archive: Archive, path: Path) -> None:
     sums = archive.extra(SUMS_NAME)
     if sums is None:
         return
-    others = {name: content for name, content in archive.members.items() if name != f"extra/{SUMS_NAME}"}
-    if sums.decode("utf-8", "replace") != _sums(others):
+    found = {name: _sum(content) for name, content in archive.members.items() if name != f"extra/{SUMS_NAME}"}
+    if sums.decode("utf-8", "replace") != _listed(found):
         raise damaged(path, "its members do not match their SHA-256")
 
 

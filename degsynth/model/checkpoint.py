@@ -167,7 +167,8 @@ def write(degrader: LoadedDegrader, spec: Spec, path: Path) -> None:
     buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
     with _quiet_jit():
         torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
-    path.write_bytes(archive.with_sums(buffer.getvalue()))
+    archive.add_sums(buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def load(path: Path, device: str = "cpu") -> Checkpoint:
@@ -179,19 +180,22 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
         content = read_bounded(path, archive.LARGEST_FILE)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
-    members = archive.read(content, path)
+    digest, members = hashlib.sha256(content).hexdigest(), archive.read(content, path)
+    del content  # weights may be large, and torch makes copies of its own
     record = members.extra(SPEC_NAME)
     if record is None:
         raise CheckpointError(f"{path} is TorchScript, but no degsynth checkpoint: it holds no {SPEC_NAME}")
     spec = parse_spec(record, path)
     if device != "cpu":
         torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would lose the lower bits of 16-bit images
-    module = _module(members.rewritten(), path, device)
+    rewritten = members.rewritten()
+    del members
+    module = _module(rewritten, path, device)
     missing = [name for name in CONTRACT if not hasattr(module, name)]
     if missing or module.scale != spec.scale:
         what = f"has no {missing[0]}" if missing else f"is of scale {shortened(str(module.scale))}, not {spec.scale}"
         raise CheckpointError(f"{path}: its module {what}, as its {SPEC_NAME} promises", "export it anew")
-    return Checkpoint(module, spec, hashlib.sha256(content).hexdigest(), path)
+    return Checkpoint(module, spec, digest, path)
 
 
 def _module(content: bytes, path: Path, device: str) -> Any:
