@@ -63,6 +63,8 @@ OUTSIDE = re.compile(r"\b(Storage|Stream|Future|RRef|torch\.classes)\b")
 """Types of arguments that reach outside a model's own tensors."""
 NOT_FOR_MODELS = frozenset({"record_stream", "seed", "set_", "from_file", "save"})
 """Operators that are refused whatever their arguments."""
+INNER = re.compile(r"(fbgemm|mkldnn|miopen|cudnn|mps|quantized|sparse)_|.*_(backward|overrideable)")
+"""Operators that torch calls by itself and no model needs. Some take a tensor for an address without looking at it."""
 
 
 def check(unit: Any, path: Path) -> None:
@@ -101,7 +103,7 @@ def allowed(kind: str, schema: str) -> bool:
     namespace, _, name = kind.partition("::")
     if namespace == "prim":
         return name in FLOW
-    if namespace != "aten" or not schema or name in NOT_FOR_MODELS:
+    if namespace != "aten" or not schema or name in NOT_FOR_MODELS or INNER.match(name):
         return False
     if name.startswith("_") and name not in PRIVATE:
         return False
