@@ -59,6 +59,8 @@ WITH_TEXT = _names(
 )
 """Operators of ``aten`` that may be used though they take a text: the name of a mode, or something to say. An operator
 without a text cannot name a file."""
+WARNING = "aten::warn"
+"""The operator that shows a text to the user; functions of torch.nn use it."""
 OUTSIDE = re.compile(r"\b(Storage|Stream|Future|RRef|torch\.classes)\b")
 """Types of arguments that reach outside a model's own tensors."""
 NOT_FOR_MODELS = frozenset({"record_stream", "seed", "set_", "from_file", "save"})
@@ -77,7 +79,7 @@ def check(unit: Any, path: Path) -> None:
         for function in functions:  # asking for a graph compiles it, which may bring more functions into the unit
             checked.add(function.qualified_name)
             for node in _nodes(function.graph):
-                if not allowed(node.kind(), _schema(node)):
+                if not allowed(node.kind(), _schema(node)) or (node.kind() == WARNING and not _is_plain(node)):
                     raise CheckpointError(
                         f"{path}: its code uses the operator {node.kind()}, which a model must not",
                         "do not use the file",
@@ -90,6 +92,12 @@ def _nodes(block: Any) -> Iterator[Any]:
         yield node
         for inner in node.blocks():
             yield from _nodes(inner)
+
+
+def _is_plain(node: Any) -> bool:
+    """Tell whether a warning is a text that is known now, and cannot command the terminal on which it will appear."""
+    text = next(node.inputs()).toIValue()
+    return isinstance(text, str) and text.isprintable()
 
 
 def _schema(node: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -148,6 +149,34 @@ class Printing(Optics):
         return hr[:, :, ::2, ::2]
 
 
+class Commanding(Optics):
+    """Warns with a text that commands the terminal."""
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        warnings.warn("\x1b[2J", stacklevel=1)
+        return hr[:, :, ::2, ::2]
+
+
+class Composing(Optics):
+    """Warns with a text that is put together where it runs."""
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        warnings.warn(f"{hr.shape}", stacklevel=1)
+        return hr[:, :, ::2, ::2]
+
+
+class Explaining(Optics):
+    """Warns with a plain text, as functions of torch.nn do."""
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        if hr.shape[0] > 9:
+            warnings.warn("many images", stacklevel=1)
+        return hr[:, :, ::2, ::2]
+
+
 class Helper:
     """A class that is no module."""
 
@@ -209,6 +238,8 @@ class AtLoad(Optics):
         (Indirect(), "aten::save"),
         (Nested(), "aten::save"),
         (AtLoad(), "__setstate__"),
+        (Commanding(), "aten::warn"),
+        (Composing(), "aten::warn"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Optics) else "",
 )
@@ -221,6 +252,12 @@ def test_code_that_reaches_outside_is_refused_unrun(
     checkpoint.write(Degrader(optics, 2), spec, tmp_path / "m.pt")
     refused(tmp_path / "m.pt", what)
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_plain_warning_is_allowed(tmp_path: Path) -> None:
+    spec = Spec(degsynth_version="t", method="m", scale=2, clean_halo=0, halo=0, multiple_of=2)
+    checkpoint.write(Degrader(Explaining(), 2), spec, tmp_path / "m.pt")
+    checkpoint.load(tmp_path / "m.pt")
 
 
 @pytest.mark.parametrize(
