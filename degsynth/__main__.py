@@ -1,6 +1,6 @@
 """``python -m degsynth``: the same as the console script."""
 
-from degsynth.cli.app import main
+from degsynth.cli.app import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -71,9 +71,12 @@ def _check_regular(mode: int) -> None:
 def read_bounded(path: Path, limit: int) -> bytes:
     """Read a regular file of at most ``limit`` bytes; OSError for anything else."""
     with open_regular(path) as file:
-        content = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
-    if content is None or len(content) > limit:
-        raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
+        content = file.read(size + 1)  # Python takes as much memory as is asked for, whatever the file has
+    if len(content) > size:
+        raise OSError(errno.EIO, "has grown while it was read")
     return content
 
 

@@ -7,20 +7,23 @@ warnings, tables and errors to stderr.
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 import degsynth
-from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
+from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest, streams
 from degsynth.cli.flags import with_flags
+from degsynth.cli.signals import stop_at_once
 from degsynth.cli.text import printable
-from degsynth.errors import DegsynthError
+from degsynth.cli.watch import watched
+from degsynth.errors import DegsynthError, is_out_of_memory, os_reason
+from degsynth.watching import board
+
+SHORT_OF_MEMORY = "memory is too short; free some, raise the limit of the process, or give it less to do at a time"
 
 
 class Group(TyperGroup):
@@ -77,21 +80,44 @@ def _common(
     pass
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
-    """Run the command line: the entry point of the console script.
+    """Run a command in this process, and exit.
 
-    Exit codes are 0 (done), 1 (some inputs or checks failed), 2 (bad usage or unsuitable input), and 130 or 143
-    (interrupted).
+    Exit codes are 0 (done), 1 (some inputs or checks failed, or outputs could not be written), 2 (bad usage, unsuitable
+    input, or too little memory), and 128 + n (ended by signal n: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP).
     """
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    stop_at_once()
     try:
         app()
     except DegsynthError as error:
-        print(f"degsynth: {printable(with_flags(str(error)))}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+        _end(error.exit_code, str(error))
+    except Exception as error:
+        if is_out_of_memory(error):
+            _end(*((1, f"{SHORT_OF_MEMORY}, and go on with --resume") if board().opened else (2, SHORT_OF_MEMORY)))
+        if not isinstance(error, OSError):
+            raise
+        _end(1, f"{error.filename}: {os_reason(error)}" if error.filename else os_reason(error))
+
+
+def _end(code: int, message: str) -> NoReturn:
+    print(f"degsynth: {printable(with_flags(message))}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def program() -> None:
+    """Run the command line in a process that is watched: the entry point of the console script. It exits as `main`."""
+    streams.prepare()
+    watched()
+    streams.hush_memory_errors()
+    code = 1
+    try:
+        main()
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    if failure := streams.flush():
+        print(f"degsynth: {failure}", file=sys.stderr)  # noqa: T201
+        code = code or 1
+    board().end(code)  # whatever happens while Python takes everything down
+    sys.exit(code)

@@ -1,25 +1,49 @@
-"""SIGINT and SIGTERM. The first one asks a command to finish what it has begun; a second one ends it at once."""
+"""SIGINT, SIGTERM and SIGHUP. The first asks a command to finish what it has begun; a second one ends it at once."""
 
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType, TracebackType
+from typing import NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from degsynth.watching import board
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
+
+
+def handled_signals() -> list[signal.Signals]:
+    """Return the signals that this process answers: those that it was not told to ignore, as nohup and ``&`` do."""
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def stop_at_once() -> None:
+    """From now on, let a signal end the command at once."""
+    for number in handled_signals():
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    board().count_signal()
+    print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
+    raise SystemExit(128 + number)
 
 
 class GracefulStop:
-    """A context in which the first SIGINT or SIGTERM is remembered and the second one raises SystemExit."""
+    """A context in which the first signal is remembered and the second one raises SystemExit."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
 
     def __enter__(self) -> GracefulStop:
-        for number in SIGNALS:
+        for number in handled_signals():
             signal.signal(number, self._receive)
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        board().count_signal()
         if self._received:
             raise SystemExit(128 + number)
         self._received.append(number)
@@ -40,21 +64,22 @@ class GracefulStop:
 
 
 class DeferredSignals:
-    """A context in which the first SIGINT or SIGTERM waits for the end of the context; a second one acts at once.
+    """A context in which the first signal waits for the end of the context; a second one acts at once.
 
     At the end of the context the signal is passed on to the handler that was there before.
     """
 
     def __init__(self) -> None:
         self._received: list[int] = []
-        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        self._handlers = {number: signal.getsignal(number) for number in handled_signals()}
 
     def __enter__(self) -> DeferredSignals:
-        for number in SIGNALS:
+        for number in self._handlers:
             signal.signal(number, self._receive)
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        board().count_signal()
         self._received.append(number)
         self._restore()
 

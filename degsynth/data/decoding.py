@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from degsynth.data import bmp, exif, headers, jpeg, png
 from degsynth.data.headers import Header
 from degsynth.data.regular import open_regular
-from degsynth.errors import DataError, os_reason
+from degsynth.errors import DataError, is_out_of_memory, os_reason
 
 Array = NDArray[Any]
 HEAD = 64
@@ -91,11 +91,12 @@ def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
         pixels = plan.pixels()
     except DataError:
         raise
-    except MemoryError:
-        pixels, reason = None, f"memory is too short for {plan.header.width}×{plan.header.height} px"
     except Exception as error:  # codecs raise many kinds of errors for damaged files
         pixels = None
-        if type(error) is ValueError and len(str(error)) < 80:
+        if is_out_of_memory(error):
+            size = f"{plan.header.width}×{plan.header.height} px"
+            reason = f"memory is too short for {size}, use fewer workers, or free some"
+        elif type(error) is ValueError and len(str(error)) < 80:
             reason = f"it is damaged ({error})"
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; {reason}")
