@@ -22,6 +22,8 @@ OUT_OF_MEMORY = (
     "failed to map segment",
 )
 """Parts of what torch (on any device), OpenCV, C++, Python and the loader of libraries say where memory is short."""
+MORE_MEMORY = "work on fewer images at a time, or free some"
+"""The way out where memory is too short for an image."""
 
 
 class DegsynthError(Exception):

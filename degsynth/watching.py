@@ -10,7 +10,7 @@ import contextlib
 import mmap
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,6 +45,12 @@ class History:
     """Those of the failed that nobody has been told of."""
     suspects: list[str] = field(default_factory=list)
     """What was in hand when one of them died, and perhaps was the cause: it is tried again, one at a time."""
+
+    def keep(self, failures: Iterable[tuple[str, str | None]]) -> None:
+        """Keep what an earlier process has found to fail, and has told of: (name, reason)."""
+        for name, reason in failures:
+            if name not in self.failed:
+                self.failed[name] = reason or ""
 
 
 class Board:

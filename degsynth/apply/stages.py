@@ -20,7 +20,7 @@ import torch
 
 import degsynth
 from degsynth import watching
-from degsynth.apply.dataset_folder import Existing, opened
+from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
 from degsynth.apply.layouts.names import plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
@@ -62,7 +62,10 @@ def run(
     names, ignored = images.find(hr)
     description = _description(degradation, options)
     board = watching.board()
-    existing: Existing = "resume" if board.history.deaths else options.existing
+    existing = options.existing
+    if board.history.deaths:  # a process before this one did a part of the work
+        existing = "resume"
+        board.history.keep((row.source, row.error) for row in Manifest(out).read() if row.status == "failed")
     with opened(out, hr, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)

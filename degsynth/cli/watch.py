@@ -116,8 +116,10 @@ class _Watcher:
         history.new.clear()
         guilty = overdue or (held[0].name if len(held) == 1 else None)
         if guilty is not None:
-            reason = why and f"{why} while this image was made; memory may be too short, or the file is damaged"
-            history.failed[guilty] = reason or f"took longer than {self.board.longest:g} s; give a longer `timeout`"
+            reason = f"took longer than {self.board.longest:g} s; give a longer `timeout`"
+            if why:
+                reason = f"{why}; memory is too short (give less `memory` or fewer `workers`), or the file is damaged"
+            history.failed[guilty] = reason
             history.new.add(guilty)
         elif not overdue:
             history.suspects += [thing.name for thing in held]

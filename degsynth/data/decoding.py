@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from degsynth.data import bmp, exif, headers, jpeg, png
 from degsynth.data.headers import Header
 from degsynth.data.regular import open_regular
-from degsynth.errors import DataError, is_out_of_memory, os_reason
+from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory, os_reason
 
 Array = NDArray[Any]
 HEAD = 64
@@ -58,7 +58,7 @@ def decode_file(path: Path, max_pixels: int) -> tuple[Array, int]:
         except OSError as error:
             raise DataError(f"{path}: {os_reason(error)}") from None
         except MemoryError:
-            raise DataError(f"{path}: memory is too short to read {size} bytes") from None
+            raise DataError(f"{path}: memory is too short to read {size} bytes", MORE_MEMORY) from None
     return _decode(content, path, max_pixels)
 
 
@@ -92,11 +92,11 @@ def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
     except DataError:
         raise
     except Exception as error:  # codecs raise many kinds of errors for damaged files
-        pixels = None
         if is_out_of_memory(error):
             size = f"{plan.header.width}×{plan.header.height} px"
-            reason = f"memory is too short for {size}, use fewer workers, or free some"
-        elif type(error) is ValueError and len(str(error)) < 80:
+            raise DataError(f"{path}: memory is too short for {size}", MORE_MEMORY) from None
+        pixels = None
+        if type(error) is ValueError and len(str(error)) < 80:
             reason = f"it is damaged ({error})"
     if pixels is None:
         raise DataError(f"{path}: cannot be decoded; {reason}")

@@ -22,7 +22,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from degsynth.errors import CheckpointError, FitError, os_reason, shortened
+from degsynth.errors import CheckpointError, FitError, is_out_of_memory, os_reason, shortened
 from degsynth.files import read_bounded, write_atomic
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
@@ -217,6 +217,8 @@ def _check_archive(content: bytes, path: Path) -> None:
 
 
 def _not_torchscript(path: Path, error: Exception) -> CheckpointError:
+    if is_out_of_memory(error):
+        return CheckpointError(f"{path}: memory is too short to load it", "free some")
     return CheckpointError(
         f"{path} is no degsynth checkpoint (not TorchScript: {shortened(str(error) or type(error).__name__)})",
         "take a file written by 'degsynth export'",
