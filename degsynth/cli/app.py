@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 import degsynth
 from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest, streams
 from degsynth.cli.flags import with_flags
-from degsynth.cli.signals import stop_at_once
+from degsynth.cli.signals import stop_at_once, stopped_by
 from degsynth.cli.text import printable
 from degsynth.cli.watch import watched
 from degsynth.errors import DegsynthError, is_out_of_memory, os_reason
@@ -92,6 +92,8 @@ def main() -> None:
     except DegsynthError as error:
         _end(error.exit_code, str(error))
     except Exception as error:
+        if (number := stopped_by()) is not None:  # a library has made another exception of the one that ends us
+            sys.exit(128 + number)
         if is_out_of_memory(error):
             _end(*((1, f"{SHORT_OF_MEMORY}, and go on with --resume") if board().opened else (2, SHORT_OF_MEMORY)))
         if not isinstance(error, OSError):
@@ -105,12 +107,12 @@ def _end(code: int, message: str) -> NoReturn:
 
 
 def program() -> None:
-    """Run the command line in a process that is watched: the entry point of the console script. It exits as `main`."""
-    streams.prepare()
-    watched()
-    streams.hush_memory_errors()
+    """Run the command line in a process that is watched. It exits as `main`."""
     code = 1
     try:
+        streams.prepare()
+        watched()
+        streams.hush_memory_errors()
         main()
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import Any
 
 from degsynth.watching import board
 
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
+RETRY_S = 0.05
+"""Seconds until it is looked at again whether an import has ended."""
 
 
 def handled_signals() -> list[signal.Signals]:
@@ -25,10 +27,54 @@ def stop_at_once() -> None:
         signal.signal(number, _stop)
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise SystemExit; while a module is being imported, as soon as that has ended."""
     board().count_signal()
+    _stopped_by.append(number)
     print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
-    raise SystemExit(128 + number)
+    _leave(number, frame)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    if not (_importing(frame) and _leave_later()):
+        raise SystemExit(128 + _stopped_by[0])
+
+
+def _leave_later() -> bool:
+    """Try again in a moment; False where the system has no timer (Windows)."""
+    if not hasattr(signal, "setitimer"):
+        return False
+    signal.signal(signal.SIGALRM, _leave)
+    signal.setitimer(signal.ITIMER_REAL, RETRY_S)
+    return True
+
+
+def mind_lost_exits() -> None:
+    """Where a signal comes during a destructor, Python drops the SystemExit: raise it again in a moment."""
+    elsewhere = sys.unraisablehook
+
+    def unraisable(arguments: Any) -> None:
+        if not (isinstance(arguments.exc_value, SystemExit) and _leave_later()):
+            elsewhere(arguments)
+
+    sys.unraisablehook = unraisable
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Tell whether a module is being imported. Some libraries, numpy for one, lose an exception that is raised then."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+_stopped_by: list[int] = []
+
+
+def stopped_by() -> int | None:
+    """Return the signal that has ended the command; None where there was none."""
+    return _stopped_by[0] if _stopped_by else None
 
 
 class GracefulStop:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from degsynth.cli.console import note
-from degsynth.cli.signals import handled_signals
+from degsynth.cli.signals import handled_signals, stop_at_once
 from degsynth.watching import Board, watch_with
 
 MOST_DEATHS = 10
@@ -82,8 +82,7 @@ class _Watcher:
         if self._pid == 0:
             _die_with_parent(parent)
             os.close(self._pipe)
-            for number in handled_signals():
-                signal.signal(number, signal.SIG_DFL)
+            stop_at_once()
             return True
         for number in handled_signals():
             signal.signal(number, self._receive)
