@@ -118,8 +118,9 @@ def program() -> None:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except Exception:
         sys.excepthook(*sys.exc_info())
-    if failure := streams.flush():
+    failure = streams.flush()
+    if failure and not code:
         print(f"degsynth: {failure}", file=sys.stderr)  # noqa: T201
-        code = code or 1
+        code = 1
     board().end(code)  # whatever happens while Python takes everything down
     sys.exit(code)
