@@ -81,12 +81,14 @@ def read_bounded(path: Path, limit: int) -> bytes:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside ``path`` and move into place; text is UTF-8. OSError where that fails, with nothing left behind."""
+    """Write beside ``path`` and move into place; text is UTF-8. OSError, which names ``path``, where that fails."""
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:  # a new file: one that is there, or a link, is not written through
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -127,7 +127,7 @@ class Board:
                 self._free.append(slot)
 
     def held(self) -> list[Held]:
-        """List what is in hand."""
+        """List what is in hand, in the order in which it was taken up."""
         found = []
         for place in range(HEADER.size, len(self._memory), SLOT_BYTES):
             number, length = SLOT.unpack_from(self._memory, place)
@@ -135,7 +135,7 @@ class Board:
                 start = place + SLOT.size
                 name = self._memory[start : start + length].decode("utf-8", "surrogateescape")
                 found.append(Held(number, name))
-        return found
+        return sorted(found)
 
 
 _boards: list[Board] = []
