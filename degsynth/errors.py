@@ -7,6 +7,24 @@ names.
 
 from __future__ import annotations
 
+import errno
+
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "insufficient memory",
+    "failed to allocate",
+    "bad_alloc",
+    "alloc_failed",
+    "can't start new thread",
+    "failed to map segment",
+)
+"""Parts of what torch (on any device), OpenCV, C++, Python and the loader of libraries say where memory is short."""
+MORE_MEMORY = "work on fewer images at a time, or free some"
+"""The way out where memory is too short for an image."""
+
 
 class DegsynthError(Exception):
     """Base class of all errors whose message is meant for the user."""
@@ -53,6 +71,18 @@ class FitStoppedError(DegsynthError):
 def os_reason(error: OSError) -> str:
     """Return what the operating system says of a failure, without the path and the error number."""
     return error.strerror or str(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of any library says that memory, or room for another thread, is too short."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno == errno.ENOMEM
+    if isinstance(error, DegsynthError):  # which has a way out of its own
+        return False
+    text = str(error).lower()
+    return any(part in text for part in OUT_OF_MEMORY)
 
 
 def shortened(text: str, length: int = 100) -> str:

@@ -71,19 +71,24 @@ def _check_regular(mode: int) -> None:
 def read_bounded(path: Path, limit: int) -> bytes:
     """Read a regular file of at most ``limit`` bytes; OSError for anything else."""
     with open_regular(path) as file:
-        content = file.read(limit + 1) if os.fstat(file.fileno()).st_size <= limit else None
-    if content is None or len(content) > limit:
-        raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise OSError(errno.EFBIG, f"has more than {limit} bytes, the most that such a file may have")
+        content = file.read(size + 1)  # Python takes as much memory as is asked for, whatever the file has
+    if len(content) > size:
+        raise OSError(errno.EIO, "has grown while it was read")
     return content
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write beside ``path`` and move into place; text is UTF-8. OSError where that fails, with nothing left behind."""
+    """Write beside ``path`` and move into place; text is UTF-8. OSError, which names ``path``, where that fails."""
     partial = path.with_name(f".{uuid.uuid4().hex}.partial")
     try:
         with partial.open("xb") as file:  # a new file: one that is there, or a link, is not written through
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
         partial.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from degsynth.errors import is_out_of_memory
+
 MAX_WORKERS = 128
 """Largest number of threads that a user may ask for."""
+PATIENCE_S = 5.0
+"""Seconds between two looks whether the threads that are waited for are still there."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,11 +42,13 @@ def stream(
     At most ``2 · workers`` items are under way, so memory is bounded. When the consumer closes the generator, or an
     exception passes through it, items that no thread has taken up are dropped and the others are waited for;
     ``on_leave`` is called before that, so that long work can end early. An exception raised by ``items`` itself is
-    raised here, after all items before it have been yielded.
+    raised here, after all items before it have been yielded. Where the system grants fewer threads, there are fewer;
+    MemoryError where it grants none, or where a thread had no memory even to say that its work has ended.
     """
     source, failure = iter(items), None
     running: dict[Future[Result], Item] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    with _Threads(workers) as threads:
+        pool = threads.pool
         try:
             exhausted = False
             while running or not exhausted:
@@ -53,14 +61,55 @@ def stream(
                         exhausted, failure = True, error
                     else:
                         running[pool.submit(work, item)] = item
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, PATIENCE_S, return_when=FIRST_COMPLETED).done
+                for future in done:
                     yield _finished(running.pop(future), future)
+                if not done:
+                    threads.check()
         finally:
-            on_leave()
+            if running:
+                on_leave()
             for future in running:
                 future.cancel()
     if failure is not None:
         raise failure
+
+
+class _Threads:
+    """Threads that wait for work. All of them are started at once, so that it is known how many there can be."""
+
+    def __init__(self, most: int) -> None:
+        self._name = f"work {uuid.uuid4().hex}"
+        self._count = most
+        self.pool = self._start()
+
+    def _start(self) -> ThreadPoolExecutor:
+        while True:
+            pool, all_there = ThreadPoolExecutor(self._count, self._name), threading.Event()
+            try:
+                for _ in range(self._count):
+                    pool.submit(all_there.wait)  # a thread that waits takes no other work, so the next needs a new one
+            except (RuntimeError, MemoryError) as error:
+                all_there.set()
+                pool.shutdown(cancel_futures=True)
+                if not is_out_of_memory(error) or self._count == 1:
+                    raise
+                self._count //= 2
+            else:
+                return pool
+            finally:
+                all_there.set()
+
+    def check(self) -> None:
+        """Raise MemoryError where a thread has died: what it was doing would be waited for for ever."""
+        if sum(thread.name.startswith(self._name) for thread in threading.enumerate()) < self._count:
+            raise MemoryError("a thread ended in the middle of its work")
+
+    def __enter__(self) -> _Threads:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown()
 
 
 def _finished(item: Item, future: Future[Result]) -> Finished[Item, Result]:

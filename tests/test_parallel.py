@@ -3,9 +3,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
+from degsynth import parallel
 from degsynth.parallel import stream
 
 
@@ -91,3 +93,51 @@ def test_an_exception_of_the_source_comes_after_what_went_in() -> None:
     with pytest.raises(RuntimeError, match="damaged"):
         consume()
     assert sorted(seen) == [1, 2]
+
+
+@pytest.mark.parametrize("granted", [1, 3])
+def test_a_system_that_grants_few_threads(granted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are fewer, and everything is done."""
+    start = threading.Thread.start
+    before = threading.active_count()
+
+    def limited(thread: threading.Thread) -> None:
+        if threading.active_count() - before >= granted:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    done = list(stream(range(50), str, 8))
+    assert sorted(d.item for d in done) == list(range(50))
+    assert threading.active_count() == before
+
+
+def test_a_system_that_grants_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(RuntimeError, match="start new thread"):
+        list(stream(range(50), str, 8))
+
+
+def test_a_thread_that_dies_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread without the memory to hand over its result ends, and the result never comes."""
+    monkeypatch.setattr(parallel, "PATIENCE_S", 0.05)
+
+    def no_memory(future: Future[int], result: int) -> None:
+        if result == 3:
+            raise MemoryError
+        set_result(future, result)
+
+    set_result = Future.set_result
+    monkeypatch.setattr(Future, "set_result", no_memory)
+    monkeypatch.setattr(Future, "set_exception", no_memory_at_all)
+    with pytest.raises(MemoryError):
+        list(stream(range(5), int, 1))
+
+
+def no_memory_at_all(future: Future[int], error: BaseException) -> None:
+    raise MemoryError

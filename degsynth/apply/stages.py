@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import degsynth
+from degsynth import watching
 from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
 from degsynth.apply.layouts.names import plan_outputs
@@ -28,9 +29,10 @@ from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnText, ignore_text
 from degsynth.data import images
-from degsynth.errors import OutputError, os_reason
+from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
+from degsynth.watching import History
 
 OnRow = Callable[[Row, int], None]
 """Called with every finished row and the number of rows in all."""
@@ -59,18 +61,36 @@ def run(
     degradation = options.degradation(checkpoint)
     names, ignored = images.find(hr)
     description = _description(degradation, options)
-    with opened(out, hr, description, options.existing, options.check, on_warning) as rows:
+    board = watching.board()
+    existing = options.existing
+    if board.history.deaths:  # a process before this one did a part of the work
+        existing = "resume"
+        board.history.keep((row.source, row.error) for row in Manifest(out).read() if row.status == "failed")
+    with opened(out, hr, description, existing, options.check, on_warning) as rows:
+        board.open()
         resumed = len(rows)
         planned = plan_outputs(names, options.draws, rows, options.limit)
         writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
-        inputs = _Inputs(list(planned), should_stop)
         total = sum(len(outputs) for outputs in planned.values())
+        inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
-        for done in threads.run(lambda name: writer.write(planned[name]), inputs, options.workers, writer.abandon):
-            for row in done.result or writer.failed(planned[done.item], done.error):
+
+        def work(name: str) -> list[Row]:
+            with board.in_hand(name):
+                return writer.write(planned[name])
+
+        def results() -> Iterator[tuple[str, list[Row]]]:
+            yield from ((name, writer.failed(planned[name], DataError(why))) for name, why in inputs.given_up())
+            for part, workers in ((inputs.suspects, 1), (inputs.others, options.workers)):
+                for done in threads.run(work, part(), workers, writer.abandon):
+                    yield done.item, done.result or writer.failed(planned[done.item], done.error)
+
+        for name, made in results():
+            for row in made:
                 _record(manifest.append, row)
                 rows.append(row)
-                on_row(row, total)
+                if name not in inputs.reported:
+                    on_row(row, total)
         if not inputs.interrupted:
             _record(manifest.write, rows)
             Root(out).remove_tree(PARTIAL)
@@ -79,18 +99,40 @@ def run(
 
 
 class _Inputs:
-    """The names of the images to be made, until somebody asks to stop."""
+    """The names of the images to be made, until somebody asks to stop.
 
-    def __init__(self, names: list[str], should_stop: Callable[[], bool]) -> None:
-        self._names, self._should_stop = names, should_stop
+    Where an earlier process died (see `degsynth.watching`), what it had in hand comes first, or is given up.
+    """
+
+    def __init__(self, names: list[str], should_stop: Callable[[], bool], history: History) -> None:
+        self._names, self._should_stop, self._history = names, should_stop, history
         self.interrupted = False
 
-    def __iter__(self) -> Iterator[str]:
+    def given_up(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of images that are given up, and why."""
+        failed = self._history.failed
+        yield from ((name, failed[name]) for name in self._names if name in failed)
+
+    @property
+    def reported(self) -> set[str]:
+        """Names that the user has been told of by an earlier process."""
+        return self._history.failed.keys() - self._history.new
+
+    def suspects(self) -> Iterator[str]:
+        """Yield the names that may have ended an earlier process."""
+        return self._until_asked(set(self._history.suspects))
+
+    def others(self) -> Iterator[str]:
+        """Yield the other names."""
+        return self._until_asked(set(self._names) - set(self._history.suspects))
+
+    def _until_asked(self, chosen: set[str]) -> Iterator[str]:
         for name in self._names:
-            if self._should_stop():
-                self.interrupted = True
-                return
-            yield name
+            if name in chosen and name not in self._history.failed:
+                if self._should_stop():
+                    self.interrupted = True
+                    return
+                yield name
 
 
 def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:

@@ -7,20 +7,26 @@ warnings, tables and errors to stderr.
 from __future__ import annotations
 
 import contextlib
-import signal
+import errno
 import sys
 from collections.abc import Iterator
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 import degsynth
-from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest
+from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest, streams
 from degsynth.cli.flags import with_flags
+from degsynth.cli.signals import stop_at_once, stopped_by
 from degsynth.cli.text import printable
-from degsynth.errors import DegsynthError, os_reason, shortened
+from degsynth.cli.watch import watched
+from degsynth.errors import DegsynthError, is_out_of_memory, os_reason, shortened
+from degsynth.watching import board
+
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE, errno.EBADF)
+"""Errors of outputs that cannot be written; all others are of paths that cannot be used."""
+SHORT_OF_MEMORY = "memory is too short; free some, raise the limit of the process, or give it less to do at a time"
 
 
 class Group(TyperGroup):
@@ -77,25 +83,49 @@ def _common(
     pass
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
-    raise SystemExit(128 + number)
-
-
 def main() -> None:
-    """Run the command line: the entry point of the console script.
+    """Run a command in this process, and exit.
 
-    Exit codes are 0 (done), 1 (some inputs or checks failed), 2 (bad usage or unsuitable input), and 130 or 143
-    (interrupted).
+    Exit codes are 0 (done), 1 (some inputs or checks failed, or outputs could not be written), 2 (bad usage, unsuitable
+    input, or too little memory), and 128 + n (ended by signal n: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP).
     """
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
+    stop_at_once()
     try:
         app()
     except DegsynthError as error:
-        print(f"degsynth: {printable(with_flags(str(error)))}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except OSError as error:  # a name that is too long, or a folder on the way that may not be entered
-        name = shortened(str(error.filename or "a file"))
-        print(f"degsynth: {name}: {os_reason(error)}; give another path, or mend this one", file=sys.stderr)  # noqa: T201
-        sys.exit(DegsynthError.exit_code)
+        _end(error.exit_code, str(error))
+    except Exception as error:
+        if (number := stopped_by()) is not None:  # a library has made another exception of the one that ends us
+            sys.exit(128 + number)
+        if is_out_of_memory(error):
+            _end(*((1, f"{SHORT_OF_MEMORY}, and go on with --resume") if board().opened else (2, SHORT_OF_MEMORY)))
+        if not isinstance(error, OSError):
+            raise
+        name = f"{shortened(str(error.filename))}: " if error.filename else ""
+        unwritten = error.errno in UNWRITTEN
+        _end(1 if unwritten else 2, f"{name}{os_reason(error)}{'' if unwritten else '; give another path, or mend it'}")
+
+
+def _end(code: int, message: str) -> NoReturn:
+    print(f"degsynth: {printable(with_flags(message))}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def program() -> None:
+    """Run the command line in a process that is watched. It exits as `main`."""
+    code = 1
+    try:
+        streams.prepare()
+        watched()
+        streams.hush_memory_errors()
+        main()
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+    failure = streams.flush()
+    if failure and not code:
+        print(f"degsynth: {failure}", file=sys.stderr)  # noqa: T201
+        code = 1
+    board().end(code)  # whatever happens while Python takes everything down
+    sys.exit(code)

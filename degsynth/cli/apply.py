@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,6 +81,13 @@ def command(
     max_pixels: Annotated[
         int, typer.Option(help="Refuse images that declare more pixels than this, before they are decoded.")
     ] = 2**30,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Give an image up, as failed, where its decoder or its file system takes longer (on Linux). 0: never.",
+        ),
+    ] = 600.0,
     json: Annotated[
         bool, typer.Option("--json", help="Print the rows of the manifest as JSON lines on stdout.")
     ] = False,
@@ -94,7 +102,7 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
     """
-    from degsynth import apply
+    from degsynth import apply, watching
     from degsynth.apply import allocator
     from degsynth.model.resolve import open_model
     from degsynth.parallel import usable_cores
@@ -104,6 +112,9 @@ def command(
         raise ConfigError(f"--link {link}: give hard, symlink or copy")
     if check not in apply.CHECKS:
         raise ConfigError(f"--check {check}: give quick or full")
+    if not 0 <= timeout < math.inf:
+        raise ConfigError(f"--timeout {timeout:g}: give a number of seconds, or 0")
+    watching.board().set_longest(timeout)
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
     levels = options.data_range(data_range)

@@ -42,6 +42,7 @@ FLAGS = {
     "size": "--kernel-size",
     "steps": "--steps",
     "tile": "--tile",
+    "timeout": "--timeout",
     "workers": "--workers",
 }
 """Options of the library that have a flag of their own, by name.

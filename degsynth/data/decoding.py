@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from degsynth.data import bmp, exif, headers, jpeg, png
 from degsynth.data.headers import Header
 from degsynth.data.regular import open_regular
-from degsynth.errors import DataError, os_reason
+from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory, os_reason
 
 Array = NDArray[Any]
 HEAD = 64
@@ -58,7 +58,7 @@ def decode_file(path: Path, max_pixels: int) -> tuple[Array, int]:
         except OSError as error:
             raise DataError(f"{path}: {os_reason(error)}") from None
         except MemoryError:
-            raise DataError(f"{path}: memory is too short to read {size} bytes") from None
+            raise DataError(f"{path}: memory is too short to read {size} bytes", MORE_MEMORY) from None
     return _decode(content, path, max_pixels)
 
 
@@ -91,9 +91,10 @@ def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
         pixels = plan.pixels()
     except DataError:
         raise
-    except MemoryError:
-        pixels, reason = None, f"memory is too short for {plan.header.width}×{plan.header.height} px"
     except Exception as error:  # codecs raise many kinds of errors for damaged files
+        if is_out_of_memory(error):
+            size = f"{plan.header.width}×{plan.header.height} px"
+            raise DataError(f"{path}: memory is too short for {size}", MORE_MEMORY) from None
         pixels = None
         if type(error) is ValueError and len(str(error)) < 80:
             reason = f"it is damaged ({error})"

@@ -19,7 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from degsynth.data.headers import MAX_PIXELS
-from degsynth.errors import DataError
+from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory
 
 Array = NDArray[Any]
 STRIP_BYTES = 2**18
@@ -126,6 +126,8 @@ class Page:
 
     def _damaged(self, error: Exception) -> DataError:
         """Return the error that says that the file is damaged, with the first line of the codec's own error."""
+        if is_out_of_memory(error):
+            return DataError(f"{self.path}: memory is too short to decode it", MORE_MEMORY)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return DataError(f"{self.path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})")
 
@@ -135,7 +137,8 @@ class Page:
         try:
             out = np.empty(shape, self.stored.newbyteorder("="))
         except MemoryError:
-            raise DataError(f"{self.path}: memory is too short for {shape[1]}×{shape[0]} px of the image") from None
+            size = f"{shape[1]}×{shape[0]} px of the image"
+            raise DataError(f"{self.path}: memory is too short for {size}", MORE_MEMORY) from None
         down, across = self.segment
         per_row, per_column = -(-self.width // across), -(-self.height // down)
         for index in [index for index in self._decoded if (index // per_row % per_column + 1) * down <= top]:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from degsynth.errors import CheckpointError, FitError, os_reason, shortened
+from degsynth.errors import CheckpointError, FitError, is_out_of_memory, os_reason, shortened
 from degsynth.files import read_bounded, write_atomic
 from degsynth.model import archive, operators
 from degsynth.model.degrader import Degrader
@@ -210,6 +210,8 @@ def _module(content: bytes, path: Path, device: str) -> Any:
         operators.check(unit, path)
         return torch.jit._recursive.wrap_cpp_module(loaded).eval()  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise CheckpointError(f"{path}: memory is too short to load it", "free some") from None
         raise archive.not_torchscript(path, str(error)) from None
 
 

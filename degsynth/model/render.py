@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from degsynth.errors import DataError
+from degsynth.errors import DataError, is_out_of_memory
 from degsynth.model.degradation import SIGMA_UNIT, Degradation, Draw, lr_size
 from degsynth.model.tiling import Span, Tiling, square
 from degsynth.seeds import Identity
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""Parts of torch's messages about a lack of memory, on any device; TorchScript turns them into plain RuntimeErrors."""
 Source = Callable[[int, int, int, int], Tensor]
 """Returns the HR of a window (top, bottom, left, right; HR px): (C, bottom − top, right − left) in [0, 1]."""
 
@@ -64,8 +62,8 @@ def render_bands(
         rows = next(tiling.bands(height, first))
         try:
             band = image.band(rows, tiling)
-        except (RuntimeError, MemoryError) as error:
-            if not isinstance(error, MemoryError) and not any(text in str(error) for text in OUT_OF_MEMORY):
+        except (RuntimeError, MemoryError) as error:  # TorchScript turns all into plain RuntimeErrors
+            if not is_out_of_memory(error):
                 raise
             if retried or degradation.whole_only or max(tiling.rows, tiling.columns) <= tiling.step:
                 raise _memory_error(degradation, tiling, draw) from None

@@ -20,7 +20,7 @@ from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.data import images
-from degsynth.errors import DataError, OutputError, os_reason
+from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
@@ -162,6 +162,8 @@ def _identity(path: Path) -> tuple[int, int, int]:
 
 def _reason(error: Exception | None, path: Path) -> str:
     """Return the error in one line for the manifest, without the path of the image, which the row names already."""
+    if error is not None and is_out_of_memory(error):
+        return "memory is too short for this image; give less `memory`, a smaller `tile` or fewer `workers`"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else os_reason(error)
     text = str(error).strip().removeprefix(f"{path}: ")

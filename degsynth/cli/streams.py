@@ -1,0 +1,93 @@
+"""Standard output and standard error that are closed, full, or read by nobody any more."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import sys
+import threading
+from typing import Any
+
+from degsynth.errors import is_out_of_memory, os_reason
+
+STANDARD_OUTPUT = "standard output"
+"""What standard output is called in messages."""
+
+
+def prepare() -> None:
+    """Make standard output fail by name, and let what nobody can read on standard error get lost."""
+    _open_closed_ones()
+    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout, "strict")
+    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
+
+
+def _open_closed_ones() -> None:
+    """Let descriptors 0, 1 and 2 lead somewhere, so that no file of the data set gets one of these numbers.
+
+    Libraries print to descriptor 2, and that would get into the file. Writing to a closed standard output still fails.
+    """
+    for descriptor, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, flags)  # gets the lowest number that is free
+            os.set_inheritable(descriptor, True)
+
+
+def _text(raw: io.FileIO, before: Any, errors: str) -> io.TextIOWrapper:
+    """Return a text stream with the encoding of the one before it (None: it was closed)."""
+    encoding = getattr(before, "encoding", None) or "utf-8"
+    errors = getattr(before, "errors", None) or errors
+    whole_lines = raw.isatty() or isinstance(raw, _Messages)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=whole_lines)
+
+
+class _Output(io.FileIO):
+    """Standard output, whose errors name it."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            raise OSError(error.errno, os_reason(error), STANDARD_OUTPUT) from None
+
+
+class _Messages(io.FileIO):
+    """Standard error, which takes everything: no run ends because nobody reads what it says."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return memoryview(content).nbytes
+
+
+def flush() -> str:
+    """Write what is still held back of standard output; return why that failed, or an empty text.
+
+    A reader that has left, as ``head`` does, has what it wanted.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries once more at its end
+        return "" if error.errno == errno.EPIPE else f"{STANDARD_OUTPUT}: {os_reason(error)}"
+    return ""
+
+
+def hush_memory_errors() -> None:
+    """Let threads and destructors that run out of memory print no traceback: the command says it in one line."""
+    in_threads, elsewhere = threading.excepthook, sys.unraisablehook
+
+    def of_thread(arguments: Any) -> None:
+        if not is_out_of_memory(arguments.exc_value):
+            in_threads(arguments)
+
+    def unraisable(arguments: Any) -> None:
+        if not is_out_of_memory(arguments.exc_value):
+            elsewhere(arguments)
+
+    threading.excepthook, sys.unraisablehook = of_thread, unraisable
+    logging.getLogger("concurrent.futures").propagate = False
