@@ -118,12 +118,14 @@ def _plan(content: bytes, path: Path) -> _Plan:
         return _Plan(chunks.header, decoder, chunks.orientation)
     if content.startswith(b"\xff\xd8"):
         markers = jpeg.read_markers(content, path)
-        return _Plan(markers.header, partial(jpeg.decode, content, markers), lambda: exif.orientation(markers.exif) if markers.exif else 1)
+        return _Plan(
+            markers.header, partial(jpeg.decode, content, markers), lambda: exif.orientation(markers.exif, markers.xmp)
+        )
     if content.startswith(b"BM"):
         bitmap = bmp.read_bitmap(content, path)
         return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1)
-    header, block = headers.webp(content, path)
-    return _Plan(header, partial(_by_opencv, content), lambda: exif.orientation(block) if block else 1)
+    header, block, xmp = headers.webp(content, path)
+    return _Plan(header, partial(_by_opencv, content), lambda: exif.orientation(block, xmp))
 
 
 def _by_opencv(content: bytes) -> Array | None:

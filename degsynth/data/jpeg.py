@@ -34,6 +34,7 @@ _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in this form twenty t
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 MOST_SCANS = 256
 """A progressive JPEG has about ten scans. Each goes over all pixels, however short it is, so thousands take hours."""
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
 MOST_PADDING = 2**16
 """Zeros behind a scan, up to this number, are taken for padding."""
 FULL = (1 << 64) - 1
@@ -50,6 +51,7 @@ class Markers:
     frame: int = 0
     """Code of the frame marker."""
     exif: bytes = b""
+    xmp: bytes = b""
     ended: bool = False
     """Whether there is an end-of-image marker behind the last scan."""
     restarts: int = 0
@@ -94,7 +96,9 @@ def read_markers(content: bytes, path: Path) -> Markers:
         elif code == 0xE0 and body[:5] == b"JFIF\0" and len(body) > 5 and body[5] != 1:
             markers.needless.append((at + 9, at + 10, b"\1"))
         elif code == 0xE1 and body[:6] == b"Exif\0\0":
-            markers.exif = body
+            markers.exif += body[6:] if markers.exif else body  # a long block goes on in further segments
+        elif code == 0xE1 and body.startswith(XMP):
+            markers.xmp = body[len(XMP) :]
         elif code == 0xDD:
             markers.restarts = int.from_bytes(body[:2], "big")
         at += 2 + length

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,6 @@ CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Number of channels of each colour type, after a palette was applied."""
 MOST_TEXT = 2**20
 """Text chunks are inflated up to this length (bytes); an orientation stands in much shorter ones."""
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b")
 
 
 @dataclass
@@ -55,16 +53,14 @@ class Chunks:
 
     def orientation(self) -> int:
         """Return the orientation (1–8): of the EXIF block, of an EXIF block that is stored as text, or of XMP."""
-        if self.block:
-            return exif.orientation(self.block)
         texts = [text for text in map(_text, self.texts) if text is not None]
+        block, xmp = self.block, b""
         for keyword, text in texts:
             if keyword in (b"Raw profile type exif", b"Raw profile type APP1") and b"http" not in text[:64]:
-                return exif.orientation(_raw_profile(text))
-        for keyword, text in texts:
-            if keyword == b"XML:com.adobe.xmp" and (match := _XMP_ORIENTATION.search(text)):
-                return int(match[1])
-        return 1
+                block = block or _raw_profile(text)
+            elif keyword == b"XML:com.adobe.xmp":
+                xmp = xmp or text
+        return exif.orientation(block, xmp)
 
 
 def read_chunks(content: bytes, path: Path) -> Chunks:
