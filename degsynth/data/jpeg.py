@@ -43,6 +43,10 @@ COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 """What is asked of the decoder for each number of components."""
 
 
+Change = tuple[int, int, bytes]
+"""Begin and end of a part of a file, and the bytes that should stand there."""
+
+
 @dataclass
 class Markers:
     """The markers of a JPEG file."""
@@ -64,8 +68,10 @@ class Markers:
     components: int = 0
     end: int = 0
     """Where the end-of-image marker is, or should be."""
-    needless: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """What decoders complain of without need: begin, end, and the bytes that should stand there."""
+    needless: list[Change] = field(default_factory=list)
+    """What decoders complain of without need."""
+    padding: Change = (0, 0, b"")
+    """The zeros at the end of the last scan, which may be padding."""
 
 
 def read_markers(content: bytes, path: Path) -> Markers:
@@ -136,8 +142,7 @@ def _scan(markers: Markers, content: bytes, body: bytes, at: int) -> int:
     end = len(content) if following is None else following.start()
     markers.scans += 1
     tail = content[max(at, end - MOST_PADDING) : end]
-    if tail.endswith(b"\0"):
-        markers.needless.append((end - len(tail) + len(tail.rstrip(b"\0")), end, b""))
+    markers.padding = end - len(tail) + len(tail.rstrip(b"\0")), end, b""
     if len(body) >= 6 and body[-1] & 15 == 0:  # the scan holds these coefficients to the last bit
         first, last = body[-3], min(body[-2], 63)
         for component in body[1 : 1 + 2 * body[0] : 2]:
@@ -155,34 +160,38 @@ def decode(content: bytes, markers: Markers) -> NDArray[Any]:
         raise ValueError(markers.fault)
     if not markers.ended:  # a missing end marker alone is no damage
         content = content[: markers.end] + b"\xff\xd9"
-    try:
-        pixels = _strictly(content, markers)
-    except ValueError as error:
-        try:
-            pixels = _strictly(_without_needless(content, markers), markers)
-        except ValueError:  # the first complaint may be of no matter, but is close to what the user can look up
-            raise ValueError(_reason(error)) from None
+    pixels = _strictly(content, markers)
     if markers.components == 4:  # as Adobe stores it, and Pillow reads it: 255 is no ink
         pixels = np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))
     return pixels
 
 
 def _strictly(content: bytes, markers: Markers) -> NDArray[Any]:
-    """Decode; ValueError at the first warning."""
-    pixels: NDArray[Any] = simplejpeg.decode_jpeg(content, COLOURS[markers.components], strict=True)
-    return pixels
+    """Return the pixels; ValueError with the first warning, if also a copy without what is needless gives one.
+
+    Padding is left out last, because a scan may end with a zero that belongs to it.
+    """
+    attempts: list[list[Change]] = [[]]
+    if markers.needless:
+        attempts.append(markers.needless)
+    if markers.padding[0] < markers.padding[1]:
+        attempts.append(sorted([*markers.needless, markers.padding]))
+    reasons = []
+    for changes in attempts:
+        try:
+            attempt = _changed(content, changes) if changes else content
+            pixels: NDArray[Any] = simplejpeg.decode_jpeg(attempt, COLOURS[markers.components], strict=True)
+        except ValueError as error:
+            reasons.append(str(error).removeprefix("Corrupt JPEG data: "))
+        else:
+            return pixels
+    raise ValueError("its data ends early" if "remature end" in reasons[0] else reasons[0])
 
 
-def _without_needless(content: bytes, markers: Markers) -> bytes:
-    """Return the same JPEG without what decoders complain of without need."""
-    parts, begin = [], 0
-    for start, stop, instead in markers.needless:
-        parts += [content[begin:start], instead]
-        begin = stop
-    return b"".join([*parts, content[begin:]])
-
-
-def _reason(error: ValueError) -> str:
-    """Return what is wrong, in words that need no knowledge of the decoder where that is possible."""
-    text = str(error)
-    return "its data ends early" if "remature end" in text else text.removeprefix("Corrupt JPEG data: ")
+def _changed(content: bytes, changes: list[Change]) -> bytes:
+    """Return a copy with these changes, which are in order."""
+    parts, at = [], 0
+    for begin, end, instead in changes:
+        parts += [content[at:begin], instead]
+        at = end
+    return b"".join([*parts, content[at:]])
