@@ -72,6 +72,7 @@ class Page:
             if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
                 raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
             self._check_limits(page, wanted, max_pixels)
+            self._check_places(page, wanted)
             if page.is_subsampled and page.compression not in JPEG:
                 raise ValueError("its colours are subsampled")
             self.raw = (
@@ -131,6 +132,12 @@ class Page:
         row_bytes = across * (1 if self.separate else self.samples) * int(np.min(page.bitspersample)) // 8
         if ratio and np.any((counts > 0) & (counts * ratio < rows * row_bytes)):  # without bytes: never written
             raise DataError(f"{self.path}: declares {sides}, more than its {int(counts.sum())} bytes can hold")
+
+    def _check_places(self, page: tifffile.TiffPage, wanted: int) -> None:
+        """Raise ValueError where a segment is empty or lies over the header; neither has one that was never written."""
+        offsets, counts = np.asarray(page.dataoffsets[:wanted]), np.asarray(page.databytecounts[:wanted])
+        if np.any((offsets < 8) & (counts > 0) | (offsets > 0) & (counts == 0)):
+            raise ValueError("a segment has no bytes or no place")
 
     def _check_samples(self, page: tifffile.TiffPage) -> None:
         """Raise DataError, which names the kind of samples, where tifffile returns other values than are meant."""
