@@ -283,7 +283,7 @@ SABOTAGES = (
         "files.py",
         "if not stat.S_ISREG(mode):",
         "if stat.S_ISDIR(mode):",
-        ("data/test_formats.py",),
+        ("data/test_regular.py",),
     ),
     Sabotage(
         "size-unchecked",
@@ -291,7 +291,7 @@ SABOTAGES = (
         "data/headers.py",
         "if pixels > max_pixels:",
         "if pixels > 2 * max_pixels:",
-        ("data/test_formats.py",),
+        ("data/test_limits.py",),
     ),
     # --- degradation ---
     Sabotage(

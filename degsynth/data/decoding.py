@@ -1,7 +1,8 @@
 """Decoding of PNG, JPEG, WebP and BMP files, each by the decoder that is right for it and checked against the header.
 
-Plain PNG files are decoded by libpng and plain JPEG files by libjpeg-turbo (both in imagecodecs), which take three
-quarters of the time that OpenCV does for the same pixels. BMP is decoded by `data.bmp`, and the rest by OpenCV.
+PNG is decoded by libpng and WebP by libwebp (both in imagecodecs), JPEG by libjpeg-turbo (in simplejpeg), and BMP by
+`data.bmp`. OpenCV gives the same pixels, but takes longer, decodes damaged WebP files as far as they go, and writes
+lines on stderr that do not name the file.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import imagecodecs
-import numpy as np
 from numpy.typing import NDArray
 
 from degsynth.data import bmp, exif, headers, jpeg, png
@@ -37,7 +36,7 @@ class _Plan:
     """How one file is decoded."""
 
     header: Header
-    pixels: Callable[[], Array | None]
+    pixels: Callable[[], Array]
     orientation: Callable[[], int]
 
 
@@ -86,20 +85,17 @@ def _most_bytes(head: bytes, path: Path, max_pixels: int) -> int:
 def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
     plan = _plan(content, path)
     headers.check_size(plan.header, len(content), max_pixels, path)
-    reason = "it is truncated, damaged or no image"
     try:
         pixels = plan.pixels()
     except DataError:
         raise
     except Exception as error:  # codecs raise many kinds of errors for damaged files
         if is_out_of_memory(error):
-            size = f"{plan.header.width}×{plan.header.height} px"
-            raise DataError(f"{path}: memory is too short for {size}", MORE_MEMORY) from None
-        pixels = None
-        if type(error) is ValueError and len(str(error)) < 80:
-            reason = f"it is damaged ({error})"
-    if pixels is None:
-        raise DataError(f"{path}: cannot be decoded; {reason}")
+            sides = f"{plan.header.width}×{plan.header.height} px"
+            raise DataError(f"{path}: memory is too short for {sides}", MORE_MEMORY) from None
+        known = type(error) is ValueError and len(str(error)) < 80
+        reason = f"it is damaged ({error})" if known else "it is truncated, damaged or no image"
+        raise DataError(f"{path}: cannot be decoded; {reason}") from None
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     headers.check_decoded(plan.header, pixels.shape, 8 * pixels.dtype.itemsize, path)
     return pixels, plan.orientation()
@@ -109,28 +105,14 @@ def _plan(content: bytes, path: Path) -> _Plan:
     """Choose the decoder of a file by its header."""
     if content.startswith(png.SIGNATURE):
         chunks = png.read_chunks(content, path)
-        decoder: Callable[[], Array | None] = (
-            partial(imagecodecs.png_decode, content)
-            if chunks.plain
-            else partial(png.decode_keyed_gray, content, chunks)
-            if chunks.keyed_gray
-            else partial(_by_opencv, content)
-        )
-        return _Plan(chunks.header, decoder, chunks.orientation)
+        return _Plan(chunks.header, partial(png.decode, content), chunks.orientation)
     if content.startswith(b"\xff\xd8"):
         markers = jpeg.read_markers(content, path)
-        decoder = partial(jpeg.decode, content, markers) if markers.plain else partial(_by_opencv, content)
-        return _Plan(markers.header, decoder, lambda: exif.orientation(markers.exif) if markers.exif else 1)
+        return _Plan(
+            markers.header, partial(jpeg.decode, content, markers), lambda: exif.orientation(markers.exif, markers.xmp)
+        )
     if content.startswith(b"BM"):
         bitmap = bmp.read_bitmap(content, path)
         return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1)
-    header, block = headers.webp(content, path)
-    return _Plan(header, partial(_by_opencv, content), lambda: exif.orientation(block) if block else 1)
-
-
-def _by_opencv(content: bytes) -> Array | None:
-    """Return the pixels, gray or RGB with or without alpha; None where it cannot be decoded."""
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return pixels
+    header, block, xmp = headers.webp(content, path)
+    return _Plan(header, partial(imagecodecs.webp_decode, content), partial(exif.orientation, block, xmp))

@@ -1,7 +1,8 @@
-"""EXIF blocks of image files, read by Pillow: which way up a photograph is, and which camera took it."""
+"""EXIF blocks of image files, read by Pillow, and XMP: which way up a photograph is, and which camera took it."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,19 +13,33 @@ from PIL import ExifTags, Image
 
 from degsynth.data.regular import open_regular
 
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([0-9])\b")
+
 # What Pillow warns of in a damaged block is nothing that a user can change: what can be read of it is used.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
-def orientation(block: bytes) -> int:
-    """Return the orientation (1–8) in an EXIF block; 1 where it has none or is damaged."""
-    try:
-        exif = Image.Exif()
-        exif.load(block)
-        value = int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF is a side matter: nothing that is wrong with it may lose the image
-        return 1
-    return value if 1 <= value <= 8 else 1
+def orientation(block: bytes, xmp: bytes = b"") -> int:
+    """Return the orientation (1–8) of an EXIF block, or that of XMP where EXIF says nothing of it.
+
+    1 where both say nothing, or no number from 1 to 8. Pillow's `ImageOps.exif_transpose` has the same order.
+    """
+    value: object = None
+    if block:
+        try:
+            exif = Image.Exif()
+            exif.load(block)
+            value = exif.get(ExifTags.Base.Orientation)
+        except Exception:  # EXIF is a side matter: nothing that is wrong with it may lose the image
+            value = None
+    return valid_orientation(value, xmp)
+
+
+def valid_orientation(value: object, xmp: bytes = b"") -> int:
+    """Return an orientation that was found as 1–8; where ``value`` is None, that of XMP, or 1."""
+    if value is None and (match := _XMP_ORIENTATION.search(xmp)):
+        value = int(match[1])
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def camera(path: Path) -> tuple[str, int]:

@@ -65,8 +65,8 @@ def other_format(content: bytes) -> str:
     return next((name for start, name in starts.items() if content.startswith(start)), "")
 
 
-def webp(content: bytes, path: Path) -> tuple[Header, bytes]:
-    """Return the header and the EXIF block (empty if there is none) of a WebP.
+def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes]:
+    """Return the header, the EXIF block and XMP (empty if there is none) of a WebP.
 
     DataError where it is animated, cut off or damaged.
 
@@ -75,7 +75,7 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes]:
     """
     if int.from_bytes(content[4:8], "little") + 8 > len(content):
         raise DataError(f"{path}: cannot be decoded; it is truncated")
-    frames, at, block = 0, 12, b""
+    frames, at, block, xmp = 0, 12, b"", b""
     size: tuple[int, int] | None = None
     while at + 8 <= len(content):
         kind, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
@@ -83,6 +83,8 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes]:
         frames += kind == b"ANMF"
         if kind == b"EXIF":
             block = content[at + 8 : at + 8 + length]
+        if kind == b"XMP ":
+            xmp = content[at + 8 : at + 8 + length]
         if kind == b"VP8X" and len(body) == 10:
             size = int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
         elif kind == b"VP8L" and size is None and body[:1] == b"\x2f":
@@ -97,4 +99,4 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes]:
         )
     if size is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged")
-    return Header("WebP", size[1], size[0], (3, 4), 8), block
+    return Header("WebP", size[1], size[0], (3, 4), 8), block, xmp

@@ -46,7 +46,7 @@ class Picture(Protocol):
 
     @property
     def rotated(self) -> bool:
-        """Whether an EXIF orientation was applied, so that the pixels in the file itself lie in another direction."""
+        """Whether others see something else in the file: an orientation was applied, or it begins with a thumbnail."""
 
     @property
     def height(self) -> int:
@@ -81,7 +81,7 @@ class Image:
     alpha: Array | None = None
     """Array (H, W) of the same type, where the file has alpha."""
     rotated: bool = False
-    """Whether an EXIF orientation was applied, so that the pixels in the file itself lie in another direction."""
+    """Whether others see something else in the file: an orientation was applied, or it begins with a thumbnail."""
 
     @property
     def height(self) -> int:  # noqa: D102
@@ -196,10 +196,8 @@ def _tiff(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
 class _TiffPicture:
     """A TIFF as a `Picture`."""
 
-    rotated = False
-
     def __init__(self, page: tiff.Page) -> None:
-        self._page = page
+        self._page, self.rotated = page, not page.first
         self.height, self.width, self.has_alpha = page.height, page.width, page.alpha
         self.channels = page.samples - page.alpha
         self.dtype = np.dtype(np.float32) if page.stored == np.float64 else page.stored.newbyteorder("=")
@@ -220,7 +218,7 @@ def _check_type(dtype: np.dtype[Any], path: Path) -> None:
 
 
 def _upright(image: Image, orientation: int) -> Image:
-    """Turn an image as its EXIF orientation asks for."""
+    """Turn an image as its orientation asks for."""
     if orientation == 1:
         return image
     alpha = None if image.alpha is None else exif.upright(image.alpha, orientation)

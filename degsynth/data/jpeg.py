@@ -1,8 +1,9 @@
-"""JPEG files: what their markers declare, what the markers show of damage, and their pixels by libjpeg-turbo.
+"""JPEG files: what their markers declare, and their pixels by libjpeg-turbo, which must not complain of anything.
 
-The entropy-coded data is not decoded a second time to prove it sound. What is found at no cost is: data that ends early
-(libjpeg-turbo fills the rest with mid-gray), restart markers that are missing or out of order, and progressive scans
-that are missing.
+libjpeg-turbo goes on where the data is damaged: it fills what is missing with gray, skips to the next restart marker,
+and only warns. simplejpeg turns its first warning into an error. What it warns of without need (bytes between segments,
+padding behind a scan, an unknown version of JFIF) is taken out before a second try. Progressive scans that are missing
+altogether are no matter for libjpeg-turbo, which smooths what it has; they are counted here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
+from PIL import Image
 
 from degsynth.data.headers import Header
 from degsynth.errors import DataError
@@ -23,11 +25,26 @@ PIXELS_PER_BYTE = 512
 """The most pixels that a byte of Huffman-coded data can stand for: a block of 8×8 px takes at least one bit.
 
 What Pillow writes for a flat image has at most 170."""
+PROGRESSIVE = (0xC2, 0xCA)
+"""Frame markers of progressive coding, with Huffman and arithmetic codes."""
 ARITHMETIC = range(0xC9, 0xD0)
 """Frame markers of arithmetic coding, for which there is no such bound; few decoders have it."""
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in this form twenty times faster than with a negation
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+MOST_SCANS = 256
+"""A progressive JPEG has about ten scans. Each goes over all pixels, however short it is, so thousands take hours."""
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+MOST_PADDING = 2**16
+"""Zeros behind a scan, up to this number, are taken for padding."""
+FULL = (1 << 64) - 1
+"""All 64 coefficients of a block, as bits."""
+COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+"""What is asked of the decoder for each number of components."""
+
+
+Change = tuple[int, int, bytes]
+"""Begin and end of a part of a file, and the bytes that should stand there."""
 
 
 @dataclass
@@ -36,21 +53,25 @@ class Markers:
 
     header: Header
     frame: int = 0
-    """Code of the frame marker: C0 and C1 are sequential, C2 is progressive."""
+    """Code of the frame marker."""
     exif: bytes = b""
+    xmp: bytes = b""
     ended: bool = False
     """Whether there is an end-of-image marker behind the last scan."""
     restarts: int = 0
     """Number of MCUs between restart markers; 0: there are none."""
     fault: str = ""
     """What the markers show to be damaged."""
-    dc_scans: set[int] = field(default_factory=set)
-    """Components whose DC coefficients are in some scan."""
-
-    @property
-    def plain(self) -> bool:
-        """Whether libjpeg-turbo decodes it as gray or RGB; the others are left to OpenCV."""
-        return self.frame in (0xC0, 0xC1, 0xC2) and self.header.channels in ((1,), (3,)) and self.ended
+    exact: dict[int, int] = field(default_factory=dict)
+    """The coefficients, as bits, that the scans hold to the last bit, for each component."""
+    scans: int = 0
+    components: int = 0
+    end: int = 0
+    """Where the end-of-image marker is, or should be."""
+    needless: list[Change] = field(default_factory=list)
+    """What decoders complain of without need."""
+    padding: Change = (0, 0, b"")
+    """The zeros at the end of the last scan, which may be padding."""
 
 
 def read_markers(content: bytes, path: Path) -> Markers:
@@ -62,6 +83,7 @@ def read_markers(content: bytes, path: Path) -> Markers:
             following = _NEXT_MARKER.search(content, at)
             if following is None:
                 break
+            markers.needless.append((at, following.start(), b""))
             at = following.start()
         code = content[at + 1]
         if code == 0xFF:
@@ -75,9 +97,14 @@ def read_markers(content: bytes, path: Path) -> Markers:
         length = int.from_bytes(content[at + 2 : at + 4], "big")
         body = content[at + 4 : at + 2 + length]
         if code in FRAMES and not markers.frame:
-            markers.frame, markers.header = code, _frame(code, body, len(content), path)
+            markers.frame, markers.header = code, _frame(code, body, path)
+            markers.components = body[5]
+        elif code == 0xE0 and body[:5] == b"JFIF\0" and len(body) > 5 and body[5] != 1:
+            markers.needless.append((at + 9, at + 10, b"\1"))
         elif code == 0xE1 and body[:6] == b"Exif\0\0":
-            markers.exif = body
+            markers.exif += body[6:] if markers.exif else body  # a long block goes on in further segments
+        elif code == 0xE1 and body.startswith(XMP):
+            markers.xmp = body[len(XMP) :]
         elif code == 0xDD:
             markers.restarts = int.from_bytes(body[:2], "big")
         at += 2 + length
@@ -85,20 +112,23 @@ def read_markers(content: bytes, path: Path) -> Markers:
             at = _scan(markers, content, body, at)
     if not markers.frame:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged (it has no frame header)")
-    markers.ended = content[at : at + 2] == b"\xff\xd9"
-    if markers.frame == 0xC2 and not markers.fault and len(markers.dc_scans) < markers.header.channels[0]:
-        markers.fault = "scans are missing"
+    markers.ended, markers.end = content[at : at + 2] == b"\xff\xd9", at
+    if markers.scans > MOST_SCANS:
+        raise DataError(f"{path}: a JPEG of {markers.scans} scans, more than {MOST_SCANS}", "save it again")
+    incomplete = [exact for exact in markers.exact.values() if exact != FULL]
+    if markers.frame in PROGRESSIVE and (incomplete or len(markers.exact) < markers.components):
+        markers.fault = markers.fault or "scans are missing"
     return markers
 
 
-def _frame(code: int, body: bytes, size: int, path: Path) -> Header:
+def _frame(code: int, body: bytes, path: Path) -> Header:
     """Return what a frame header declares."""
     if len(body) < 6:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged")
     bits, height, width = body[0], int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
     if bits != 8:
         raise DataError(f"{path}: a JPEG of {bits} bits a sample", "save it as 16-bit PNG or TIFF")
-    usable: dict[int, tuple[int, ...]] = {1: (1,), 3: (3,), 4: (3, 3)}  # OpenCV converts CMYK to RGB
+    usable: dict[int, tuple[int, ...]] = {1: (1,), 3: (3,), 4: (3,)}  # CMYK is converted to RGB
     channels = usable.get(body[5])
     if channels is None:
         raise DataError(f"{path}: a JPEG of {body[5]} components", "save it as gray or RGB")
@@ -110,9 +140,13 @@ def _scan(markers: Markers, content: bytes, body: bytes, at: int) -> int:
     """Look at one scan, whose entropy-coded data begins at ``at``; return where the next marker is."""
     following = _NEXT_MARKER.search(content, at)
     end = len(content) if following is None else following.start()
-    components = body[1 : 1 + 2 * body[0] : 2] if body else b""
-    if len(body) >= 4 and body[-3] == 0:
-        markers.dc_scans.update(components)
+    markers.scans += 1
+    tail = content[max(at, end - MOST_PADDING) : end]
+    markers.padding = end - len(tail) + len(tail.rstrip(b"\0")), end, b""
+    if len(body) >= 6 and body[-1] & 15 == 0:  # the scan holds these coefficients to the last bit
+        first, last = body[-3], min(body[-2], 63)
+        for component in body[1 : 1 + 2 * body[0] : 2]:
+            markers.exact[component] = markers.exact.get(component, 0) | (1 << last + 1) - (1 << first)
     if markers.restarts:
         numbers = [match[1][0] & 7 for match in _RESTART.finditer(content, at, end)]
         if numbers != [index % 8 for index in range(len(numbers))]:
@@ -121,20 +155,43 @@ def _scan(markers: Markers, content: bytes, body: bytes, at: int) -> int:
 
 
 def decode(content: bytes, markers: Markers) -> NDArray[Any]:
-    """Return the pixels of a plain JPEG; ValueError where it is damaged."""
+    """Return the pixels (H, W, C), gray or RGB; ValueError where the data is damaged."""
     if markers.fault:
         raise ValueError(markers.fault)
-    pixels: NDArray[Any] = imagecodecs.jpeg8_decode(content)
-    # Where the data ends early, libjpeg-turbo leaves the coefficients of all further blocks at zero.
-    if markers.frame != 0xC2 and np.all(pixels[-8:, -8:] == 128) and _ends_early(content):
-        raise ValueError("its data ends early")
+    if not markers.ended:  # a missing end marker alone is no damage
+        content = content[: markers.end] + b"\xff\xd9"
+    pixels = _strictly(content, markers)
+    if markers.components == 4:  # as Adobe stores it, and Pillow reads it: 255 is no ink
+        pixels = np.asarray(Image.fromarray(255 - pixels, "CMYK").convert("RGB"))
     return pixels
 
 
-def _ends_early(content: bytes) -> bool:
-    """Tell whether a picture whose last block is mid-gray ends early; the transcoder of JPEG XL reads it strictly."""
-    try:
-        imagecodecs.jpegxl_encode_jpeg(content)
-    except Exception:
-        return True
-    return False
+def _strictly(content: bytes, markers: Markers) -> NDArray[Any]:
+    """Return the pixels; ValueError with the first warning, if also a copy without what is needless gives one.
+
+    Padding is left out last, because a scan may end with a zero that belongs to it.
+    """
+    attempts: list[list[Change]] = [[]]
+    if markers.needless:
+        attempts.append(markers.needless)
+    if markers.padding[0] < markers.padding[1]:
+        attempts.append(sorted([*markers.needless, markers.padding]))
+    reasons = []
+    for changes in attempts:
+        try:
+            attempt = _changed(content, changes) if changes else content
+            pixels: NDArray[Any] = simplejpeg.decode_jpeg(attempt, COLOURS[markers.components], strict=True)
+        except ValueError as error:
+            reasons.append(str(error).removeprefix("Corrupt JPEG data: "))
+        else:
+            return pixels
+    raise ValueError("its data ends early" if "remature end" in reasons[0] else reasons[0])
+
+
+def _changed(content: bytes, changes: list[Change]) -> bytes:
+    """Return a copy with these changes, which are in order."""
+    parts, at = [], 0
+    for begin, end, instead in changes:
+        parts += [content[at:begin], instead]
+        at = end
+    return b"".join([*parts, content[at:]])

@@ -1,15 +1,15 @@
-"""PNG files: what their chunks declare, and the pixels of those that OpenCV does not decode as they are."""
+"""PNG files: what their chunks declare, and their pixels by libpng, whose warnings are heard."""
 
 from __future__ import annotations
 
-import re
+import logging
+import threading
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
-import numpy as np
 from numpy.typing import NDArray
 
 from degsynth.data import exif
@@ -21,9 +21,10 @@ DEFLATE_RATIO = 1032
 """Deflate makes data shorter by this factor at most."""
 CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Number of channels of each colour type, after a palette was applied."""
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Bits of a sample that each colour type may have."""
 MOST_TEXT = 2**20
 """Text chunks are inflated up to this length (bytes); an orientation stands in much shorter ones."""
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])\b")
 
 
 @dataclass
@@ -33,38 +34,23 @@ class Chunks:
     header: Header
     colour: int
     depth: int
-    key: bytes | None = None
-    """The transparent colour, or the alpha of a palette."""
-    key_at: tuple[int, int] = (0, 0)
-    """Where the chunk of the key begins and ends."""
-    palette: bool = False
+    keyed: bool = False
+    """Whether there is a transparent colour, or the alpha of a palette."""
     block: bytes = b""
     """EXIF block."""
     texts: list[bytes] = field(default_factory=list)
     """Text chunks in which an orientation may stand."""
 
-    @property
-    def plain(self) -> bool:
-        """Whether libpng's own result can be used: 8 or 16 bits, no palette, no transparent colour."""
-        return self.depth >= 8 and not self.palette and self.key is None
-
-    @property
-    def keyed_gray(self) -> bool:
-        """Whether it is gray with a transparent level."""
-        return self.colour == 0 and self.key is not None
-
     def orientation(self) -> int:
         """Return the orientation (1–8): of the EXIF block, of an EXIF block that is stored as text, or of XMP."""
-        if self.block:
-            return exif.orientation(self.block)
         texts = [text for text in map(_text, self.texts) if text is not None]
+        block, xmp = self.block, b""
         for keyword, text in texts:
             if keyword in (b"Raw profile type exif", b"Raw profile type APP1") and b"http" not in text[:64]:
-                return exif.orientation(_raw_profile(text))
-        for keyword, text in texts:
-            if keyword == b"XML:com.adobe.xmp" and (match := _XMP_ORIENTATION.search(text)):
-                return int(match[1])
-        return 1
+                block = block or _raw_profile(text)
+            elif keyword == b"XML:com.adobe.xmp":
+                xmp = xmp or text
+        return exif.orientation(block, xmp)
 
 
 def read_chunks(content: bytes, path: Path) -> Chunks:
@@ -73,7 +59,7 @@ def read_chunks(content: bytes, path: Path) -> Chunks:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged")
     width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
     depth, colour = content[24], content[25]
-    if colour not in CHANNELS or depth not in (1, 2, 4, 8, 16):
+    if depth not in DEPTHS.get(colour, ()) or content[26] or content[27] or content[28] > 1:
         raise DataError(f"{path}: cannot be decoded; it is damaged (colour type {colour}, {depth} bits)")
     samples = 1 if colour == 3 else CHANNELS[colour]
     least = height * (1 + -(-width * samples * depth // 8)) // DEFLATE_RATIO
@@ -88,21 +74,17 @@ def read_chunks(content: bytes, path: Path) -> Chunks:
         if kind == b"IEND":
             break
         if kind != b"IDAT":
-            _note(chunks, kind, content[at + 8 : end - 4], (at, end), path)
+            _note(chunks, kind, content[at + 8 : end - 4], path)
         at = end
-    if chunks.key is not None:
+    if chunks.keyed:
         chunks.header = Header("PNG", height, width, (channels + 1,), max(8, depth), least)
-    if not chunks.plain:
-        _check_sums(content, path)
     return chunks
 
 
-def _note(chunks: Chunks, kind: bytes, body: bytes, place: tuple[int, int], path: Path) -> None:
+def _note(chunks: Chunks, kind: bytes, body: bytes, path: Path) -> None:
     """Take what is needed of a chunk."""
     if kind == b"tRNS":
-        chunks.key, chunks.key_at = body, place
-    elif kind == b"PLTE":
-        chunks.palette = True
+        chunks.keyed = True
     elif kind == b"eXIf":
         chunks.block = body
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
@@ -113,30 +95,35 @@ def _note(chunks: Chunks, kind: bytes, body: bytes, place: tuple[int, int], path
         )
 
 
-def _check_sums(content: bytes, path: Path) -> None:
-    """Compare the checksums of the chunks of pixels, which not every decoder does."""
-    view, at = memoryview(content), 8
-    while at + 12 <= len(content):
-        end = at + int.from_bytes(content[at : at + 4], "big") + 12
-        kind = content[at + 4 : at + 8]
-        wanted = int.from_bytes(content[end - 4 : end], "big")
-        if kind in (b"IDAT", b"PLTE", b"tRNS") and zlib.crc32(view[at + 4 : end - 4]) != wanted:
-            raise DataError(f"{path}: cannot be decoded; it is damaged (the checksum of a chunk is wrong)")
-        if kind == b"IEND":
-            return
-        at = end
+class _Warnings(logging.Handler):
+    """Keeps what libpng warns of, for each thread by itself, instead of a line on stderr without the file's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of one warning."""
+        getattr(self.heard, "messages", []).append(record.getMessage())
 
 
-def decode_keyed_gray(content: bytes, chunks: Chunks) -> NDArray[Any]:
-    """Return gray and alpha (H, W, 2) of a gray PNG with a transparent level."""
-    begin, end = chunks.key_at
-    gray: NDArray[Any] = imagecodecs.png_decode(content[:begin] + content[end:])
-    gray = gray[..., 0] if gray.ndim == 3 else gray
-    level = int.from_bytes((chunks.key or b"")[:2], "big")
-    if chunks.depth < 8:  # the decoder spreads the levels over 0–255
-        level *= 255 // (2**chunks.depth - 1)
-    alpha = np.where(gray == level, 0, np.iinfo(gray.dtype).max).astype(gray.dtype)
-    return np.stack([gray, alpha], axis=2)
+_WARNINGS = _Warnings()
+logging.getLogger("imagecodecs").addHandler(_WARNINGS)
+logging.getLogger("imagecodecs").propagate = False
+
+
+def decode(content: bytes) -> NDArray[Any]:
+    """Return the pixels (H, W, C); an error where they are damaged.
+
+    Palettes are resolved, levels of less than 8 bits spread over 0–255, and a transparent colour becomes alpha. Of what
+    libpng warns of, only a wrong checksum of the pixels is damage. The rest (colour profiles and the like) is no matter
+    here.
+    """
+    _WARNINGS.heard.messages = []
+    pixels: NDArray[Any] = imagecodecs.png_decode(content)
+    if any("incorrect data check" in message for message in _WARNINGS.heard.messages):
+        raise ValueError("the checksum of its pixels is wrong")
+    return pixels
 
 
 def _text(chunk: bytes) -> tuple[bytes, bytes] | None:

@@ -18,6 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from degsynth.data import exif
 from degsynth.data.headers import MAX_PIXELS
 from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory
 
@@ -37,14 +38,18 @@ RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
 For others, there is no bound."""
 PARTS = 16
 """A TIFF, which is read by parts, may have so many times the pixels of an image that is decoded as a whole."""
-ORIENTATION_TAG = 0x0112
+LESSER = 1 | 4
+"""Bits of ``NewSubfileType`` of pages that are no images of their own: a reduced image, and a mask."""
+MOST_PAGES = 100
+"""A file with more pages is refused before they are read."""
+ORIENTATION_TAG, XMP_TAG = 0x0112, 0x02BC
 
 # tifffile would log its own lines about a damaged file; the DataError raised here says it already.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
 class Page:
-    """The only page of a TIFF file, gray or RGB, with or without alpha."""
+    """The only full page of a TIFF file, gray or RGB, with or without alpha."""
 
     def __init__(self, file: BinaryIO, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Read the tags of the page; DataError, which names ``path``, where the page cannot be used."""
@@ -54,8 +59,11 @@ class Page:
             self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
             self.stored = np.dtype(page.dtype)
             self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in ALPHA
-            tag = page.tags.get(ORIENTATION_TAG)
-            self.orientation = int(tag.value) if tag is not None else 1
+            tag, xmp = page.tags.get(ORIENTATION_TAG), page.tags.get(XMP_TAG)
+            self.orientation = exif.valid_orientation(
+                None if tag is None else tag.value, xmp.value if xmp and isinstance(xmp.value, bytes) else b""
+            )
+            self.first = page.index == 0
             self.separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and self.samples > 1
             across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (self.width, page.rowsperstrip)
             self.segment = min(down, self.height), across
@@ -64,6 +72,7 @@ class Page:
             if min(self.height, self.width) < 1 or len(page.dataoffsets) < wanted:
                 raise ValueError(f"it has {len(page.dataoffsets)} of {wanted} segments")
             self._check_limits(page, wanted, max_pixels)
+            self._check_places(page, wanted)
             if page.is_subsampled and page.compression not in JPEG:
                 raise ValueError("its colours are subsampled")
             self.raw = (
@@ -83,14 +92,26 @@ class Page:
         self._decoded: dict[int, Array] = {}
 
     def _only_page(self, file: BinaryIO) -> tifffile.TiffPage:
-        """Return the page of a file that has one; DataError where it has several or is empty."""
+        """Return the page of a file that is a full image; DataError where there are several, or the file is empty.
+
+        Reduced images and masks that go with the page, as their ``NewSubfileType`` says, are passed over.
+        """
         if file.seek(0, 2) == 0:
             raise DataError(f"{self.path}: the file is empty (0 bytes)")
         file.seek(0)
         pages = tifffile.TiffFile(file).pages
-        if len(pages) != 1:
-            raise DataError(f"{self.path}: a TIFF of {len(pages)} pages", "split it into one file per page")
-        return cast(tifffile.TiffPage, pages[0])
+        count = len(pages)
+        read = [cast(tifffile.TiffPage, pages[index]) for index in range(min(count, MOST_PAGES))]
+        full = [page for page in read if not page.subfiletype & LESSER]
+        if count > 1 and (len(full) != 1 or count > MOST_PAGES):
+            raise DataError(f"{self.path}: a TIFF of {count} pages", "save the page that is meant as a file of its own")
+        page = (full or read)[0]
+        if not full and page.subifds:  # raw files of cameras have a small picture in front
+            raise DataError(
+                f"{self.path}: a TIFF whose page is a small picture of another one below it, as in raw files",
+                "develop it, and save it as a TIFF of one page",
+            )
+        return page
 
     def _check_limits(self, page: tifffile.TiffPage, wanted: int, max_pixels: int) -> None:
         """Raise DataError where the page has too many pixels, or a segment more than its bytes can hold."""
@@ -111,6 +132,12 @@ class Page:
         row_bytes = across * (1 if self.separate else self.samples) * int(np.min(page.bitspersample)) // 8
         if ratio and np.any((counts > 0) & (counts * ratio < rows * row_bytes)):  # without bytes: never written
             raise DataError(f"{self.path}: declares {sides}, more than its {int(counts.sum())} bytes can hold")
+
+    def _check_places(self, page: tifffile.TiffPage, wanted: int) -> None:
+        """Raise ValueError where a segment is empty or lies over the header; neither has one that was never written."""
+        offsets, counts = np.asarray(page.dataoffsets[:wanted]), np.asarray(page.databytecounts[:wanted])
+        if np.any((offsets < 8) & (counts > 0) | (offsets > 0) & (counts == 0)):
+            raise ValueError("a segment has no bytes or no place")
 
     def _check_samples(self, page: tifffile.TiffPage) -> None:
         """Raise DataError, which names the kind of samples, where tifffile returns other values than are meant."""

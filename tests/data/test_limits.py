@@ -1,0 +1,51 @@
+"""Limits on what is read, from the header and the size of the file, before memory is taken."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from degsynth.data import images
+from degsynth.errors import DataError
+from tests.data.formats import PHOTO, read, refused, saved
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_limit_on_pixels(kind: str, tmp_path: Path) -> None:
+    content, name = saved(PHOTO, kind), {"JPEG": "a.jpg", "TIFF": "a.tif"}.get(kind, f"a.{kind.lower()}")
+    assert read(content, name, tmp_path, max_pixels=PHOTO[..., 0].size).shape == PHOTO.shape
+    refused(content, name, "160×120 px.*`max_pixels`", tmp_path, max_pixels=PHOTO[..., 0].size - 1)
+
+
+@pytest.mark.parametrize("level", [0, 255, 77])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("PNG", {"optimize": True}),
+        ("JPEG", {"quality": 50, "optimize": True}),
+        ("JPEG", {"quality": 50, "progressive": True}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"quality": 1}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "packbits"}),
+    ],
+    ids=str,
+)
+def test_flat_images_are_within_every_limit(kind: str, how: dict[str, Any], level: int, tmp_path: Path) -> None:
+    content = saved(np.full((900, 1100), level, np.uint8), kind, **how)
+    suffix = {"JPEG": "jpg", "TIFF": "tif"}.get(kind, kind.lower())
+    assert np.abs(read(content, f"a.{suffix}", tmp_path).astype(int) - level).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_large_files_that_hold_no_image_are_not_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"sparse.{kind.lower()}"
+    path.write_bytes(saved(PHOTO, kind))
+    os.truncate(path, 2**33)
+    with pytest.raises(DataError, match="more than an image"):
+        images.read(path)
