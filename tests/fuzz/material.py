@@ -43,6 +43,11 @@ class Material:
         return self.root / "pairs"
 
     @property
+    def photographs(self) -> Path:
+        """24 HR images, PNG and TIFF, of which some must be cropped."""
+        return self.root / "photographs"
+
+    @property
     def dataset(self) -> Path:
         """What ``apply`` made of `hr` with the first model and `OPTIONS`."""
         return self.root / "set"
@@ -97,6 +102,13 @@ def _make(material: Material) -> None:
     doubles.stochastic(material.models[1], 2)
     for name, height in (("a.png", 32), ("sub/b.png", 32), ("odd.png", 33)):
         save_png(material.hr / name, shots[0][:, 100 : 100 + height, 200:232])
+    for number in range(24):
+        part = shots[number % 3][:, : 150 + number % 4, : 200 + number % 3]
+        save_png(material.photographs / f"{number:02}.png", part)
+        if number % 3 == 0:
+            pixels = images.quantise(part, np.dtype(np.uint16))
+            (material.photographs / f"{number:02}.png").unlink()
+            (material.photographs / f"{number:02}.tif").write_bytes(images.encode(images.Image(pixels), ".tif"))
     write_pairs(material.pairs, shots, gaussian(8, 1.0, 1.3), 2, side=96)
     fit = ("fit", "--hr", material.pairs / "HR", "--lr", material.pairs / "LR")
     small = [word for value in ("width=4", "basis_kernels=2", "batch=2", "kernel_size=8") for word in ("--set", value)]

@@ -200,8 +200,9 @@ def images_together(items: Sequence[Input], place: Place) -> Verdict:
     faults = verdict.faults
     if code != bool(failed):
         faults.append(f"{len(failed)} images failed, and the exit code is {code}")
-    if len({row["source"] for row in rows}) + left_out != len(items) + 1:
-        faults.append(f"of {len(items) + 1} files {len(rows)} have rows and {left_out} are left out")
+    files = 1 + sum(item.content != "folder" for item in items)
+    if len({row["source"] for row in rows}) + left_out != files:
+        faults.append(f"of {files} files {len(rows)} have rows and {left_out} are left out")
     for name, reason in failed.items():
         if f"failed: {name}: " not in printed[1]:
             faults.append(f"{name}: its reason is not printed")
