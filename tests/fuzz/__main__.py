@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.fuzz import runner
-from tests.fuzz.inputs import SHARES, Input, generate, plan
-from tests.fuzz.material import prepare
+from tests.fuzz.inputs import SHARES, Input, generate, plan, sound
+from tests.fuzz.material import Material, prepare
 from tests.fuzz.runner import Result
 
 IMPORTED = (
@@ -41,13 +41,16 @@ def main() -> int:
         planned = _planned(asked)
         broken = 0
         print(f"{'':22}{'inputs':>8}{'accepted':>10}{'refused':>9}{'violations':>12}{'slowest':>10}{'peak':>10}")
+        items = sound(material)
+        broken += _report("undamaged files", items, _must_be_accepted(items, material, asked.slowest), None)
         for kind in SHARES:
             items = [generate(kind, number, asked.seed, material) for name, number in planned if name == kind]
             if not items:
                 continue
-            broken += _report(kind, items, runner.run_alone(items, material), asked.keep)
+            broken += _report(kind, items, runner.run_alone(items, material, asked.slowest), asked.keep)
             if kind == "images":
-                broken += _report("images, one folder", items, runner.run_together(items, material), asked.keep)
+                results = runner.run_together(items, material, asked.slowest)
+                broken += _report("images, in folders", items, results, asked.keep)
     print(f"seed {asked.seed}: {len(planned)} inputs, {broken} violations, {time.monotonic() - begun:.0f} s")
     return 1 if broken else 0
 
@@ -58,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=500, help="number of inputs (default: 500)")
     parser.add_argument("--kind", choices=[*SHARES, "all"], default="all", help="inputs of one kind (default: all)")
     parser.add_argument("--only", metavar="KIND-NUMBER", nargs="*", help="only these inputs, e.g. images-17")
+    parser.add_argument("--slowest", type=float, default=10.0, metavar="S", help="limit for an input (default: 10 s)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="store inputs that break a rule in this folder")
     return parser.parse_args()
 
@@ -66,6 +70,13 @@ def _planned(asked: argparse.Namespace) -> list[tuple[str, int]]:
     if asked.only:
         return [(kind, int(number)) for kind, _, number in (text.rpartition("-") for text in asked.only)]
     return plan(asked.kind, asked.count)
+
+
+def _must_be_accepted(items: Sequence[Input], material: Material, limit: float) -> Iterable[Result]:
+    for result in runner.run_alone(items, material, limit):
+        if result.outcome == "refused":
+            result.faults.append("a sound file is refused")
+        yield result
 
 
 def _report(title: str, items: Sequence[Input], results: Iterable[Result], keep: Path | None) -> int:

@@ -22,6 +22,8 @@ Special = Literal["pipe", "folder", "itself", "/dev/zero", "victim", "victim/pre
 """What stands in place of a file: a named pipe, a folder, or a link to itself or to what is named."""
 SPECIALS: tuple[Special, ...] = ("pipe", "folder", "itself", "/dev/zero", "victim", "victim/precious.png")
 Content = bytes | Special
+SOUND = "sound"
+"""How inputs without damage were made."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,26 @@ class Input:
 def generate(kind: str, number: int, seed: int, material: Material) -> Input:
     """Return the input of a kind that has this number."""
     return MAKERS[kind](number, random.Random(f"{seed} {kind} {number}"), material)
+
+
+def sound(material: Material) -> list[Input]:
+    """Return undamaged inputs, which must be accepted: otherwise the damaged ones would test little."""
+    files = {
+        "images": pictures.sound(),
+        "checkpoints": [(".pt", path.read_bytes()) for path in material.models],
+        "pools": [(".h5", material.pool.read_bytes()), *kernels.sound_hdf5()],
+        "mat": kernels.sound_mat(),
+        "npy": kernels.sound_npy(),
+        "toml": [(".toml", text.encode()) for text in material.configurations()],
+        "manifests": [("dataset.json", (material.dataset / "dataset.json").read_bytes())],
+    }
+    numbered = [(kind, *entry) for kind, entries in files.items() for entry in enumerate(entries)]
+    resumed = {"manifests": ("--resume",)}
+    return [
+        Input(kind, number, SOUND, suffix if kind == "manifests" else f"{number:05}{suffix}", content, content,
+              resumed.get(kind, ()))
+        for kind, number, (suffix, content) in numbered
+    ]  # fmt: skip
 
 
 def plan(kind: str, count: int) -> list[tuple[str, int]]:

@@ -78,7 +78,6 @@ def sound() -> list[tuple[str, bytes]]:
         _tiff(deep[..., 0], bigtiff=True, byteorder=">"),
         _tiff(np.moveaxis(c, 2, 0), photometric="rgb", planarconfig="separate", compression="packbits"),
         _tiff(alpha, photometric="rgb", extrasamples=["unassalpha"], tile=(32, 32)),
-        _tiff(np.stack([gray, gray]), photometric="minisblack"),
     ]
     by_suffix = {".png": pngs, ".jpg": jpegs, ".webp": webps, ".bmp": bmps, ".tif": tiffs}
     return [(suffix, content) for suffix, contents in by_suffix.items() for content in contents]

@@ -25,8 +25,6 @@ from tests.fuzz.inputs import Input
 from tests.fuzz.material import Material
 from tests.fuzz.targets import ALONE, Place, Verdict, images_together
 
-SLOWEST_S = 10.0
-"""Longest time that an input may take, seconds."""
 LARGEST_MB = 1000.0
 """Most resident memory that a process may have, MB."""
 ADDRESS_SPACE = 12 * 10**9
@@ -51,28 +49,28 @@ Step = tuple[str, Callable[[], Verdict]]
 """A name and what is to be run."""
 
 
-def run_alone(items: Sequence[Input], material: Material) -> Iterator[Result]:
-    """Run inputs of one kind, each by itself; yield the result of each."""
+def run_alone(items: Sequence[Input], material: Material, limit: float) -> Iterator[Result]:
+    """Run inputs, each by itself and for at most ``limit`` seconds; yield the result of each."""
     for first in range(0, len(items), BATCH):
         left = list(items[first : first + BATCH])
         while left:
-            results = _child(left, material, _steps_alone, SLOWEST_S)
+            results = _child(left, material, _steps_alone, limit)
             yield from results
             left = left[len(results) :]
 
 
-def run_together(items: Sequence[Input], material: Material) -> Iterator[Result]:
-    """Run a folder of images with every batch of inputs; where that breaks a rule, find the image that is to blame."""
+def run_together(items: Sequence[Input], material: Material, limit: float) -> Iterator[Result]:
+    """Run folders of images, at most ``limit`` seconds an image; where one breaks a rule, find the image to blame."""
     for first in range(0, len(items), BATCH):
-        yield from _halved(list(items[first : first + BATCH]), material)
+        yield from _halved(list(items[first : first + BATCH]), material, limit)
 
 
-def _halved(items: list[Input], material: Material) -> list[Result]:
-    (result,) = _child(items, material, _steps_together, SLOWEST_S * len(items))
+def _halved(items: list[Input], material: Material, limit: float) -> list[Result]:
+    (result,) = _child(items, material, _steps_together, limit * len(items))
     if not result.faults or len(items) == 1:
         return [result]
     middle = len(items) // 2
-    parts = _halved(items[:middle], material) + _halved(items[middle:], material)
+    parts = _halved(items[:middle], material, limit) + _halved(items[middle:], material, limit)
     return parts if any(part.faults for part in parts) else [result]
 
 
