@@ -10,8 +10,8 @@ import ast
 import re
 
 LONGEST = 2**19
-"""Largest length of all code together, characters. Parsing takes some 500 times as many bytes. The methods of degsynth have
-up to 2**17."""
+"""Largest length of all code together, characters. Parsing takes some 500 times as many bytes. The methods of
+degsynth have up to 2**17."""
 DEEPEST = 100
 """Deepest nesting of statements and expressions. The methods of degsynth have up to 25."""
 RUN_AT_LOAD = re.compile(r"__setstate__|__forward_hooks__|__forward_pre_hooks__|#\s*type:")
