@@ -54,7 +54,7 @@ def command(
     loaded = checkpoint.load(resolve(model), chosen.device)
     if out is not None:
         checkpoint.check_target(out, overwrite)
-    with console.Progress() as progress:
+    with console.Progress() as progress, checkpoint.faults_named(loaded.path):
         calibration = calibrate.run(loaded, hr, lr, chosen, progress, progress.warn)
     hardware_factor = loaded.spec.hardware_factor
     assert hardware_factor is not None

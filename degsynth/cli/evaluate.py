@@ -44,6 +44,7 @@ def command(
     from degsynth.data.images import choose_range
     from degsynth.data.opening import ScoringOptions, open_for_model
     from degsynth.evaluation.paired import evaluate
+    from degsynth.model import checkpoint
     from degsynth.model.degradation import Degradation, Noise
     from degsynth.model.resolve import open_model
 
@@ -62,9 +63,10 @@ def command(
     scoring = ScoringOptions(spec.scale, spec.channels, choose_range(levels, spec.data_range))
     with console.Progress() as progress:
         pairs = open_for_model(hr, lr, scoring, progress, progress.warn)
-        scores = evaluate(
-            degradation, pairs, border, seed, on_image=lambda count: progress("scoring", count, len(pairs))
-        )
+        with checkpoint.faults_named(loaded.path):
+            scores = evaluate(
+                degradation, pairs, border, seed, on_image=lambda count: progress("scoring", count, len(pairs))
+            )
     if json:
         typer.echo(jsonlib.dumps({**_identity(model, loaded, factor), **scores}, ensure_ascii=False))
     else:

@@ -84,9 +84,11 @@ def _draw(
     model: Checkpoint, image: Path | None, picture: Path | None, html: Path | None, facts: list[tuple[str, str]]
 ) -> None:
     """Write the picture and the page, where they are asked for."""
+    from degsynth.model import checkpoint
     from degsynth.reports import panels
 
-    rows = _rows(model, image)
+    with checkpoint.faults_named(model.path):
+        rows = _rows(model, image)
     name = model.path.parent.name if model.path.name == "checkpoint.pt" else model.path.name
     title = f"{model.spec.method}, scale {model.spec.scale}: {name}"
     if picture is not None:

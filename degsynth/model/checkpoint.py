@@ -215,6 +215,18 @@ def _module(content: bytes, path: Path, device: str) -> Any:
         raise archive.not_torchscript(path, str(error)) from None
 
 
+@contextlib.contextmanager
+def faults_named(path: Path) -> Iterator[None]:
+    """Raise CheckpointError, which names the model, where its code fails, or what it gives cannot be measured."""
+    try:
+        yield
+    except (torch.jit.Error, RuntimeError, ValueError, IndexError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]  # TorchScript ends with the cause
+        raise CheckpointError(
+            f"{path}: the model cannot be measured ({shortened(reason)})", "look at it with 'degsynth selftest'"
+        ) from None
+
+
 def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
     """Copy a checkpoint's file, in one move; CheckpointError where ``path`` exists or cannot be written."""
     check_target(path, overwrite)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 import re
 
-LONGEST = 2**21
-"""Largest length of all code together, characters. The methods of degsynth have up to 2**17."""
+LONGEST = 2**19
+"""Largest length of all code together, characters. Parsing takes some 500 times as many bytes. The methods of
+degsynth have up to 2**17."""
 DEEPEST = 100
 """Deepest nesting of statements and expressions. The methods of degsynth have up to 25."""
 RUN_AT_LOAD = re.compile(r"__setstate__|__forward_hooks__|__forward_pre_hooks__|#\s*type:")

@@ -96,6 +96,7 @@ LINES = {
     "a hook": '__forward_hooks__ = ["a"]',
     "a null byte": "x = '\0'",
     "no code": "x = = 1",
+    "more than there can be": "x = 1\n    " * (sources.LONGEST // 9),
 }
 
 
