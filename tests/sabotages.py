@@ -293,6 +293,14 @@ SABOTAGES = (
         "if pixels > 2 * max_pixels:",
         ("data/test_limits.py",),
     ),
+    Sabotage(
+        "jpeg-warnings",
+        "what the decoder warns of in a damaged JPEG is passed over",
+        "data/jpeg.py",
+        "strict=True",
+        "strict=False",
+        ("data/test_jpeg.py",),
+    ),
     # --- degradation ---
     Sabotage(
         "awgn-unit",

@@ -11,7 +11,6 @@ import torch
 from degsynth.apply.dataset_folder import Existing, Link
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
-from degsynth.data.headers import MAX_PIXELS
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
@@ -56,8 +55,9 @@ class Options:
     of the source; ``quick`` reads HR only where it has changed since the last run, ``full`` always."""
     limit: int | None = None
     """Only the first so many images are made; None: all."""
-    max_pixels: int = MAX_PIXELS
-    """Images that declare more pixels are refused before they are decoded; of a TIFF file, each strip or tile."""
+    max_pixels: int | None = None
+    """Images that declare more pixels are refused before they are decoded; of a TIFF file, each strip or tile. None:
+    the number in the environment variable DEGSYNTH_MAX_PIXELS, or 2³⁰."""
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
 

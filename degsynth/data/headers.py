@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from degsynth.errors import DataError
+from degsynth.errors import ConfigError, DataError
 
 MAX_PIXELS = 2**30
-"""Default of ``max_pixels``: the most pixels of an image that is decoded as a whole. It is OpenCV's own limit."""
+"""Default of ``max_pixels``: the most pixels of an image that is decoded as a whole. OpenCV has the same limit."""
+ENVIRONMENT = "DEGSYNTH_MAX_PIXELS"
+"""The environment variable that sets another default, for every command."""
+RAISE_LIMIT = f"if the file is sound, raise the limit by `max_pixels` of apply, or by {ENVIRONMENT} for any command"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,21 @@ class Header:
     """The fewest bytes in which a file of this format can hold so many pixels; 0 where there is no such bound."""
 
 
+def pixel_limit(asked: int | None) -> int:
+    """Return the most pixels of an image: the number asked for, that of the environment, or `MAX_PIXELS`.
+
+    ConfigError where the environment variable holds no number above 0.
+    """
+    text = os.environ.get(ENVIRONMENT)
+    if asked is not None or text is None:
+        return MAX_PIXELS if asked is None else asked
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) > 0):
+        raise ConfigError(
+            f"the environment variable {ENVIRONMENT}={text!r} is no number of pixels, such as {MAX_PIXELS}"
+        )
+    return int(text)
+
+
 def check_size(header: Header, size: int, max_pixels: int, path: Path) -> None:
     """Raise DataError where a file of ``size`` bytes declares no pixels, too many, or more than it can hold."""
     pixels, sides = header.height * header.width, f"{header.width}×{header.height} px"
@@ -34,7 +53,7 @@ def check_size(header: Header, size: int, max_pixels: int, path: Path) -> None:
     if pixels > max_pixels:
         raise DataError(
             f"{path}: declares {sides}, more than the limit of {max_pixels} pixels",
-            "if the file is sound, raise the limit of apply by `max_pixels`",
+            RAISE_LIMIT,
         )
     if size < header.least_bytes:
         raise DataError(

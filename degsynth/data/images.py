@@ -24,7 +24,7 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import exif, tiff
 from degsynth.data.decoding import decode_file
-from degsynth.data.headers import MAX_PIXELS, Header, check_size
+from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.regular import open_regular
 from degsynth.errors import DataError
 
@@ -152,12 +152,13 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
 
 
 @contextlib.contextmanager
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
     """Open an image file; a TIFF can then be read by parts, others are decoded now. DataError where it is damaged.
 
     An image that declares more than ``max_pixels`` pixels is an error, as is a TIFF with a strip or tile of more, or
-    with `tiff.PARTS` times as many in all.
+    with `tiff.PARTS` times as many in all. None stands for the limit of the environment, or 2³⁰.
     """
+    max_pixels = pixel_limit(max_pixels)
     if path.suffix.lower() not in TIFF_SUFFIXES:
         yield read(path, max_pixels)
         return
@@ -165,8 +166,12 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
         yield _tiff(file, path, max_pixels)
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image file; DataError names the file and says what is wrong with it, or that it is too large."""
+def read(path: Path, max_pixels: int | None = None) -> Image:
+    """Decode an image file; DataError names the file and says what is wrong with it, or that it is too large.
+
+    ``max_pixels`` is as in `opened`.
+    """
+    max_pixels = pixel_limit(max_pixels)
     if path.suffix.lower() in TIFF_SUFFIXES:
         with opened(path, max_pixels) as picture:
             _check_whole(picture, path, max_pixels)

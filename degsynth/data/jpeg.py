@@ -166,6 +166,29 @@ def decode(content: bytes, markers: Markers) -> NDArray[Any]:
     return pixels
 
 
+def decode_segment(
+    content: bytes, tables: bytes, ycbcr: bool, size: tuple[range, int], path: Path
+) -> NDArray[Any] | None:
+    """Return the pixels of a strip or tile of a TIFF, whose ``tables`` are stored outside of it.
+
+    ``ycbcr`` says that its colours are YCbCr, not RGB, and ``size`` which heights, and which width, it may have.
+    None where it contradicts the TIFF or is no JPEG of its own; DataError or ValueError where it is damaged.
+    """
+    head = content[:64]
+    if not head.startswith(b"\xff\xd8") or (b"Adobe" in head and not ycbcr):
+        return None
+    # Of a file that is no JFIF, decoders learn the kind of colours from a segment that Adobe introduced.
+    colours = b"\xff\xee\0\x0eAdobe\0d\0\0\0\0" + bytes([ycbcr])
+    if b"JFIF\0" in head:
+        colours = b""
+    stream = b"\xff\xd8" + colours + tables[2:].removesuffix(b"\xff\xd9") + content[2:]
+    markers = read_markers(stream, path)
+    height, width = markers.header.height, markers.header.width
+    if height not in size[0] or width != size[1]:
+        raise ValueError(f"a part of {size[1]}×{size[0][-1]} px declares {width}×{height} px")
+    return decode(stream, markers)
+
+
 def _strictly(content: bytes, markers: Markers) -> NDArray[Any]:
     """Return the pixels; ValueError with the first warning, if also a copy without what is needless gives one.
 

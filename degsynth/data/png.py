@@ -23,6 +23,8 @@ CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Number of channels of each colour type, after a palette was applied."""
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Bits of a sample that each colour type may have."""
+DAMAGE = "incorrect data check"
+"""What libpng says of a wrong checksum of the pixels; it is an error or only a warning, as their last bytes lie."""
 MOST_TEXT = 2**20
 """Text chunks are inflated up to this length (bytes); an orientation stands in much shorter ones."""
 
@@ -113,16 +115,19 @@ logging.getLogger("imagecodecs").propagate = False
 
 
 def decode(content: bytes) -> NDArray[Any]:
-    """Return the pixels (H, W, C); an error where they are damaged.
+    """Return the pixels (H, W, C); ValueError where they are damaged.
 
     Palettes are resolved, levels of less than 8 bits spread over 0–255, and a transparent colour becomes alpha. Of what
     libpng warns of, only a wrong checksum of the pixels is damage. The rest (colour profiles and the like) is no matter
     here.
     """
     _WARNINGS.heard.messages = []
-    pixels: NDArray[Any] = imagecodecs.png_decode(content)
-    if any("incorrect data check" in message for message in _WARNINGS.heard.messages):
-        raise ValueError("the checksum of its pixels is wrong")
+    try:
+        pixels: NDArray[Any] = imagecodecs.png_decode(content)
+    except imagecodecs.PngError as error:
+        raise ValueError(str(error)) from None
+    if any(DAMAGE in message for message in _WARNINGS.heard.messages):
+        raise ValueError(DAMAGE)
     return pixels
 
 

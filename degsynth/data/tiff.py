@@ -18,8 +18,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from degsynth.data import exif
-from degsynth.data.headers import MAX_PIXELS
+from degsynth.data import exif, jpeg
+from degsynth.data.headers import MAX_PIXELS, RAISE_LIMIT
 from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory
 
 Array = NDArray[Any]
@@ -80,6 +80,8 @@ class Page:
                 and page.predictor == 1 and not page.is_tiled and page.fillorder == 1
                 and self.stored.itemsize * 8 == page.bitspersample
             )  # fmt: skip
+            # Codecs pass over damage in a JPEG; of the kinds that are rare, it is not found.
+            self.strict_jpeg = page.compression == 7 and self.stored == np.uint8 and self.samples in (1, 3)
         except DataError:
             raise
         except Exception as error:  # tifffile and its codecs raise many kinds of errors for damaged files
@@ -121,7 +123,7 @@ class Page:
         if down * across * planes > max_pixels or self.height * self.width * planes > PARTS * max_pixels:
             raise DataError(
                 f"{self.path}: declares {sides}; the limit is {max_pixels} pixels a part, {PARTS} times that in all",
-                "if the file is sound, raise the limit of apply by `max_pixels`",
+                RAISE_LIMIT,
             )
         ratio = RATIOS.get(int(page.compression), 0)
         counts = np.minimum(np.asarray(page.databytecounts[:wanted], np.float64), page.parent.filehandle.size)
@@ -187,6 +189,8 @@ class Page:
                             if self.raw
                             else self._whole(index)[rows, columns]
                         )
+        except DataError:
+            raise
         except Exception as error:  # as above
             raise self._damaged(error) from None
         return out
@@ -198,9 +202,23 @@ class Page:
             if self._page.compression in JPEG:
                 tables = {"jpegtables": self._page.jpegtables, "jpegheader": self._page.jpegheader}
             content = self._read(self._page.dataoffsets[index], self._page.databytecounts[index])
+            if self.strict_jpeg and (pixels := self._jpeg(content, index)) is not None:
+                self._decoded[index] = pixels[..., None] if pixels.ndim == 2 else pixels
+                return self._decoded[index]
             segment = cast(Array, self._page.decode(content, index, **tables)[0])
             self._decoded[index] = segment.reshape(segment.shape[-3:])
         return self._decoded[index]
+
+    def _jpeg(self, content: bytes, index: int) -> Array | None:
+        """Return a segment that is a JPEG, as `jpeg.decode_segment` does."""
+        down, across = self.segment
+        per_row, per_column = -(-self.width // across), -(-self.height // down)
+        least = min(down, self.height - index // per_row % per_column * down)
+        most = self._page.tilelength if self._page.is_tiled else down
+        ycbcr = self._page.photometric == tifffile.PHOTOMETRIC.YCBCR
+        return jpeg.decode_segment(
+            content, self._page.jpegtables or b"", ycbcr, (range(least, most + 1), across), self.path
+        )
 
     def _part(self, index: int, rows: slice, columns: slice) -> Array:
         """Read rows and columns of a strip whose bytes in the file are as in memory."""

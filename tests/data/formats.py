@@ -47,3 +47,23 @@ def refused(content: bytes, name: str, words: str, folder: Path, **how: Any) -> 
         read(content, name, folder, **how)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def spoilt(content: bytes, count: int, seed: int) -> list[bytes]:
+    """Return so many copies, each cut off, overwritten, shortened or with flipped bits somewhere."""
+    rng = np.random.default_rng(seed)
+    copies = []
+    for index in range(count):
+        at, more = int(rng.integers(len(content))), int(rng.integers(1, 60))
+        copy = bytearray(content)
+        if index % 4 == 0:
+            del copy[at:]
+        elif index % 4 == 1:
+            copy[at : at + more] = rng.integers(0, 256, more, np.uint8).tobytes()
+        elif index % 4 == 2:
+            del copy[at : at + more]
+        else:
+            for place in rng.integers(0, len(copy), 4):
+                copy[place] ^= 1 << rng.integers(0, 8)
+        copies.append(bytes(copy))
+    return copies

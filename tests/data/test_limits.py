@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from degsynth.data import images
-from degsynth.errors import DataError
+from degsynth.errors import ConfigError, DataError
 from tests.data.formats import PHOTO, read, refused, saved
 
 
@@ -49,3 +49,19 @@ def test_large_files_that_hold_no_image_are_not_read(kind: str, tmp_path: Path) 
     os.truncate(path, 2**33)
     with pytest.raises(DataError, match="more than an image"):
         images.read(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
+def test_limit_of_the_environment_holds_for_every_command(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = saved(PHOTO, {"png": "PNG", "jpg": "JPEG", "tif": "TIFF"}[name[-3:]])
+    monkeypatch.setenv("DEGSYNTH_MAX_PIXELS", "1000")
+    refused(content, name, "1000 pixels.*DEGSYNTH_MAX_PIXELS", tmp_path)
+    assert read(content, name, tmp_path, max_pixels=2**20).shape == PHOTO.shape
+    monkeypatch.setenv("DEGSYNTH_MAX_PIXELS", str(PHOTO[..., 0].size))
+    assert read(content, name, tmp_path).shape == PHOTO.shape
+    for text in ("", "0", "-1", "1e9", "many", "٣"):
+        monkeypatch.setenv("DEGSYNTH_MAX_PIXELS", text)
+        with pytest.raises(ConfigError, match="DEGSYNTH_MAX_PIXELS"):
+            read(content, name, tmp_path)

@@ -126,3 +126,57 @@ def test_overviews_masks_and_thumbnails_are_passed_over(kind: str, tmp_path: Pat
 )
 def test_several_pages_are_refused(content: bytes, words: str, tmp_path: Path) -> None:
     refused(content, "a.tif", words, tmp_path)
+
+
+IN_JPEG: dict[str, dict[str, Any]] = {
+    "YCbCr": {"photometric": "ycbcr", "subsampling": (2, 2)},
+    "RGB, as JFIF": {"photometric": "rgb"},
+    "RGB": {"photometric": "rgb", "compressionargs": {"outcolorspace": "rgb"}},
+    "gray": {"photometric": "minisblack"},
+    "planes": {"photometric": "rgb", "planarconfig": "separate"},
+}
+
+
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 48}, {"tile": (32, 48)}, {"tile": (256, 256)}], ids=str)
+@pytest.mark.parametrize("kind", IN_JPEG)
+def test_jpeg_in_tiff(kind: str, layout: dict[str, Any], tmp_path: Path) -> None:
+    array = {"gray": PHOTO[..., 0], "planes": np.moveaxis(PHOTO, 2, 0)}.get(kind, PHOTO)
+    content = tiff(array, compression="jpeg", metadata=None, **IN_JPEG[kind], **layout)
+    expected = tifffile.imread(io.BytesIO(content))
+    expected = np.moveaxis(expected, 0, 2) if kind == "planes" else expected.reshape(120, 160, -1)
+    assert np.array_equal(read(content, "a.tif", tmp_path), expected)
+
+
+def test_jpeg_in_tiff_by_pillow(tmp_path: Path) -> None:
+    for mode in ("L", "RGB", "YCbCr"):
+        content = saved(Pillow.fromarray(PHOTO).convert(mode), "TIFF", compression="jpeg")
+        assert np.array_equal(
+            read(content, "a.tif", tmp_path), tifffile.imread(io.BytesIO(content)).reshape(120, 160, -1)
+        )
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "zlib", "lzw", "packbits"])
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 120}, {"tile": (128, 160)}], ids=str)
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9, 0.99])
+def test_segment_that_is_cut(part: float, layout: dict[str, Any], compression: str, tmp_path: Path) -> None:
+    content = tiff(PHOTO, photometric="rgb", compression=compression, metadata=None, **layout)
+    code = 279 if "rowsperstrip" in layout else 325
+    count = tifffile.TiffFile(io.BytesIO(content)).pages[0].databytecounts[0]
+    refused(with_tag(content, code, int(part * count)), "a.tif", "cannot be decoded", tmp_path)
+
+
+def test_jpeg_in_tiff_that_claims_more_than_its_segment(tmp_path: Path) -> None:
+    content = tiff(PHOTO, photometric="ycbcr", compression="jpeg", metadata=None, rowsperstrip=120)
+    at = content.index(b"\xff\xc0") + 5
+    claiming = content[:at] + struct.pack(">HH", 60000, 60000) + content[at + 4 :]
+    refused(claiming, "a.tif", "declares 60000×60000", tmp_path)
+
+
+@pytest.mark.parametrize(("code", "value"), [(273, 0), (273, 4), (279, 0)])
+def test_segment_without_a_place_or_bytes(code: int, value: int, tmp_path: Path) -> None:
+    refused(with_tag(tiff(PHOTO[..., 0]), code, value), "a.tif", "cannot be decoded", tmp_path)
+
+
+def test_segment_that_was_never_written_is_black(tmp_path: Path) -> None:
+    content = with_tag(with_tag(tiff(PHOTO[..., 0], compression="zlib"), 273, 0), 279, 0)
+    assert not read(content, "a.tif", tmp_path).any()
