@@ -18,6 +18,7 @@ OUT_OF_MEMORY = (
     "failed to allocate",
     "bad_alloc",
     "alloc_failed",
+    "could not create a primitive",
     "can't start new thread",
     "failed to map segment",
 )

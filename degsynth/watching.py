@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,10 +20,16 @@ SLOTS = 129
 LONGEST_NAME = 4096
 """Bytes of a name that are kept."""
 HEADER = struct.Struct("<diiii")
-"""Longest time that one thing may be in hand, s; exit code; whether something has ended, has been opened; signals."""
+"""Longest time that one thing may be in hand, s; exit code; whether the command has ended, has opened outputs; signals.
+"""
+PULSE = struct.Struct("<Q")
+"""How often the process has shown that it can run Python; 0: it has never begun to."""
 SLOT = struct.Struct("<QI")
 """Number of what is in hand, counted from 1 (0: nothing), and the length of its name."""
 SLOT_BYTES = SLOT.size + LONGEST_NAME
+FIRST_SLOT = HEADER.size + PULSE.size
+PULSE_S = 1.0
+"""Seconds between two pulses."""
 
 
 class Held(NamedTuple):
@@ -57,7 +64,7 @@ class Board:
     """What the threads of a process have in hand: they write it, and a process that forked this one reads it."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, HEADER.size + SLOTS * SLOT_BYTES)
+        self._memory = mmap.mmap(-1, FIRST_SLOT + SLOTS * SLOT_BYTES)
         self._lock = threading.Lock()
         self.history = History()
         self.clear()
@@ -108,6 +115,23 @@ class Board:
         """Number of signals that have been answered."""
         return self._header()[4]
 
+    def start_pulse(self) -> None:
+        """Count, in a thread, for as long as Python runs: not where a library keeps the interpreter to itself."""
+
+        def beat() -> None:
+            while True:
+                PULSE.pack_into(self._memory, HEADER.size, self.pulse + 1)
+                time.sleep(PULSE_S)
+
+        with contextlib.suppress(RuntimeError, MemoryError):  # without a thread nobody counts, and nobody waits for it
+            threading.Thread(target=beat, name="pulse", daemon=True).start()
+
+    @property
+    def pulse(self) -> int:
+        """How often the process has shown that it can run Python; 0: nobody counts."""
+        count: int = PULSE.unpack_from(self._memory, HEADER.size)[0]
+        return count
+
     @contextlib.contextmanager
     def in_hand(self, name: str) -> Iterator[None]:
         """Say that something is in hand until the context ends."""
@@ -115,7 +139,7 @@ class Board:
             slot = self._free.pop()
             self._count += 1
             number = self._count
-        place, encoded = HEADER.size + slot * SLOT_BYTES, name.encode("utf-8", "surrogateescape")[:LONGEST_NAME]
+        place, encoded = FIRST_SLOT + slot * SLOT_BYTES, name.encode("utf-8", "surrogateescape")[:LONGEST_NAME]
         start = place + SLOT.size
         self._memory[start : start + len(encoded)] = encoded
         SLOT.pack_into(self._memory, place, number, len(encoded))
@@ -129,7 +153,7 @@ class Board:
     def held(self) -> list[Held]:
         """List what is in hand, in the order in which it was taken up."""
         found = []
-        for place in range(HEADER.size, len(self._memory), SLOT_BYTES):
+        for place in range(FIRST_SLOT, len(self._memory), SLOT_BYTES):
             number, length = SLOT.unpack_from(self._memory, place)
             if number:
                 start = place + SLOT.size

@@ -19,6 +19,7 @@ LACKS = [
     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("std::bad_alloc"),
+    RuntimeError("could not create a primitive"),  # oneDNN, in a convolution
     RuntimeError("can't start new thread"),
     cv2.error("OpenCV(4.10.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 800 bytes"),
 ]

@@ -32,6 +32,11 @@ TERMINAL_S = 0.1
 """Seconds in which a signal that a terminal or a batch system sends to all processes has reached the other one."""
 LAST_WAIT_S = 10.0
 """Seconds in which a process ends that was killed, unless it waits for a file system that does not answer."""
+LONGEST_SILENCE_S = 120.0
+"""Seconds in which a process runs no line of Python before it counts as dead: some libraries try for ever to get memory
+that they do not get, while they are loaded."""
+ARENA_MAX = -8
+"""Parameter of mallopt (glibc's malloc.h): how many arenas there are."""
 FOR_DEATH_OF_PARENT = 1
 """``PR_SET_PDEATHSIG`` of prctl: the signal that a process gets when its parent dies."""
 
@@ -53,6 +58,7 @@ def watched() -> None:
                 return
         if is_watched:
             watch_with(board)
+            board.start_pulse()
             return
         watcher.finish()
 
@@ -66,6 +72,7 @@ class _Watcher:
         self._asked, self._last = 0, -ONE_REQUEST_S
         self._number = 0
         self._seconds: dict[int, float] = {}
+        self._pulse, self._silence, self._silent = 0, 0.0, False
 
     def fork(self) -> bool:
         """Begin another process; True in that one. Signals are blocked."""
@@ -81,6 +88,7 @@ class _Watcher:
                 os.close(writable)
         if self._pid == 0:
             _die_with_parent(parent)
+            _spare_addresses()
             os.close(self._pipe)
             stop_at_once()
             return True
@@ -109,7 +117,9 @@ class _Watcher:
         if self._asked:
             _exit(128 + self._number)
         history.deaths += 1
-        why = "" if overdue else _death(code)
+        silence = f"a library did not answer for {LONGEST_SILENCE_S:g} s"
+        why = "" if overdue else silence if self._silent else _death(code)
+        self._silence, self._silent = 0.0, False
         if not self.board.opened or not held or history.deaths >= MOST_DEATHS:
             self._give_up(why or f"{overdue} took longer than {self.board.longest:g} s", [thing.name for thing in held])
         history.new.clear()
@@ -140,17 +150,24 @@ class _Watcher:
             pid, status = os.waitpid(self._pid, 0 if ended else os.WNOHANG)
             if pid:
                 return os.waitstatus_to_exitcode(status), overdue
-            if overdue is None:
+            if not killed:
                 overdue = self._overdue()
-                if overdue is not None:
+                self._silent = overdue is None and self._is_silent()
+                if overdue is not None or self._silent:
                     os.kill(self._pid, signal.SIGKILL)
                     killed = time.monotonic()
             elif time.monotonic() - killed > LAST_WAIT_S:
                 note(
-                    f"degsynth: {overdue} took longer than {self.board.longest:g} s, and its process cannot be ended: "
-                    f"it waits for the file system; go on with `existing=resume` once process {self._pid} is gone"
+                    f"degsynth: {overdue or 'a library'} takes too long, and process {self._pid} cannot be ended: it "
+                    "waits for the file system; go on with `existing=resume` once that process is gone"
                 )
                 _exit(1)
+
+    def _is_silent(self) -> bool:
+        """Tell whether the other process has run no Python for so many looks that it never will again."""
+        before, self._pulse = self._pulse, self.board.pulse
+        self._silence = self._silence + TICK_S if self._pulse == before != 0 else 0.0
+        return self._silence >= LONGEST_SILENCE_S
 
     def _overdue(self) -> str | None:
         """Return what has been in hand for too long, where something has.
@@ -186,6 +203,19 @@ def _die_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(FOR_DEATH_OF_PARENT, signal.SIGKILL)
     if os.getppid() != parent:  # it has died already
         os._exit(128 + signal.SIGKILL)
+
+
+def _spare_addresses() -> None:
+    """Where the address space is limited (``ulimit -v``), let all threads take memory from one place.
+
+    The C library otherwise reserves 64 MB for each thread; where it gets none, it tries again at every allocation.
+    """
+    import ctypes
+    import resource
+
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(ARENA_MAX, 1)
 
 
 def _exit(code: int) -> NoReturn:

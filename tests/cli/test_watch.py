@@ -22,8 +22,10 @@ from tests.doubles import stochastic
 COMMAND = """
 import ctypes, os, signal, sys, time
 from degsynth.cli import signals, watch
+from degsynth import watching
 from degsynth.watching import board
 watch.TICK_S = 0.05
+watching.PULSE_S, watch.LONGEST_SILENCE_S = 0.05, 1.5
 watch.watched()
 board, history = board(), board().history
 print("process", history.deaths, history.failed, history.suspects, flush=True)
@@ -111,6 +113,18 @@ def test_what_takes_too_long_is_given_up(how: str) -> None:
     result = run(body, "board.end(1)")
     assert result.returncode == 1
     assert "took longer than 0.3 s" in result.stdout.splitlines()[1]
+
+
+def test_a_library_that_keeps_the_interpreter_to_itself() -> None:
+    """As some do while they are loaded, where they are refused memory."""
+    result = run("ctypes.PyDLL(None).sleep(100)")
+    assert result.returncode == 2
+    assert "did not answer" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_one_that_lets_the_interpreter_run_may_take_long() -> None:
+    assert run("time.sleep(2.5)\nboard.end(0)").returncode == 0
 
 
 def test_without_a_limit_nothing_takes_too_long() -> None:
