@@ -87,7 +87,7 @@ def _report(title: str, items: Sequence[Input], results: Iterable[Result], keep:
     slowest = max(done, key=lambda result: result.seconds)
     counts = [sum(result.outcome == outcome for result in done) for outcome in ("accepted", "refused")]
     peak = max(result.peak_mb for result in done)
-    numbers = f"{len(items):8}{counts[0]:10}{counts[1]:9}{len(broken):12}"
+    numbers = f"{len(done):8}{counts[0]:10}{counts[1]:9}{len(broken):12}"
     print(f"{title:22}{numbers}{slowest.seconds:8.1f} s{peak:7.0f} MB", flush=True)
     for result in broken:
         item = by_name.get(result.about)

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.conftest import checkpoint_contents
@@ -41,15 +42,11 @@ class Applies:
         self.command = ("apply", material.models[1], material.photographs)
         self.counts = Counter[str]()
         self.faults: list[str] = []
-        straight = folder / "straight"
-        run = self._start(straight)
-        run.wait_until((straight / ".partial").exists)
-        begun = time.monotonic()
-        if run.wait() != 0:
-            raise RuntimeError(f"the undisturbed run failed: {run.said()}")
-        self.seconds = time.monotonic() - begun
-        """Time in which outputs are written."""
-        self.expected = contents(straight)
+        straight = self._start(folder / "straight")
+        if straight.wait() != 0:
+            raise RuntimeError(f"the undisturbed run failed: {straight.said()}")
+        self.expected = contents(folder / "straight")
+        self.rows = self.expected["manifest.jsonl"].count(b"\n")
 
     def _start(self, out: Path, *more: str, stdout: bool = False) -> Run:
         return Run(self.log, *self.command, out, *OPTIONS, *more, stdout=stdout)
@@ -79,10 +76,15 @@ class Applies:
             self.faults.append(f"{name}: exit code {code}: {run.said()[-300:]}")
 
     def kill(self, run: Run, out: Path, number: int = signal.SIGKILL) -> None:
-        """Send a signal at a random moment while outputs are written."""
-        delay = self.rng.uniform(0.0, self.seconds)
-        run.wait_until((out / ".partial").exists)
-        until = time.monotonic() + delay
+        """Send a signal at a random moment while outputs are written: so many rows, and a few milliseconds more."""
+
+        def rows() -> int:
+            manifest = out / "manifest.jsonl"
+            return manifest.read_bytes().count(b"\n") if manifest.exists() else 0
+
+        moment = self.rng.randint(rows(), self.rows)
+        run.wait_until(lambda: (out / ".partial").exists() and rows() >= moment)
+        until = time.monotonic() + self.rng.uniform(0.0, 0.02)
         if run.wait_until(lambda: time.monotonic() >= until):
             run.signal(number)
 
@@ -164,27 +166,28 @@ def main() -> int:
         material = prepare(folder / "material")
         before = contents(material.root)
         applies = Applies(material, folder, rng)
-        others = -(-asked.applies // 10)
-        for _ in range(asked.applies):
-            applies.disturbed("kill -9", applies.kill, {-signal.SIGKILL})
-        for number in ENDINGS:
-            for _ in range(others):
-                applies.disturbed(
-                    number.name, lambda run, out, n=number: applies.kill(run, out, n), {-number, 128 + number}
-                )
-        for turn in range(others):
-            applies.disturbed("reader left", applies.leave, {1, 128 + signal.SIGPIPE, -signal.SIGPIPE})
-            applies.two_at_once(later=turn % 2 == 0)
+        _disturb(applies, asked.applies)
+        for what, count in applies.counts.items():
+            print(f"{what:55}{count:6}", flush=True)
         faults = applies.faults + list(fits(asked.fits, material, folder, rng))
+        print(f"{'kill -9 of a fit':55}{asked.fits:6}")
         if contents(material.root) != before:
             faults.append("files outside OUT were touched")
-    applies.counts["kill -9 of a fit"] = asked.fits
-    for what, count in applies.counts.items():
-        print(f"{what:55}{count:6}")
     for fault in faults:
         print(f"    {fault}")
     print(f"seed {asked.seed}: {len(faults)} failures, {time.monotonic() - begun:.0f} s")
     return 1 if faults else 0
+
+
+def _disturb(applies: Applies, count: int) -> None:
+    """Kill so many runs, and end a tenth as many in each of the other ways."""
+    for _ in range(count):
+        applies.disturbed("kill -9", applies.kill, {-signal.SIGKILL})
+    for turn in range(-(-count // 10)):
+        for number in ENDINGS:
+            applies.disturbed(number.name, partial(applies.kill, number=number), {-number, 128 + number})
+        applies.disturbed("reader left", applies.leave, {1, 128 + signal.SIGPIPE, -signal.SIGPIPE})
+        applies.two_at_once(later=turn % 2 == 0)
 
 
 if __name__ == "__main__":

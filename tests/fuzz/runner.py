@@ -27,6 +27,8 @@ from tests.fuzz.targets import ALONE, Place, Verdict, images_together
 
 LARGEST_MB = 1000.0
 """Most resident memory that a process may have, MB."""
+WAITING = 6
+"""How many times the limit of an input may pass while its process does not compute for so long: others do."""
 ADDRESS_SPACE = 12 * 10**9
 """Most memory that a child can reserve, bytes, so that a bomb harms no other process."""
 BATCH = 40
@@ -106,19 +108,21 @@ def _child(
 
 def _listen(pid: int, reading: int, limit: float) -> Iterator[Result]:
     """Yield the results that a child sends; after one that it did not send, the child has ended."""
-    buffer, begun, since = b"", "", time.monotonic()
+    buffer, begun, since, used = b"", "", time.monotonic(), 0.0
     while True:
-        if not select.select([reading], [], [], max(0.0, since + limit + 1 - time.monotonic()))[0]:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            yield Result(begun, "hang", [f"hang: no end after {limit:g} s"], limit)
-            return
+        if not select.select([reading], [], [], 0.5)[0]:
+            if _cpu_s(pid) - used > limit or time.monotonic() - since > WAITING * limit:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                yield Result(begun, "hang", [f"hang: no end after {limit:g} s"], limit)
+                return
+            continue
         part = os.read(reading, 2**16)
         if not part:
             break
         *lines, buffer = (buffer + part).split(b"\n")
         for line in map(json.loads, lines):
-            since = time.monotonic()
+            since, used = time.monotonic(), _cpu_s(pid)
             begun = line.get("begun", "")
             if not begun:
                 yield Result(**line)
@@ -127,6 +131,14 @@ def _listen(pid: int, reading: int, limit: float) -> Iterator[Result]:
         code = os.waitstatus_to_exitcode(status)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         yield Result(begun, "crash", [f"crash: the process ended by {how}"])
+
+
+def _cpu_s(pid: int) -> float:
+    """Return how long a process has computed, in seconds; 0 where the system does not tell."""
+    with contextlib.suppress(OSError):
+        figures = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(figures[11]) + int(figures[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 # --- the child ------------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ for name in ("HR", "pairs"):
 targets.ALONE.update(WAYS, sound=lambda item, place: Verdict("accepted"))
 for way in WAYS:
     items = [Input(kind, 0, "", "x", b"") for kind in ("sound", way, "sound")]
-    for result in runner.run_alone(items, Material(root), 2.0 if way == "hang" else 60.0):
+    for result in runner.run_alone(items, Material(root), 1.0 if way == "hang" else 60.0):
         print(result.about, result.outcome, result.faults)
 """
 
