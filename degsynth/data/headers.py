@@ -12,6 +12,9 @@ MAX_PIXELS = 2**30
 """Default of ``max_pixels``: the most pixels of an image that is decoded as a whole. OpenCV has the same limit."""
 ENVIRONMENT = "DEGSYNTH_MAX_PIXELS"
 """The environment variable that sets another default, for every command."""
+LARGE, BOMB_RATIO = 2**28, 500
+"""An image that fills more than ``LARGE`` bytes is refused if that is more than so many times the size of its file.
+Photographs are packed into a tenth or a hundredth of their size, flat images into a thousandth."""
 RAISE_LIMIT = f"if the file is sound, raise the limit by `max_pixels` of apply, or by {ENVIRONMENT} for any command"
 
 
@@ -54,6 +57,13 @@ def check_size(header: Header, size: int, max_pixels: int, path: Path) -> None:
         raise DataError(
             f"{path}: declares {sides}, more than the limit of {max_pixels} pixels",
             RAISE_LIMIT,
+        )
+    needed = pixels * max(header.channels, default=1) * header.bits // 8
+    if needed > LARGE and needed > BOMB_RATIO * size:
+        raise DataError(
+            f"{path}: declares {sides}, which would fill {needed} bytes, in a file of {size} bytes: more than "
+            f"{BOMB_RATIO} times as much",
+            "save it as TIFF, which is read in parts, if it is sound",
         )
     if size < header.least_bytes:
         raise DataError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,15 @@ def test_limit_of_the_environment_holds_for_every_command(
         monkeypatch.setenv("DEGSYNTH_MAX_PIXELS", text)
         with pytest.raises(ConfigError, match="DEGSYNTH_MAX_PIXELS"):
             read(content, name, tmp_path)
+
+
+@pytest.mark.parametrize(("side", "bits"), [(30_000, 1), (12_000, 16)])
+def test_a_small_file_with_all_the_data_of_a_giant_image(side: int, bits: int, tmp_path: Path) -> None:
+    """Nothing about the file is wrong, but a flat image of this size is a trap more often than a picture."""
+    rows = zlib.compress(bytes(side * (1 + side * bits // 8)), 9)
+    header = struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    packed = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    refused(b"\x89PNG\r\n\x1a\n" + packed, "a.png", "which would fill .* bytes, in a file of .*TIFF", tmp_path)
