@@ -205,6 +205,7 @@ def test_scripts_in_documents_exist_with_their_options(document: Path) -> None:
 def test_python_dash_m(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["degsynth", "--version"])
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    monkeypatch.setattr("degsynth.cli.app.watched", lambda: None)  # it would fork the process of the tests
     with pytest.raises(SystemExit) as caught:
         runpy.run_module("degsynth", run_name="__main__")
     assert caught.value.code in (0, None)

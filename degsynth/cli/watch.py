@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -46,7 +47,7 @@ def watched() -> None:
 
     Does nothing except on Linux, nor where threads run already or the system grants no other process.
     """
-    if sys.platform != "linux" or threading.active_count() > 1:
+    if sys.platform != "linux" or _has_threads():
         return
     board = Board()
     watcher = _Watcher(board)
@@ -61,6 +62,14 @@ def watched() -> None:
             board.start_pulse()
             return
         watcher.finish()
+
+
+def _has_threads() -> bool:
+    """Tell whether this process has other threads, Python's or those of a library: they would be lost in a fork."""
+    try:
+        return sum(1 for _ in Path("/proc/self/task").iterdir()) > 1
+    except OSError:
+        return threading.active_count() > 1
 
 
 class _Watcher:

@@ -91,6 +91,8 @@ def read(source: Path, size: int | None = None, scale: int | None = None, turn: 
         for place, array in _arrays(path):
             kernel = _checked(array, f"{path}{place}")
             kernels.append(_normalised(kernel.flip(0, 1) if turn else kernel, changes))
+            if not place.isprintable():
+                raise DataError(f"{path} has a variable whose name cannot be printed ({place!a})", "it is damaged")
             origins.append(Origin("imported", name + place))
             largest = max(largest, kernels[-1].shape[0])
             # Looked at on the way: numbers may take less room in their files than here.

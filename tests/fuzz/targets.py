@@ -94,7 +94,7 @@ def captured() -> Iterator[list[str]]:
         os.dup2(err.fileno(), 2)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("always")
+                warnings.simplefilter("always", append=True)  # behind the filters that degsynth sets itself
                 yield texts
         finally:
             for stream, number, saved in ((sys.stdout, 1, kept[0]), (sys.stderr, 2, kept[1])):
