@@ -14,14 +14,7 @@ from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.model.residual import Residual
 from degsynth.ops.residual_measurement import Measured, measure
-from degsynth.ops.residual_noise import (
-    CONTRASTS,
-    LARGEST_CONTRAST,
-    LEVELS,
-    NOISE_HALO,
-    SMALLEST_CONTRAST,
-    ResidualNoise,
-)
+from degsynth.ops.residual_noise import LEVELS, NOISE_HALO, ResidualNoise, contrast_knots
 
 APART = 0.2
 """Relative difference of measured and drawn noise above which there is a warning."""
@@ -83,10 +76,9 @@ def with_residual(model: Checkpoint, noise: ResidualNoise) -> Checkpoint:
 
 def figures(left_out: LeftOut) -> dict[str, Any]:
     """Return, for ``fit.json``, the figures of measured and drawn noise side by side; σ in levels of 255."""
-    contrasts = torch.logspace(0, 1, CONTRASTS, base=LARGEST_CONTRAST / SMALLEST_CONTRAST) * SMALLEST_CONTRAST
     record: dict[str, Any] = {
         "levels_255": torch.linspace(0, 255, LEVELS).tolist(),
-        "contrasts_255": (255 * contrasts).tolist(),
+        "contrasts_255": (255 * contrast_knots()).tolist(),
         "pixels": left_out.measured.pixels.round().long().tolist(),
         "slow_sigma_255": 255 * left_out.measured.slow_sigma,
     }

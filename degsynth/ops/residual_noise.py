@@ -65,8 +65,14 @@ def local_contrast(lr_luma: Tensor, weights: Tensor) -> Tensor:
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     reach = weights.shape[0] // 2
     power = F.pad(0.25 * (across.square() + down.square()), [reach, reach, reach, reach], mode="replicate")
-    power = F.conv2d(F.conv2d(power, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    return power.clamp(min=0.0).sqrt()
+    height, width = lr_luma.shape[2], lr_luma.shape[3]
+    rows = weights[0] * power[:, :, :height]
+    for place in range(1, 2 * reach + 1):  # a convolution adds up in an order that depends on the size of the tile
+        rows = rows + weights[place] * power[:, :, place : place + height]
+    mean = weights[0] * rows[:, :, :, :width]
+    for place in range(1, 2 * reach + 1):
+        mean = mean + weights[place] * rows[:, :, :, place : place + width]
+    return mean.sqrt()
 
 
 def table_position(
@@ -79,13 +85,19 @@ def table_position(
 ) -> tuple[Tensor, Tensor]:
     """Return where in the table of σ a level and a contrast lie: row and column, from 0 on. It is TorchScript.
 
-    Rows are linear in the level, columns in the logarithm of the contrast. The defaults are not meant to be changed:
+    Rows are linear in the level, columns in the fourth root of the contrast. Roots are rounded correctly, so they do
+    not depend on the size of the tile, as the last digit of a logarithm does. The defaults are not meant to be changed:
     TorchScript cannot read the constants of a module, but it can read defaults.
     """
     row = lr_luma.clamp(0.0, 1.0) * (levels - 1)
-    octaves = torch.log(contrast.clamp(smallest, largest) / smallest)
-    span = torch.log(torch.tensor(largest / smallest, dtype=contrast.dtype, device=contrast.device))
-    return row, octaves / span * (contrasts - 1)
+    first, last = smallest**0.25, largest**0.25
+    root = contrast.clamp(smallest, largest).sqrt().sqrt()
+    return row, ((root - first) * ((contrasts - 1) / (last - first))).clamp(0.0, contrasts - 1.0)
+
+
+def contrast_knots() -> Tensor:
+    """Return the contrasts (CONTRASTS,) float64 at which σ is stored, see `table_position`."""
+    return torch.linspace(SMALLEST_CONTRAST**0.25, LARGEST_CONTRAST**0.25, CONTRASTS, dtype=torch.float64) ** 4
 
 
 def sigma_at(sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -94,9 +106,10 @@ def sigma_at(sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
     down, right = row - top, column - left
     first = top.long() * sigma.shape[1] + left.long()
     flat = sigma.flatten()
-    upper = torch.lerp(flat[first], flat[first + 1], right)
-    lower = torch.lerp(flat[first + sigma.shape[1]], flat[first + sigma.shape[1] + 1], right)
-    return torch.lerp(upper, lower, down)
+    below = first + sigma.shape[1]
+    upper = flat[first] * (1.0 - right) + flat[first + 1] * right
+    lower = flat[below] * (1.0 - right) + flat[below + 1] * right
+    return upper * (1.0 - down) + lower * down
 
 
 def residual_noise(lr: Tensor, white: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor, weights: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from degsynth.evaluation.residual import LeftOut
 from degsynth.ops.residual_measurement import RINGS, Measured
-from degsynth.ops.residual_noise import CONTRASTS, LARGEST_CONTRAST, LEVELS, SMALLEST_CONTRAST
+from degsynth.ops.residual_noise import LEVELS, contrast_knots
 from degsynth.reports.panels import SHOWN_SIDE, crop
 from degsynth.reports.plots import new_figure
 
@@ -37,8 +37,7 @@ def draw_residual(path: Path, left_out: LeftOut) -> None:
 
 def _plot_strength(axis: Any, left_out: LeftOut) -> None:
     """Plot σ of the luma against the contrast, at some levels."""
-    octaves = torch.linspace(0, 1, CONTRASTS)
-    contrasts = 255 * SMALLEST_CONTRAST * (LARGEST_CONTRAST / SMALLEST_CONTRAST) ** octaves
+    contrasts = 255 * contrast_knots()
     for (level, name), colour in zip(SHOWN_LEVELS.items(), COLOURS, strict=True):
         row = round(level * (LEVELS - 1))
         axis.plot(contrasts, 255 * left_out.measured.noise.sigma[row], "-", color=colour, label=f"{name}, measured")
