@@ -120,7 +120,7 @@ def run(out: Path, seed: int = 0, on_progress: OnProgress = ignore_progress, on_
     run_fit(options.model_copy(update={"method": "linear"}), {}, out / "run_linear", Events(on_progress))
     linear = checkpoint.load(out / "run_linear" / "checkpoint.pt")
     test = open_for_model(out / "test/HR", out / "test/LR_x2", ScoringOptions(SCALE), on_progress)
-    scores = evaluate(Degradation(model), test, beside={"linear": linear})
+    scores = evaluate(Degradation(model, Noise(learned=False)), test, beside={"linear": linear})
     _draw(out / "demo.png", model, test, scores["mean"])
     figures = {"seed": seed, "evaluation": scores, "fit": record["report"]}
     (out / "demo.json").write_text(json.dumps(figures, indent=2) + "\n")

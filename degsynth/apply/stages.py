@@ -163,6 +163,7 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
             "noise": degradation.noise_name,
             "noise_model": noise_model,
             "awgn": noise.awgn,
+            **({"awgn_luma": True} if noise.awgn_luma else {}),
             "data_range": images.choose_range(options.data_range, model.spec.data_range),
         },
         "environment": {

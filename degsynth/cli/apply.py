@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,6 @@ from degsynth.errors import ConfigError, DegsynthError
 if TYPE_CHECKING:
     from degsynth.apply import Summary
     from degsynth.apply.manifest import Row
-    from degsynth.config import Interval
     from degsynth.model.checkpoint import Checkpoint
     from degsynth.model.degradation import Noise
 
@@ -38,8 +38,15 @@ def command(
         str | None,
         typer.Option(
             metavar="SIGMA|LO:HI",
-            help="White Gaussian noise that is added: its σ on the 0–255 scale, or a range from which every image "
-            "draws one. Unset: none.",
+            help="White Gaussian noise that is added, independent in every channel: its σ on the 0–255 scale, or a "
+            "range from which every image draws one. In luma it has 0.67 σ. Unset: none.",
+        ),
+    ] = None,
+    awgn_luma: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIGMA|LO:HI",
+            help="The same, but equal in all channels, so that σ is that of luma.",
         ),
     ] = None,
     scale: options.PoolScale = None,
@@ -126,7 +133,7 @@ def command(
     loaded = open_model(model, scale, device)
     chosen = apply.Options(
         seed=seed,
-        noise=_noise(noise, options.interval(awgn, "awgn"), loaded, model, device),
+        noise=_with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma),
         draws=draws,
         hardware_factor=options.interval(hardware_factor, "hardware_factor"),
         data_range=levels,
@@ -153,7 +160,16 @@ def command(
         raise typer.Exit(1)
 
 
-def _noise(text: str | None, awgn: Interval | None, model: Checkpoint, name: str, device: str) -> Noise:
+def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:
+    """Add white noise as ``--awgn`` or ``--awgn-luma`` asks for it."""
+    if awgn is not None and awgn_luma is not None:
+        raise ConfigError("--awgn and --awgn-luma exclude each other", "give one of them")
+    if awgn_luma is not None:
+        return dataclasses.replace(noise, awgn=options.interval(awgn_luma, "awgn_luma"), awgn_luma=True)
+    return dataclasses.replace(noise, awgn=options.interval(awgn, "awgn"))
+
+
+def _noise(text: str | None, model: Checkpoint, name: str, device: str) -> Noise:
     """Read the value of ``--noise`` for a model that was given by ``name``."""
     from degsynth.model import checkpoint
     from degsynth.model.degradation import Noise
@@ -165,9 +181,9 @@ def _noise(text: str | None, awgn: Interval | None, model: Checkpoint, name: str
                 f"--noise learned: the model {name} ({model.spec.method}) has none; use --awgn, or give another model "
                 "whose noise is added"
             )
-        return Noise(text != "none", None, awgn)
+        return Noise(text != "none")
     try:
-        return Noise(True, checkpoint.load(resolve(str(text)), device), awgn)
+        return Noise(True, checkpoint.load(resolve(str(text)), device))
     except DegsynthError as error:
         raise ConfigError(f"--noise {text}: {error}") from None
 

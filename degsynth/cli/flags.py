@@ -10,6 +10,7 @@ import re
 
 FLAGS = {
     "awgn": "--awgn",
+    "awgn_luma": "--awgn-luma",
     "bad_pairs": "--bad-pairs",
     "border": "--border",
     "check": "--check",

@@ -9,6 +9,7 @@ import degsynth
 from degsynth.config import Interval, build
 from degsynth.errors import ConfigError, shortened
 from degsynth.evaluation.effective_kernel import measured_phase
+from degsynth.evaluation.residual import with_residual
 from degsynth.fit import loop
 from degsynth.fit.options import FitOptions, resolve
 from degsynth.fit.run_directory import RunDirectory
@@ -64,6 +65,7 @@ def measured_checkpoint(
 def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
     """Write the weights of a run's snapshot to ``path`` as a checkpoint without scores, and return it as loaded.
 
+    What the model leaves out was measured at the end of the fit, if it has ended; the snapshot gets the same noise.
     Raises ConfigError where there is no such run or snapshot.
     """
     folder = RunDirectory(run)
@@ -84,7 +86,10 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
     model = measured_checkpoint(
         options.method, method, images, config.model_dump(mode="json"), fingerprint, state.degrader()
     )
-    return checkpoint.save(state.degrader(), model.spec, path)
+    if folder.checkpoint.is_file():
+        noise = checkpoint.load(folder.checkpoint).residual()
+        model = model if noise is None else with_residual(model, noise)
+    return checkpoint.save(model.degrader, model.spec, path)
 
 
 class _RunImages:

@@ -22,7 +22,8 @@ import degsynth
 from degsynth.config import Strict
 from degsynth.data.images import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
-from degsynth.evaluation import diversity, hardware_factor
+from degsynth.evaluation import diversity, hardware_factor, residual
+from degsynth.evaluation.residual import LeftOut, with_residual
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions, check_options, resolve
@@ -35,6 +36,7 @@ from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.reports import panels, previews
 from degsynth.reports.distribution import draw_distribution
+from degsynth.reports.residual import draw_residual
 from degsynth.seeds import derive
 
 FACTOR_IMAGES = 4
@@ -279,6 +281,8 @@ class Measured:
     """What the model draws, where the method learns a distribution."""
     draws: dict[str, Any] | None
     """Figures of that distribution."""
+    left_out: LeftOut | None
+    """What the model leaves out of real LR, and adds as noise; None where that cannot be measured."""
     warnings: list[str]
 
 
@@ -300,7 +304,12 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
         warnings += diversity.warnings(draws)
         if text := diversity.summary(draws):
             fit.events.on_note(text)
-    return Measured(model, scores, factor, distribution, draws, warnings)
+    left_out = scorer.left_out(fit.method, model)
+    if left_out is not None:
+        model = with_residual(model, left_out.measured.noise)
+        warnings += residual.warnings(left_out)
+        fit.events.on_note(residual.summary(left_out))
+    return Measured(model, scores, factor, distribution, draws, left_out, warnings)
 
 
 def export(fit: Fit, measured: Measured, trained: Mapping[str, Any]) -> None:
@@ -314,7 +323,7 @@ def export(fit: Fit, measured: Measured, trained: Mapping[str, Any]) -> None:
     }
     fit.folder.log({"step": trained.get("best_step", 0), "exported": figures})
     spec = measured.model.spec.model_copy(update={"held_out": means})
-    checkpoint.save(fit.method.degrader(), spec, fit.folder.checkpoint)
+    checkpoint.save(measured.model.degrader, spec, fit.folder.checkpoint)
 
 
 # --- report -----------------------------------------------------------------------------------------------------
@@ -329,6 +338,8 @@ def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
     rows += panels.basis_rows(model.degrader, fit.source.samples(1)[0])
     if measured.distribution is not None:
         draw_distribution(fit.folder.previews / "distribution.png", measured.distribution, model)
+    if measured.left_out is not None:
+        draw_residual(fit.folder.previews / "residual.png", measured.left_out)
     panels.sheet(fit.folder.previews / "held_out.png", rows, scorer.summary(measured.scores["mean"]))
 
 
@@ -348,6 +359,7 @@ def _record(fit: Fit, measured: Measured, trained: Mapping[str, Any], seconds: M
         "report": fit.method.report(),
         "hardware_factor": measured.hardware_factor,
         "distribution": measured.draws,
+        "noise": None if measured.left_out is None else residual.figures(measured.left_out),
         "warnings": measured.warnings,
         "held_out": measured.scores,
         "seconds": seconds,

@@ -36,7 +36,7 @@ paper leaves open, and what differs from it or from the authors' code:
   otherwise start M/2 times too bright.
 - Luma is full range (code: 16 … 235), and 0.5 is subtracted before the network sees it.
 - The weights that score best on held-out pairs are exported, not the last ones.
-- The paper adds AWGN of σ 5 to its LR images; ``degsynth apply --awgn 5`` does that.
+- The paper adds AWGN of σ 5 to its LR images, which are luma; ``degsynth apply --noise none --awgn-luma 5`` does that.
 - The paper compares on the HR grid, to which its LR images are interpolated; that is scale 1 here. At scales 2 to 4 the
   blurred HR image is decimated at the centred phase (at even scales: the mean of the two middle pixels along each axis)
   and compared with the LR image as it is.

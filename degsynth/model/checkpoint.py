@@ -26,6 +26,7 @@ from degsynth.model import archive, operators
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
 from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
+from degsynth.ops.residual_noise import ResidualNoise
 
 VERIFY_TOLERANCE = 1e-6
 """Largest difference that is allowed between a reloaded checkpoint and the eager module on the CPU; in practice they
@@ -75,6 +76,13 @@ class Checkpoint:
     """SHA-256 of the file; empty where the model was never written."""
     path: Path
 
+    def residual(self) -> ResidualNoise | None:
+        """Return the noise that stands for what the model leaves out; None where it has none of this kind."""
+        module = getattr(self.degrader, "residual", None)  # files of earlier versions have no such module
+        if module is None or module.channels == 0:
+            return None
+        return ResidualNoise(module.sigma.double(), module.taps.double(), module.mixing.double())
+
     def on(self, device: str) -> Checkpoint:
         """Return the same model on a device; a copy, where it is not there already."""
         if device == "cpu" or not isinstance(self.degrader, nn.Module):
@@ -87,8 +95,9 @@ def in_memory(degrader: Degrader, spec: Spec) -> Checkpoint:
     return Checkpoint(_detached(degrader), spec, "", Path(spec.method))
 
 
-def _detached(degrader: Degrader) -> Degrader:
-    """Copy a degrader, on the CPU and without gradients; the caller may go on training the original."""
+def _detached(degrader: LoadedDegrader) -> Degrader:
+    """Copy an eager degrader, on the CPU and without gradients; the caller may go on training the original."""
+    assert isinstance(degrader, Degrader), "a loaded model is compiled already"
     return copying.deepcopy(degrader).eval().cpu().requires_grad_(False)
 
 
@@ -112,7 +121,7 @@ def check_scriptable(degrader: Degrader) -> None:
         torch.jit.script(degrader)
 
 
-def save(degrader: Degrader, spec: Spec, path: Path) -> Checkpoint:
+def save(degrader: LoadedDegrader, spec: Spec, path: Path) -> Checkpoint:
     """Script, save, load again, compare with the eager module, and only then move into place; return it as loaded.
 
     The memory that the degrader needs is measured, unless the spec has it. Raises CheckpointError, with nothing left

@@ -34,7 +34,11 @@ class Noise:
     noise_model: Checkpoint | None = None
     """Another model, whose noise takes the place of the model's own. Noise lies on the LR grid, whatever the scale."""
     awgn: Interval | None = None
-    """Interval from which the σ of additive white Gaussian noise is drawn, one for each image, on the 0–255 scale."""
+    """Interval from which the σ of additive white Gaussian noise is drawn, one for each image, on the 0–255 scale.
+
+    The noise is independent in all channels, so that of the luma of an RGB image has 0.67 σ."""
+    awgn_luma: bool = False
+    """Add the same white noise to all channels, so that the noise of the luma has σ."""
 
     def __post_init__(self) -> None:
         if self.awgn is not None:
@@ -175,7 +179,8 @@ class Degradation:
         if self.noise.awgn is not None:
             awgn_seed = identity.seed("awgn")
             awgn_sigma = uniform(awgn_seed, *self.noise.awgn)
-            awgn = NoiseField(lambda y, x, h, w: block_field(awgn_seed, y, x, h, w, channels), height, width)
+            planes = 1 if self.noise.awgn_luma else channels
+            awgn = NoiseField(lambda y, x, h, w: block_field(awgn_seed, y, x, h, w, planes), height, width)
         kernel_id = int(own.code[0, 0]) if self.model.spec.pool else None
         return Draw((channels, height, width), own, noise, awgn, awgn_sigma, hardware_factor, kernel_id)
 

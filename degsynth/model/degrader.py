@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.model.residual import Residual
 from degsynth.ops.noise import block_field
 from degsynth.ops.position import pixel_centres
+from degsynth.ops.residual_noise import ResidualNoise
 
 
 class Degrader(nn.Module):
@@ -39,10 +41,15 @@ class Degrader(nn.Module):
         self.scale = scale
         self.multiple_of = multiple_of if multiple_of > 0 else scale
         self.placed = placed
+        self.residual: Any = Residual()
         self.takes_any = not channels
         self.channels = list(channels or [1, 3])
         if self.multiple_of % scale != 0:
             raise ValueError(f"multiple_of (={self.multiple_of}) must be a multiple of the scale (={scale})")
+
+    def add_residual(self, noise: ResidualNoise) -> None:
+        """Add what the model leaves out to its LR, as noise."""
+        self.residual = Residual(noise)
 
     @torch.jit.export
     def draw(self, seed: int, height: int = 0, width: int = 0) -> Tensor:
@@ -58,9 +65,11 @@ class Degrader(nn.Module):
     def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
         """Return the random numbers of a window of the LR plane: (1, F, height, width), from pixel (y, x) on.
 
-        The field of placed optics has the coordinates of the pixels in its last two planes.
+        The first planes are for the residual, the next ones for the optics. The field of placed optics has the
+        coordinates of the pixels in its last two planes.
         """
-        planes = block_field(seed, y, x, height, width, self.optics.field_planes(channels))
+        count = self.residual.planes(channels) + self.optics.field_planes(channels)
+        planes = block_field(seed, y, x, height, width, count)
         return torch.cat([planes, pixel_centres(y, x, height, width)], 1) if self.placed else planes
 
     @torch.jit.export
@@ -71,6 +80,7 @@ class Degrader(nn.Module):
         if hr.shape[2] % self.scale != 0 or hr.shape[3] % self.scale != 0:
             raise ValueError(f"HR is {hr.shape[2]}×{hr.shape[3]}; both must be multiples of the scale {self.scale}")
         height, width = hr.shape[2] // self.scale, hr.shape[3] // self.scale
+        field = field[:, self.residual.planes(hr.shape[1]) :]
         down = -hr.shape[2] % self.multiple_of
         right = -hr.shape[3] % self.multiple_of
         if down > 0 or right > 0:
@@ -82,9 +92,10 @@ class Degrader(nn.Module):
 
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        """Return the learned noise for an lr in [0, 1]; zeros where the method has none."""
-        residual: Tensor = self.optics.noise(lr, code, field)
-        return residual
+        """Return the learned noise for an lr in [0, 1]; zeros where the model has none."""
+        planes: int = self.residual.planes(lr.shape[1])
+        noise: Tensor = self.optics.noise(lr, code, field[:, planes:])
+        return noise if planes == 0 else noise + self.residual(lr, field[:, :planes])
 
     def forward(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
         """Return `clean` + `noise`, not clamped. Each item of a batch has its own code (B, G) and field."""

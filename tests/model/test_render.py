@@ -16,6 +16,7 @@ from degsynth.model.noise_field import NoiseField
 from degsynth.model.render import render, render_bands, render_draw
 from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
+from degsynth.ops.resample import luma
 from degsynth.seeds import Identity
 from tests.doubles import StochasticOptics, linear_double, save_double, stochastic
 
@@ -49,6 +50,16 @@ def test_awgn_is_its_field_times_sigma(tmp_path: Path) -> None:
     added = render(Degradation(model, Noise(awgn=Interval(7.0, 7.0))), hr, identity) - without
     field = block_field(identity.seed("awgn"), 0, 0, 40, 30, 3)[0]
     assert torch.allclose(added, 7 / 255 * field, atol=1e-6)
+
+
+def test_awgn_of_luma_is_the_same_in_all_channels(tmp_path: Path) -> None:
+    model, identity, hr = linear_double(tmp_path / "m.pt", 2), Identity(3, "a"), torch.rand(3, 400, 400)
+    without = render(Degradation(model), hr, identity)
+    for equal, share in ((True, 1.0), (False, 0.669)):  # √(0.299² + 0.587² + 0.114²)
+        noise = Noise(awgn=Interval(7.0, 7.0), awgn_luma=equal)
+        added = render(Degradation(model, noise), hr, identity) - without
+        assert 255 * float(luma(added).std()) == pytest.approx(7 * share, rel=0.02)
+        assert torch.allclose(added[0], added[1], atol=1e-6) == equal
 
 
 def test_tiles_reach_as_far_as_the_noise(tmp_path: Path) -> None:

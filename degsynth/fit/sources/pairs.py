@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from degsynth.config import OnProgress
+from degsynth.data.images import resolve_range
 from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches, PatchOptions
@@ -19,6 +20,7 @@ from degsynth.errors import DataError, FitError
 from degsynth.evaluation.held_out import HeldOut, Judge
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import SHIFT_WARNING_HR_PX, evaluate
+from degsynth.evaluation.residual import LeftOut, measure_left_out
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
 from degsynth.fit.sources import source
@@ -27,7 +29,7 @@ from degsynth.methods import linear
 from degsynth.methods.protocol import Learned, Method
 from degsynth.methods.shared.pairs import Paired
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation
+from degsynth.model.degradation import Degradation, Noise
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 
@@ -74,6 +76,12 @@ class Pairs(source.Source):
         check_patch(side, method, self.options.method, "leave them out")
         return Batches(patches.batch, side)
 
+    def level_step(self) -> float:
+        """Return the difference of two levels of the files, in [0, 1]; 0 for float files."""
+        dtype = np.dtype(self.dtype)
+        black, white = resolve_range(dtype, self.data_range)
+        return 0.0 if dtype.kind == "f" else 1.0 / (white - black)
+
     def samples(self, count: int) -> Sequence[Tensor]:
         """Return HR images of held-out pairs."""
         return [self.held.tensors(index)[0] for index in self.held.spread(count)]
@@ -113,11 +121,18 @@ class PairScorer(source.Scorer):
         """Return the PSNR on held-out pairs."""
         return HeldOut(self.source.held, self.source.border, method.multiple_of, device)
 
+    def left_out(self, method: Method, model: Checkpoint) -> LeftOut | None:
+        """Measure what a model leaves out of the held-out pairs; None where it has noise of its own."""
+        if model.spec.has_noise:
+            return None
+        parts = HeldOut(self.source.held, self.source.border, model.spec.multiple_of).parts
+        return measure_left_out(model, parts, self.source.level_step())
+
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
-        """Return the figures of `degsynth.evaluation.paired` on the held-out pairs."""
+        """Return the figures of `degsynth.evaluation.paired` on the held-out pairs, without noise."""
         held = self.source.held
         return evaluate(
-            Degradation(model),
+            Degradation(model, Noise(learned=False)),
             held,
             border=self.source.border,
             beside=self.references,

@@ -12,6 +12,7 @@ from torch import Tensor
 from degsynth.config import Interval, OnProgress
 from degsynth.errors import DataError
 from degsynth.evaluation.held_out import Judge
+from degsynth.evaluation.residual import LeftOut
 from degsynth.methods.protocol import Learned, Method
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.reports.panels import Panel
@@ -88,6 +89,10 @@ class Scorer(Protocol):
 
     def judge(self, method: Learned, device: str) -> Judge:
         """Return the figure by which training is steered."""
+
+    def left_out(self, method: Method, model: Checkpoint) -> LeftOut | None:
+        """Measure what a model leaves out of held-out LR; by default there is no real LR to compare with."""
+        return None
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
         """Return the figures on held-out images: ``mean`` by model, ``images``, and what else there is."""

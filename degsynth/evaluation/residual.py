@@ -1,0 +1,124 @@
+"""What a model leaves out of the LR of held-out pairs, measured, and the noise that is to stand for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from degsynth.evaluation.held_out import Part
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degrader import Degrader
+from degsynth.model.residual import Residual
+from degsynth.ops.residual_measurement import Measured, measure
+from degsynth.ops.residual_noise import LEVELS, NOISE_HALO, ResidualNoise, contrast_knots
+
+APART = 0.2
+"""Relative difference of measured and drawn noise above which there is a warning."""
+CERTAIN_PIXELS = 300
+"""Knots of the table with fewer pixels than this are not compared."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a model leaves out, and the same figures of the noise that is drawn for it."""
+
+    measured: Measured
+    drawn: Measured
+    example: tuple[Tensor, Tensor]
+    """The residual of one held-out part (C, h, w), and a draw of the noise for it."""
+
+
+def measure_left_out(model: Checkpoint, parts: Sequence[Part], level_step: float) -> LeftOut | None:
+    """Measure what a model's clean LR lacks of the real LR of held-out pairs; None where there are too few pixels.
+
+    The pairs must not be those that the model was fitted to, or the residual of a flexible model would be too small.
+    ``level_step`` is the difference of two levels of the LR files, in [0, 1].
+    """
+    with torch.inference_mode():
+        clean = [_clean(model, part) for part in parts]
+        measured = measure(zip((part.lr for part in parts), clean, strict=True), level_step)
+        if measured is None:
+            return None
+        noises = [_drawn(measured.noise, lr.clamp(0.0, 1.0), seed) for seed, lr in enumerate(clean)]
+        drawn = measure(((lr + noise, lr) for lr, noise in zip(clean, noises, strict=True)), 0.0)
+    assert drawn is not None, "drawn noise has the sizes of the measured one"
+    return LeftOut(measured, drawn, (parts[0].lr - clean[0], noises[0]))
+
+
+def _clean(model: Checkpoint, part: Part) -> Tensor:
+    """Return the LR (C, h, w) that a model predicts for a held-out part, without noise."""
+    (y, x), (channels, height, width) = part.origin, part.lr.shape
+    code = model.degrader.draw(0, *part.frame)
+    field = model.degrader.field(0, y, x, height, width, channels)
+    return model.degrader.clean(part.hr[None], code, field)[0]
+
+
+def _drawn(noise: ResidualNoise, lr: Tensor, seed: int) -> Tensor:
+    """Return a draw of the noise for lr (C, h, w)."""
+    rng = torch.Generator().manual_seed(seed)
+    drawn: Tensor = Residual(noise)(lr[None], torch.randn(1, *lr.shape, generator=rng))[0]
+    return drawn
+
+
+def with_residual(model: Checkpoint, noise: ResidualNoise) -> Checkpoint:
+    """Return a model in memory that adds this noise to its LR."""
+    assert isinstance(model.degrader, Degrader), "a loaded model is compiled already"
+    model.degrader.add_residual(noise)
+    spec = model.spec
+    halo = max(spec.noise_halo, NOISE_HALO)
+    facts = {"has_noise": True, "stochastic": True, "noise_halo": halo, "halo": spec.clean_halo + spec.scale * halo}
+    return replace(model, spec=spec.model_copy(update=facts))
+
+
+def figures(left_out: LeftOut) -> dict[str, Any]:
+    """Return, for ``fit.json``, the figures of measured and drawn noise side by side; σ in levels of 255."""
+    record: dict[str, Any] = {
+        "levels_255": torch.linspace(0, 255, LEVELS).tolist(),
+        "contrasts_255": (255 * contrast_knots()).tolist(),
+        "pixels": left_out.measured.pixels.round().long().tolist(),
+        "slow_sigma_255": 255 * left_out.measured.slow_sigma,
+    }
+    for name, noise in (("measured", left_out.measured), ("drawn", left_out.drawn)):
+        record[name] = {
+            "sigma_255": 255 * noise.sigma,
+            "sigma_by_level_and_contrast_255": (255 * noise.noise.sigma).tolist(),
+            "lag_1": noise.lag_1(),
+            "power_255": (255**2 * noise.spectrum).tolist(),
+            "share_at_nyquist": noise.fine_share,
+            "kurtosis": noise.tails,
+            "channels": (noise.noise.mixing @ noise.noise.mixing.T).tolist(),
+        }
+    return record
+
+
+def summary(left_out: LeftOut) -> str:
+    """Say in one line how strong the noise is."""
+    noise = left_out.measured
+    return (
+        f"what the model leaves out becomes its noise: σ {255 * noise.sigma:.1f} of 255 in luma, neighbours correlate "
+        f"by {noise.lag_1():.2f}"
+    )
+
+
+def warnings(left_out: LeftOut) -> list[str]:
+    """Warn where drawn noise is not like the measured one."""
+    texts = []
+    measured, drawn = left_out.measured, left_out.drawn
+    known = measured.pixels >= CERTAIN_PIXELS
+    apart = (drawn.noise.sigma[known] / measured.noise.sigma[known] - 1).abs()
+    if bool((apart > APART).any()):
+        share = float((measured.pixels[known] * (apart > APART)).sum() / measured.pixels[known].sum())
+        texts.append(
+            f"noise: σ of drawn noise differs by up to {100 * float(apart.max()):.0f} % from what the model leaves "
+            f"out, by more than {100 * APART:.0f} % for {100 * share:.0f} % of the pixels"
+        )
+    if abs(drawn.lag_1() - measured.lag_1()) > APART * max(abs(measured.lag_1()), APART):
+        texts.append(
+            f"noise: neighbours correlate by {drawn.lag_1():.2f} in drawn noise, by {measured.lag_1():.2f} in what the "
+            "model leaves out"
+        )
+    return texts

@@ -1,0 +1,220 @@
+"""Measure the noise model of `degsynth.ops.residual_noise` in real LR and what a model predicts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degsynth.ops.grain import REACH
+from degsynth.ops.grain_measurement import filter_taps
+from degsynth.ops.noise_level import matrix_sqrt
+from degsynth.ops.resample import luma
+from degsynth.ops.residual_noise import (
+    CONTRASTS,
+    LEVELS,
+    ResidualNoise,
+    local_contrast,
+    sigma_at,
+    surroundings,
+    table_position,
+)
+from degsynth.ops.spectra import power
+
+SLOW_PX, SLOW_REACH = 8.0, 24
+"""Standard deviation and reach of the Gaussian (LR px) that divides a residual into slow differences of level, which
+two shots of a scene have and which are no noise, and the rest, which is measured."""
+BORDER = 8
+"""LR px at each edge that are not measured; predicted LR depends there on what lies beyond the image."""
+CLIP_MARGIN = 2 / 255
+"""Pixels whose real luma is nearer to black or white than this have been cut off; they are not measured."""
+LEAST_PIXELS = 1_000
+"""With fewer pixels than this there is nothing to measure."""
+PRIOR_PIXELS = 300.0
+"""A knot of the table is drawn towards its neighbours as if they were so many pixels of its own. Pixels of a residual
+are correlated, and a few of them say little about a variance."""
+MIN_SIGMA = 0.05 / 255
+"""Smallest σ that is stored."""
+WINDOW, RINGS = 32, 16
+"""Side of the windows whose spectra are taken (LR px), and number of rings of frequencies, from 0 to Nyquist's."""
+FINE = 0.4
+"""Frequencies above this (cycles per px, along either axis) count as being at the Nyquist frequency of the LR."""
+
+
+@dataclass(frozen=True)
+class _Residual:
+    """The residual of one image without its slow part, and what its strength is to follow from."""
+
+    planes: Tensor
+    """(C, h, w)."""
+    used: Tensor
+    """(h, w) bool: pixels that are measured."""
+    row: Tensor
+    """(h, w): position in the table by level."""
+    column: Tensor
+    """(h, w): position in the table by contrast."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measured noise, and the figures by which it is compared with drawn noise."""
+
+    noise: ResidualNoise
+    pixels: Tensor
+    """(LEVELS, CONTRASTS): number of pixels near each knot of the table."""
+    correlation: Tensor
+    """(2·REACH + 1)²: correlation of neighbouring pixels of the luma, by their distance."""
+    slow_sigma: float
+    """Standard deviation of the slow differences of level, which are not drawn."""
+    tails: float
+    """Kurtosis of the residual divided by its σ; 3 for normal numbers."""
+    sigma: float
+    """Standard deviation of the luma of the residual over all measured images."""
+    spectrum: Tensor
+    """(RINGS,): power of the luma by frequency, in levels² per frequency, from 0 to 1/2 cycle per px."""
+    fine_share: float
+    """Share of the power at frequencies above `FINE`."""
+
+    def lag_1(self) -> float:
+        """Return the correlation of adjacent pixels, mean of both axes."""
+        return float(self.correlation[REACH, REACH + 1] + self.correlation[REACH + 1, REACH]) / 2
+
+
+def measure(images: Iterable[tuple[Tensor, Tensor]], level_step: float = 1 / 255) -> Measured | None:
+    """Measure the difference of real LR and predicted LR, given as pairs of (C, h, w) in [0, 1].
+
+    Return None where there are too few pixels. ``level_step`` is the difference between two levels of the real LR's
+    files; rounding to them adds level_step²/12 to the variance, which is subtracted here, because LR images are rounded
+    again when they are written.
+    """
+    residuals, slow = [], []
+    for real, predicted in images:
+        if min(real.shape[1:]) > 2 * BORDER:
+            rest, of_slow = _residual(real.double(), predicted.double())
+            residuals.append(rest)
+            slow.append(of_slow)
+    if sum(int(rest.used.sum()) for rest in residuals) < LEAST_PIXELS:
+        return None
+    variance, pixels = _variance_table(residuals)
+    unit = [_divided(rest, variance.sqrt()) for rest in residuals]
+    covariance, tails = _channel_covariance(unit)
+    correlation = _neighbour_correlation(unit)
+    sigma = (variance - level_step**2 / 12).clamp(min=MIN_SIGMA**2).sqrt()
+    noise = ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
+    spectrum, fine = _spectrum(residuals)
+    strength = torch.cat([luma(rest.planes)[0][rest.used] for rest in residuals]).square().mean().sqrt()
+    slow_sigma = torch.stack(slow).mean().sqrt()
+    return Measured(noise, pixels, correlation, float(slow_sigma), tails, float(strength), spectrum, fine)
+
+
+def _residual(real: Tensor, predicted: Tensor) -> tuple[_Residual, Tensor]:
+    """Return the residual of one image, and the variance of its slow part."""
+    residual = real - predicted
+    slow = _smoothed(residual)
+    predicted = predicted.clamp(0.0, 1.0)
+    level = luma(predicted)[None]
+    row, column = table_position(level, local_contrast(level, surroundings().double()))
+    bright = luma(real)[0]
+    used = (bright > CLIP_MARGIN) & (bright < 1 - CLIP_MARGIN)
+    inner = slice(BORDER, -BORDER), slice(BORDER, -BORDER)
+    rest = _Residual((residual - slow)[:, *inner], used[inner], row[0, 0][inner], column[0, 0][inner])
+    return rest, luma(slow).square().mean()
+
+
+def _smoothed(image: Tensor) -> Tensor:
+    """Return the slow part of image (C, h, w); the outermost pixels are repeated beyond the borders."""
+    weights = surroundings(SLOW_PX, SLOW_REACH).to(image)
+    planes = F.pad(image[:, None], [SLOW_REACH] * 4, mode="replicate")
+    return F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[:, 0]
+
+
+def _variance_table(residuals: list[_Residual]) -> tuple[Tensor, Tensor]:
+    """Return the variance of the luma at the knots (LEVELS, CONTRASTS), and the number of pixels near each.
+
+    A pixel counts for the four knots around it, with the weights of bilinear interpolation, so that the mean of its
+    square is what the table gives there. Where pixels are rare, the table follows the contrast alone, and beyond the
+    contrasts that occur it stays as it is at the last of them.
+    """
+    energy = torch.zeros(LEVELS * CONTRASTS, dtype=torch.float64)
+    pixels = torch.zeros_like(energy)
+    for rest in residuals:
+        square = luma(rest.planes)[0][rest.used].square()
+        row, column = rest.row[rest.used], rest.column[rest.used]
+        top, left = row.floor().clamp(max=LEVELS - 2), column.floor().clamp(max=CONTRASTS - 2)
+        for down in (0, 1):
+            for right in (0, 1):
+                weight = (1 - (row - top - down).abs()) * (1 - (column - left - right).abs())
+                knot = ((top + down) * CONTRASTS + left + right).long()
+                energy.index_add_(0, knot, weight * square)
+                pixels.index_add_(0, knot, weight)
+    energy, pixels = energy.view(LEVELS, CONTRASTS), pixels.view(LEVELS, CONTRASTS)
+    by_contrast = _filled(energy.sum(0), pixels.sum(0))
+    return (energy + PRIOR_PIXELS * by_contrast) / (pixels + PRIOR_PIXELS), pixels
+
+
+def _filled(energy: Tensor, pixels: Tensor) -> Tensor:
+    """Return the variance by contrast; knots with few pixels are drawn towards the next one that is better known."""
+    middle = int(pixels.argmax())
+    variance = energy / pixels.clamp(min=1e-9)
+    for order in (range(middle + 1, len(pixels)), range(middle - 1, -1, -1)):
+        before = variance[middle]
+        for knot in order:
+            variance[knot] = before = (energy[knot] + PRIOR_PIXELS * before) / (pixels[knot] + PRIOR_PIXELS)
+    return variance
+
+
+def _spectrum(residuals: list[_Residual]) -> tuple[Tensor, float]:
+    """Return the power (RINGS,) of the luma by frequency, and the share of it above `FINE`."""
+    planes = [luma(rest.planes)[0] for rest in residuals if min(rest.used.shape) >= WINDOW]
+    if not planes:
+        return torch.zeros(RINGS, dtype=torch.float64), 0.0
+    total = torch.stack([power(plane, WINDOW) for plane in planes]).mean(0)
+    frequency = torch.fft.fftfreq(WINDOW, dtype=torch.float64).abs()
+    distance = torch.hypot(frequency[:, None], frequency[None, :])
+    ring = (2 * RINGS * distance).long()
+    rings = [total[ring == number].mean() for number in range(RINGS)]
+    fine = torch.maximum(frequency[:, None], frequency[None, :]) > FINE
+    return torch.stack(rings), float(total[fine].sum() / total.sum().clamp(min=1e-15))
+
+
+def _divided(rest: _Residual, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the residual (C, h, w) divided by its σ, 0 at pixels that are not used, and which are (h, w)."""
+    planes = rest.planes / sigma_at(sigma, rest.row, rest.column)
+    return planes * rest.used, rest.used
+
+
+def _channel_covariance(unit: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, float]:
+    """Return the covariance (C, C) of the channels of divided residuals, and the kurtosis of their luma."""
+    pixels = torch.cat([planes[:, used] for planes, used in unit], 1)
+    brightness = luma(pixels[:, :, None])[0, :, 0]
+    kurtosis = brightness.pow(4).mean() / brightness.square().mean().square()
+    return pixels @ pixels.T / pixels.shape[1], float(kurtosis)
+
+
+def _unit_luma(mixing: Tensor) -> Tensor:
+    """Return a matrix (C, D) scaled so that the luma of what it makes of white planes has variance 1."""
+    scaled: Tensor = mixing / luma(mixing[:, None, :])[0, 0].norm().clamp(min=1e-12)
+    return scaled
+
+
+def _neighbour_correlation(unit: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the correlation of the luma of pixels at distances (y, x) up to REACH: (2·REACH + 1)², 0 in the middle."""
+    side = 2 * REACH + 1
+    products, counts = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, side, dtype=torch.float64)
+    for planes, used in unit:
+        products += _autocorrelation(luma(planes)[0])
+        counts += _autocorrelation(used.double())
+    covariance = products / counts.clamp(min=1.0)
+    correlation: Tensor = covariance / covariance[REACH, REACH]
+    return correlation
+
+
+def _autocorrelation(plane: Tensor) -> Tensor:
+    """Return Σ plane(p) · plane(p + distance) for distances up to REACH in both axes."""
+    size = [length + REACH for length in plane.shape]
+    energy = torch.fft.rfft2(plane, s=size).abs().square()
+    products: Tensor = torch.fft.irfft2(energy, s=size).roll((REACH, REACH), (0, 1))
+    return products[: 2 * REACH + 1, : 2 * REACH + 1]
