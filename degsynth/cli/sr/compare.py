@@ -1,0 +1,7 @@
+"""``degsynth sr compare``."""
+
+NAME = "compare"
+
+
+def command() -> None:
+    """Compare."""
