@@ -165,7 +165,9 @@ def _record(state: _State, folder: RunFolder, events: Events, loss: float) -> No
     """Write a row of the log; FitError where the loss or a weight is not finite."""
     finite = all(bool(torch.isfinite(weight).all()) for weight in state.module.parameters())
     if not math.isfinite(loss) or not finite:
-        raise FitError(f"step {state.step}: the loss is {loss}, or a weight is not finite", "lower `learning_rate`")
+        raise FitError(
+            f"step {state.step}: the loss is {loss}, or a weight is not finite", "train anew with a lower learning rate"
+        )
     row = {
         "step": state.step,
         "seconds": round(state.seconds, 3),
