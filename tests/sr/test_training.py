@@ -12,29 +12,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from degsynth.data import images
 from degsynth.errors import ConfigError, FitStoppedError
-from degsynth.ops.blur import blur_decimate
-from degsynth.ops.kernels import gaussian
 from degsynth.sr import folders, networks, testing, training
 from degsynth.sr.enlarging import super_resolve
 from degsynth.sr.options import Events, Pairs, Training
 from degsynth.sr.sources import Batches, MadePairs, bicubic_lr, open_source
 from tests.conftest import save_png
 from tests.doubles import stochastic
-
-KERNEL = gaussian(12, 1.6, 1.6)
-
-
-@pytest.fixture
-def pair(tmp_path: Path, photographs: list[Tensor]) -> Pairs:
-    for number, shot in enumerate(photographs[:3]):
-        hr = shot[:, 60:180, 60:180]
-        save_png(tmp_path / f"HR/{number}.png", hr)
-        save_png(tmp_path / f"LR/{number}.png", blur_decimate(hr[None], KERNEL[None].float(), 2)[0])
-    return Pairs(hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"))
 
 
 def quick(*pairs: Pairs, **values: object) -> Training:
