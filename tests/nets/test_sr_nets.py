@@ -37,9 +37,9 @@ def test_vdsr_has_the_parameters_of_its_paper() -> None:
 def test_every_network_enlarges_by_its_scale_within_its_halo(name: str, scale: int) -> None:
     """What lies further away than the halo has no influence, and every colour of the output is trained."""
     network, halo = NETWORKS[name].build(scale, 3), NETWORKS[name].halo
-    lr = torch.rand(1, 3, 2 * halo + 3, 9, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    lr = torch.rand(1, 3, 2 * halo + 3, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
     out = network(lr)
-    assert out.shape == (1, 3, scale * lr.shape[2], scale * 9)
+    assert out.shape == (1, 3, scale * lr.shape[2], scale * 2)
     middle = scale * (halo + 1)
     out[:, :, middle : middle + scale].sum().backward()
     assert lr.grad is not None
