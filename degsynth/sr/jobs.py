@@ -189,8 +189,10 @@ def _work(job: Job, messages: Connection) -> None:
 
     def on_progress(stage: str, count: int, total: int) -> None:
         if stage == "training" and count % 10 == 0:
-            with contextlib.suppress(OSError):  # the other side is gone where it has asked us to end
+            try:
                 messages.send(("steps", count))
+            except OSError:  # the other side is gone: it has asked us to end, or was killed
+                asked.append(0)
 
     try:
         messages.send(("result", do(job, Events(on_progress, deferred_stop=deferred_stop))))
