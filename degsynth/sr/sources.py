@@ -17,8 +17,9 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
-from degsynth.data.opening import PairOptions, open_for_fit
-from degsynth.data.pairs import PairSet
+from degsynth.data.opening import find_data_range
+from degsynth.data.pair_check import MISALIGNED_LR_PX, check
+from degsynth.data.pairs import PairSet, match
 from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation, Noise
@@ -31,6 +32,9 @@ from degsynth.sr.options import Events, Pairs, Training, parse_awgn
 
 CACHE_BYTES = 2**31
 """Memory for decoded HR images and the LR images that were made of them."""
+
+UNUSED = ("constant", "unrelated")
+"""Faults of pairs that are left out of a training; any other fault ends it."""
 
 Degrade = Callable[[Tensor, Identity], Tensor]
 """Makes the LR (C, h, w) of an HR image (C, s·h, s·w); the identity decides what is drawn."""
@@ -138,9 +142,7 @@ def open_degradation(pairs: Pairs, scale: int | None, device: str) -> Degradatio
 def open_source(pairs: Pairs, training: Training, device: str, events: Events) -> Source:
     """Open one kind of pairs; ConfigError or DataError says what is wrong with them."""
     if pairs.lr is not None:
-        options = PairOptions(training.scale, cache_bytes=CACHE_BYTES)
-        found, _ = open_for_fit(Path(pairs.hr), Path(pairs.lr), options, events.on_progress, events.on_warning)
-        return FilePairs(found)
+        return FilePairs(_open_files(Path(pairs.hr), Path(pairs.lr), training.scale, events))
     if pairs.model is not None:
         degradation = open_degradation(pairs, training.scale, device)
         spec = degradation.model.spec
@@ -155,6 +157,33 @@ def open_source(pairs: Pairs, training: Training, device: str, events: Events) -
     if training.scale is None:
         raise ConfigError("bicubic LR needs `scale`: give HR size / LR size")
     return MadePairs(Path(pairs.hr), bicubic_lr(training.scale), training.scale, 1, training.seed)
+
+
+def _open_files(hr: Path, lr: Path, scale: int | None, events: Events) -> PairSet:
+    """Return the pairs of two folders; DataError names a pair whose sizes, colours or types do not fit.
+
+    The blur of a data set may move its LR images, or leave little of them, so what the sides show is only warned of.
+    """
+    matched, unmatched = match(hr, lr)
+    if unmatched:
+        events.on_warning(f"files without a partner are left out ({len(unmatched)}), e.g. {unmatched[0]}")
+    checked = check(matched, scale, register=True, on_progress=events.on_progress)
+    for fault in checked.faults:
+        if fault.kind not in UNUSED:
+            raise DataError(f"pair {fault.name} of {hr} and {lr}: {fault.kind}: {fault.detail}", "mend or remove it")
+    if not checked.pairs:
+        raise DataError(f"no pair of {hr} and {lr} can be learnt from: {checked.faults[0].detail}", "give others")
+    if checked.faults:
+        first = f"{checked.faults[0].name} ({checked.faults[0].kind}: {checked.faults[0].detail})"
+        events.on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out, e.g. {first}")
+    moved = checked.median_shift()
+    if moved > MISALIGNED_LR_PX:
+        events.on_warning(f"the pairs are shifted by {moved:.1f} LR px: a network will learn to shift images back")
+    pairs = PairSet(checked.pairs, checked.scale, checked.channels, cache_bytes=CACHE_BYTES)
+    pairs.data_range = find_data_range(
+        checked.dtype, (side for pair in pairs.pairs for side in pairs.decoded(pair)), None
+    )
+    return pairs
 
 
 class Batches:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from degsynth.data import images
 from degsynth.ops.kernels import gaussian
-from tests.conftest import Run
+from tests.conftest import Run, write_pairs
 from tests.doubles import linear_double
 
 Folders = Callable[..., tuple[Path, Path]]
@@ -41,6 +42,7 @@ def test_the_whole_way(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> 
     assert cli("sr", "train", "--resume", "--out", run)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_table(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None:
     hr, lr = folders
     model = linear_double(tmp_path / "m.pt", 2).path
@@ -51,6 +53,15 @@ def test_the_table(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None
     assert [row["train"] for row in json.loads(stdout)["rows"]] == ["bicubic", f"{model}:noise=none", "real"]
     assert images.read(out / "crops.png").width > 500
     assert "of the way" in stderr
+
+
+@pytest.fixture(scope="module")
+def place(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pairs in HR and LR, and a model m.pt, which no command below may change."""
+    folder = tmp_path_factory.mktemp("place")
+    write_pairs(folder, photographs, gaussian(12, 1.0, 1.3, 0.4), 2, side=60)
+    linear_double(folder / "m.pt", 2)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -92,14 +103,12 @@ def test_errors_are_one_line_and_leave_nothing(
     arguments: list[str],
     said: str,
     cli: Run,
-    folders: tuple[Path, Path],
-    tmp_path: Path,
+    place: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    linear_double(tmp_path / "m.pt", 2)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(place)
     code, stdout, stderr = cli("sr", *arguments)
     assert (code, stdout) == (2, "")
     assert said in stderr
     assert len(stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "new").exists()
+    assert not (place / "new").exists()

@@ -15,11 +15,16 @@ from tests.conftest import save_png
 KERNEL = gaussian(12, 1.6, 1.6)
 
 
-@pytest.fixture
-def pair(tmp_path: Path, photographs: list[Tensor]) -> Pairs:
-    """The folders HR and LR of three photographs."""
+def write_pair(folder: Path, photographs: list[Tensor]) -> Pairs:
+    """Write the folders HR and LR of three photographs."""
     for number, shot in enumerate(photographs[:3]):
         hr = shot[:, 60:180, 60:180]
-        save_png(tmp_path / f"HR/{number}.png", hr)
-        save_png(tmp_path / f"LR/{number}.png", blur_decimate(hr[None], KERNEL[None].float(), 2)[0])
-    return Pairs(hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"))
+        save_png(folder / f"HR/{number}.png", hr)
+        save_png(folder / f"LR/{number}.png", blur_decimate(hr[None], KERNEL[None].float(), 2)[0])
+    return Pairs(hr=str(folder / "HR"), lr=str(folder / "LR"))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, photographs: list[Tensor]) -> Pairs:
+    """Three pairs in a folder of their own."""
+    return write_pair(tmp_path, photographs)

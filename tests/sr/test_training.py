@@ -10,17 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from degsynth.data import images
-from degsynth.errors import ConfigError, FitStoppedError
+from degsynth.errors import ConfigError, DataError, FitStoppedError
 from degsynth.sr import folders, networks, testing, training
 from degsynth.sr.enlarging import super_resolve
 from degsynth.sr.options import Events, Pairs, Training
-from degsynth.sr.sources import Batches, MadePairs, bicubic_lr, open_source
+from degsynth.sr.sources import Batches, FilePairs, MadePairs, bicubic_lr, open_source
 from tests.conftest import save_png
 from tests.doubles import stochastic
+from tests.sr.conftest import write_pair
 
 
 def quick(*pairs: Pairs, **values: object) -> Training:
@@ -132,10 +135,28 @@ def test_a_stranger_loads_the_network_without_degsynth(pair: Pairs, tmp_path: Pa
     assert result.stdout.strip() == "(1, 1, 18, 14) []", result.stderr
 
 
-@pytest.fixture
-def trained(pair: Pairs, tmp_path: Path) -> networks.Trained:
-    training.run(quick(pair), tmp_path / "run")
-    return networks.load(tmp_path / "run")
+def test_pairs_that_show_different_scenes_are_left_out_and_others_named(pair: Pairs, tmp_path: Path) -> None:
+    """A data set of strong blur may move its LR images: that is learnt from, with a warning."""
+    lr = Path(str(pair.lr))
+    said: list[str] = []
+    whole = images.read(lr / "1.png").pixels
+    save_png(lr / "0.png", np.full_like(whole, 7))
+    for name in ("1.png", "2.png"):
+        save_png(lr / name, np.roll(images.read(lr / name).pixels, 3, 0))
+    source = open_source(pair, quick(pair), "cpu", Events(on_warning=said.append))
+    assert isinstance(source, FilePairs)
+    assert [one.name for one in source.pairs.pairs] == ["1", "2"]
+    assert ["left out" in said[0], "shifted by 3.0 LR px" in said[1]] == [True, True]
+    save_png(lr / "0.png", whole[:50])
+    with pytest.raises(DataError, match=r"pair 0 .*mis-sized"):
+        open_source(pair, quick(pair), "cpu", Events())
+
+
+@pytest.fixture(scope="module")
+def trained(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> networks.Trained:
+    folder = tmp_path_factory.mktemp("trained")
+    training.run(quick(write_pair(folder, photographs)), folder / "run")
+    return networks.load(folder / "run")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
