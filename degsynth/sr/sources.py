@@ -192,6 +192,8 @@ class Batches:
     def __init__(self, sources: Sequence[Source], training: Training, device: str) -> None:
         """Raise ConfigError where the sources have several scales, DataError where an image is smaller than 8 px."""
         self.sources, self.training, self.device = sources, training, torch.device(device)
+        if training.batch < len(sources):
+            raise ConfigError(f"a batch of {training.batch} patch holds no mixture; give batches of 2 or more")
         scales = sorted({source.scale for source in sources})
         if len(scales) > 1 or scales[0] not in SCALES:
             raise ConfigError(

@@ -111,6 +111,8 @@ def test_a_mixture_fills_half_of_every_batch(pair: Pairs, tmp_path: Path) -> Non
     sources = [open_source(pairs, mixed, "cpu", Events()) for pairs in mixed.pairs]
     hr, _ = Batches(sources, mixed, "cpu").batch(0)
     assert [float(patch.std()) < 1e-6 for patch in hr] == [False, True] * 3
+    with pytest.raises(ConfigError, match="2 or more"):
+        Batches(sources, mixed.model_copy(update={"batch": 1}), "cpu")
 
 
 def test_a_stranger_loads_the_network_without_degsynth(pair: Pairs, tmp_path: Path) -> None:
