@@ -6,12 +6,14 @@ network works on the bicubic enlargement, which is made here, so that it takes L
 
 from __future__ import annotations
 
-import math
-
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degsynth.ops.resample import enlarged
+
+START = 0.1
+"""Factor of the last layer's first weights, so that training begins close to the bicubic enlargement."""
 
 
 class Layer(nn.Module):
@@ -36,7 +38,9 @@ class VDSR(nn.Module):
         self.output = nn.Conv2d(features, channels, 3, padding=1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=math.sqrt(2.0 / (9 * module.out_channels)))
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        with torch.no_grad():
+            self.output.weight.mul_(START)
 
     def forward(self, lr: Tensor) -> Tensor:  # noqa: D102
         large = enlarged(lr, self.scale)

@@ -49,8 +49,9 @@ def test_every_network_enlarges_by_its_scale_within_its_halo(name: str, scale: i
     assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in network.parameters())
 
 
-def test_networks_with_a_skip_begin_at_the_bicubic_enlargement() -> None:
+@pytest.mark.parametrize("name", ["default", "vdsr"])
+def test_networks_with_a_skip_begin_at_the_bicubic_enlargement(name: str) -> None:
     lr = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    difference = NETWORKS["default"].build(2, 1)(lr).detach() - enlarged(lr, 2)
+    difference = NETWORKS[name].build(2, 1)(lr).detach() - enlarged(lr, 2)
     assert 0 < float(difference.abs().mean()) < 0.05
