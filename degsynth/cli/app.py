@@ -16,7 +16,20 @@ import typer
 from typer.core import TyperGroup
 
 import degsynth
-from degsynth.cli import apply, calibrate, demo, evaluate, export, fit, inspect, kernel_pool, methods, selftest, streams
+from degsynth.cli import (
+    apply,
+    calibrate,
+    demo,
+    evaluate,
+    export,
+    fit,
+    inspect,
+    kernel_pool,
+    methods,
+    selftest,
+    sr,
+    streams,
+)
 from degsynth.cli.flags import with_flags
 from degsynth.cli.signals import stop_at_once, stopped_by
 from degsynth.cli.text import printable
@@ -66,6 +79,7 @@ app = typer.Typer(
 for module in (fit, export, apply, calibrate, evaluate, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
+app.add_typer(sr.app, name=sr.NAME)
 
 
 def _version(asked: bool) -> None:

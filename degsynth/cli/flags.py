@@ -37,13 +37,16 @@ FLAGS = {
     "preset": "--preset",
     "register_pairs": "--register",
     "resume": "--resume",
+    "real_lr": "--real-lr",
     "scale": "--scale",
     "seed": "--seed",
     "set": "--set",
+    "shift": "--shift",
     "size": "--kernel-size",
     "steps": "--steps",
     "tile": "--tile",
     "timeout": "--timeout",
+    "train": "--train",
     "workers": "--workers",
 }
 """Options of the library that have a flag of their own, by name.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from degsynth.config import Interval
+from degsynth.data import images
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
 from degsynth.model.checkpoint import Checkpoint
@@ -32,7 +36,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a model's LR against the real LR of pairs, image by image and in the mean, beside bicubic LR.
 
-    Other models (``beside``, by name) are scored with the same noise and on the same device. ``border`` LR px are left
+    LR is rounded first to the levels of the real LR's files, as it would be written. Other models (``beside``, by name)
+    are scored with the same noise and on the same device. ``border`` LR px are left
     out at each edge. ``on_image`` is called with the number of images scored so far. Returns a dictionary of ``images``
     (a row of figures each), ``mean`` (by model) and ``border``.
     """
@@ -46,14 +51,15 @@ def evaluate(
             pair = pairs.pairs[index]
             identity = Identity(seed, pair.name + pair.hr.suffix)
             row: dict[str, Any] = {"name": pair.name}
+            written = functools.partial(_written, dtype=pairs.decoded(pair)[1].dtype, data_range=pairs.data_range)
             for name, candidate in degradations.items():
                 draw = candidate.draw(
                     identity, hr.shape[0], *lr_size(hr.shape[1], hr.shape[2], candidate.model.spec.scale)
                 )
-                row[name] = score(render_draw(candidate, draw, hr), lr, border)
+                row[name] = score(written(render_draw(candidate, draw, hr)), lr, border)
                 if name == "model" and draw.hardware_factor is not None:
                     row["hardware_factor"] = draw.hardware_factor
-            row["bicubic"] = score(bicubic(hr[None], pairs.scale)[0], lr, border)
+            row["bicubic"] = score(written(bicubic(hr[None], pairs.scale)[0]), lr, border)
             rows.append(row)
             on_image(index + 1)
     mean = {
@@ -61,3 +67,8 @@ def evaluate(
         for name in (*degradations, "bicubic")
     }
     return {"images": rows, "mean": mean, "border": border}
+
+
+def _written(lr: Tensor, dtype: np.dtype[Any], data_range: Interval | None) -> Tensor:
+    """Return lr (C, h, w) as it is after it was written to a file of a type and read again."""
+    return images.to_tensor(images.quantise(lr, dtype, data_range), data_range)

@@ -255,3 +255,39 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise CheckpointError(f"{path} exists", "give another name, or `overwrite`")
     if not path.parent.is_dir():
         raise CheckpointError(f"{path}: there is no folder {path.parent}; make it, or give another name")
+
+
+def script_bytes(module: nn.Module, name: str, record: str) -> bytes:
+    """Return the file of a network that is no degrader: TorchScript, with a JSON record under a name."""
+    buffer = io.BytesIO()
+    with _quiet_jit():
+        torch.jit.save(torch.jit.script(module), buffer, _extra_files={name: record})
+    return buffer.getvalue()
+
+
+def read_archive(path: Path) -> bytes:
+    """Read a TorchScript file after the checks of its archive; CheckpointError names what is wrong with it."""
+    try:
+        content = read_bounded(path, LARGEST_FILE)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
+    _check_archive(content, path)
+    return content
+
+
+def load_script(content: bytes, name: str, path: Path, device: str = "cpu") -> tuple[nn.Module, str]:
+    """Return the network in the content of a file, and the JSON record under a name; see `script_bytes`.
+
+    CheckpointError, which names ``path``, where it is not TorchScript or has no such record.
+    """
+    extra = {name: ""}
+    try:
+        with _quiet_jit():
+            module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
+                io.BytesIO(content), map_location=device, _extra_files=extra
+            )
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
+        raise _not_torchscript(path, error) from None
+    if not extra[name]:
+        raise CheckpointError(f"{path} holds no {name}", "take a file written by 'degsynth sr train'")
+    return module.eval(), extra[name]

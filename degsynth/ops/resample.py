@@ -29,6 +29,17 @@ def bicubic(hr: Tensor, scale: int) -> Tensor:
     return F.interpolate(hr, size=size, mode="bicubic", antialias=True, align_corners=False).clamp(0.0, 1.0)
 
 
+def enlarged(lr: Tensor, scale: int) -> Tensor:
+    """Return the bicubic enlargement of lr (B, C, h, w), not clamped: (B, C, s·h, s·w). At scale 1 it is lr itself.
+
+    It is the enlargement of PyTorch (a = −0.75), at the centred phase.
+    """
+    if scale == 1:
+        return lr
+    size = (scale * lr.shape[-2], scale * lr.shape[-1])
+    return F.interpolate(lr, size=size, mode="bicubic", align_corners=False)
+
+
 def area(image: Tensor, scale: int) -> Tensor:
     """Return the means over s×s blocks of image (B, C, s·h, s·w): (B, C, h, w)."""
     return F.avg_pool2d(image, scale)

@@ -1,0 +1,85 @@
+"""What a comparison trains on: the texts of ``--train``, read as pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from degsynth.data import images
+from degsynth.data.pair_check import scale_of
+from degsynth.data.pairs import match
+from degsynth.errors import ConfigError, DataError
+from degsynth.sr.options import REAL, Pairs, parse_model
+
+BICUBIC, ORACLE = "bicubic", "real"
+"""Texts for bicubic LR, and for the real LR of the training scenes: the two ends of the way that others go."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The images of a comparison."""
+
+    hr: Path
+    """HR images of which LR is made."""
+    test_hr: Path
+    """HR images of the real pairs that networks are tested on."""
+    test_lr: Path
+    real_hr: Path | None = None
+    """HR images of the real pairs to train on; None: ``hr``."""
+    real_lr: Path | None = None
+    """LR images of the real pairs to train on; None: there are none."""
+
+    def scale(self) -> int:
+        """Return HR size / LR size of the first test pair; DataError where it is no whole number."""
+        pair = match(self.test_hr, self.test_lr)[0][0]
+        scale = scale_of(images.read(pair.hr), images.read(pair.lr))
+        if scale is None:
+            raise DataError(f"{pair.hr} is no whole multiple of {pair.lr}; give HR and LR images of the same scenes")
+        return scale
+
+    def real(self, text: str) -> Pairs:
+        """Return the real pairs to train on; ConfigError, which names ``text``, where there are none."""
+        if self.real_lr is None:
+            raise ConfigError(f"`train={text}` needs real LR images to train on", "give `real_lr`")
+        return Pairs(hr=str(self.real_hr or self.hr), lr=str(self.real_lr))
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """LR of one kind, on which networks are trained."""
+
+    label: str
+    """The text that it was given by."""
+    pairs: tuple[Pairs, ...]
+
+    @property
+    def made(self) -> Pairs | None:
+        """What makes LR images of HR images here; None where all LR images are read."""
+        return next((pairs for pairs in self.pairs if pairs.lr is None), None)
+
+
+def parse(text: str, folders: Folders) -> Contestant:
+    """Read ``bicubic``, ``real``, a data set's folder, a model with its noise, or ``real+`` and one of these.
+
+    ConfigError says what is wrong with the text.
+    """
+    if text.startswith(REAL):
+        rest = parse(text.removeprefix(REAL), folders)
+        if len(rest.pairs) > 1 or rest.label == ORACLE:
+            raise ConfigError(f"`train={text}`: write real+ once, before bicubic, a data set or a model")
+        return Contestant(text, (folders.real(text), *rest.pairs))
+    if text == BICUBIC:
+        return Contestant(text, (Pairs(hr=str(folders.hr)),))
+    if text == ORACLE:
+        return Contestant(text, (folders.real(text),))
+    dataset = Path(text)
+    if (dataset / "hr").is_dir() and (dataset / "lr").is_dir():
+        return Contestant(text, (Pairs(hr=str(dataset / "hr"), lr=str(dataset / "lr")),))
+    return Contestant(text, (parse_model(text, str(folders.hr)),))
+
+
+def contestants(texts: list[str], folders: Folders) -> list[Contestant]:
+    """Read all texts. Bicubic LR is always the first, and the real LR, where there is some, the last."""
+    inner = [text for text in dict.fromkeys(texts) if text not in (BICUBIC, ORACLE)]
+    last = [ORACLE] if folders.real_lr is not None or ORACLE in texts else []
+    return [parse(text, folders) for text in (BICUBIC, *inner, *last)]
