@@ -173,11 +173,7 @@ def rewrite(degrader: LoadedDegrader, spec: Spec, path: Path) -> Checkpoint:
 
 def write(degrader: LoadedDegrader, spec: Spec, path: Path) -> None:
     """Script a module (a loaded one is scripted already) and write it with its spec, unverified."""
-    buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
-    with _quiet_jit():
-        torch.jit.save(torch.jit.script(degrader), buffer, _extra_files={SPEC_NAME: spec.model_dump_json()})
-    archive.add_sums(buffer)
-    path.write_bytes(buffer.getbuffer())
+    path.write_bytes(script_bytes(degrader, SPEC_NAME, spec.model_dump_json()))
 
 
 def load(path: Path, device: str = "cpu") -> Checkpoint:
@@ -185,10 +181,7 @@ def load(path: Path, device: str = "cpu") -> Checkpoint:
 
     The file is checked before torch sees it, and its code before any of it runs.
     """
-    try:
-        content = read_bounded(path, archive.LARGEST_FILE)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
+    content = read_file(path)
     digest, members = hashlib.sha256(content).hexdigest(), archive.read(content, path)
     del content  # weights may be large, and torch makes copies of its own
     record = members.extra(SPEC_NAME)
@@ -257,37 +250,33 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise CheckpointError(f"{path}: there is no folder {path.parent}; make it, or give another name")
 
 
-def script_bytes(module: nn.Module, name: str, record: str) -> bytes:
-    """Return the file of a network that is no degrader: TorchScript, with a JSON record under a name."""
-    buffer = io.BytesIO()
+# --- other networks ---------------------------------------------------------------------------------------------
+
+
+def script_bytes(module: LoadedDegrader | nn.Module, name: str, record: str) -> bytes:
+    """Return a module as a TorchScript file, with a JSON record under a name and the SHA-256 of its members."""
+    buffer = io.BytesIO()  # torch's own file writer aborts the process where the disk is full
     with _quiet_jit():
         torch.jit.save(torch.jit.script(module), buffer, _extra_files={name: record})
+    archive.add_sums(buffer)
     return buffer.getvalue()
 
 
-def read_archive(path: Path) -> bytes:
-    """Read a TorchScript file after the checks of its archive; CheckpointError names what is wrong with it."""
+def read_file(path: Path) -> bytes:
+    """Return the content of a checkpoint, unchecked; CheckpointError where it cannot be read."""
     try:
-        content = read_bounded(path, LARGEST_FILE)
+        return read_bounded(path, archive.LARGEST_FILE)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path}: {os_reason(error)}") from None
-    _check_archive(content, path)
-    return content
 
 
 def load_script(content: bytes, name: str, path: Path, device: str = "cpu") -> tuple[nn.Module, str]:
-    """Return the network in the content of a file, and the JSON record under a name; see `script_bytes`.
+    """Return the network in a file that `script_bytes` has made, and its record, after the checks of `load`.
 
-    CheckpointError, which names ``path``, where it is not TorchScript or has no such record.
+    CheckpointError, which names ``path``, where it is not TorchScript or has no record under this name.
     """
-    extra = {name: ""}
-    try:
-        with _quiet_jit():
-            module: nn.Module = torch.jit.load(  # type: ignore[no-untyped-call]
-                io.BytesIO(content), map_location=device, _extra_files=extra
-            )
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, MemoryError) as error:
-        raise _not_torchscript(path, error) from None
-    if not extra[name]:
+    members = archive.read(content, path)
+    record = members.extra(name)
+    if record is None:
         raise CheckpointError(f"{path} holds no {name}", "take a file written by 'degsynth sr train'")
-    return module.eval(), extra[name]
+    return _module(members.rewritten(), path, device), record.decode(errors="replace")

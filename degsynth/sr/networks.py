@@ -146,7 +146,7 @@ def load(name: Path, device: str = "cpu") -> Trained:
             f"{name} holds no {NETWORK}: it is no run of 'degsynth sr train', or its training has not ended",
             f"go on with it: degsynth sr train --resume --out {name}",
         )
-    module, text = checkpoint.load_script(checkpoint.read_archive(path), RECORD, path, device)
+    module, text = checkpoint.load_script(checkpoint.read_file(path), RECORD, path, device)
     try:
         record = Record.model_validate_json(text)
     except ValueError:
