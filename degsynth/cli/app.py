@@ -32,7 +32,7 @@ from degsynth.cli import (
 )
 from degsynth.cli.flags import with_flags
 from degsynth.cli.signals import stop_at_once, stopped_by
-from degsynth.cli.text import printable
+from degsynth.cli.text import printable, with_short_words
 from degsynth.cli.watch import watched
 from degsynth.errors import DegsynthError, is_out_of_memory, os_reason, shortened
 from degsynth.watching import board
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _end(code: int, message: str) -> NoReturn:
-    print(f"degsynth: {printable(with_flags(message))}", file=sys.stderr)  # noqa: T201
+    print(f"degsynth: {printable(with_short_words(with_flags(message)))}", file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+LONGEST_WORD, KEPT_OF_IT = 600, 200
+"""Longest word of a message, and how many characters of each of its ends stay where it is longer."""
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Categories of characters that are not shown but do something: escapes, ends of lines, changes of direction."""
 HARMLESS = {"\u00ad", "\u200c", "\u200d"}
@@ -20,3 +23,8 @@ def printable(text: str, kept: str = "") -> str:
         else character
         for character in text
     )
+
+
+def with_short_words(text: str) -> str:
+    """Return a message without the middle of words that are too long to be read, such as a value of a damaged file."""
+    return re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda word: f"{word[0][:KEPT_OF_IT]}…{word[0][-KEPT_OF_IT:]}", text)

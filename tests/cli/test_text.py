@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from degsynth.cli.text import printable
+from degsynth.cli.text import printable, with_short_words
 from tests.conftest import Run
 
 HOSTILE = ["\x1b[31mred", "\x1b]0;title\x07", "a\rb", "a\nb", "\x9b31m", "\u202egnp.exe", "\u2028", "\x7f", "\x08"]
@@ -45,3 +45,19 @@ def test_arguments_in_messages(
     assert err
     assert all(line.isprintable() for line in err.split("\n"))
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("option", ["--method", "--preset", "--device"])
+def test_values_that_are_too_long_are_cut(option: str, cli: Run) -> None:
+    values = {"--method": "linear", "--preset": "default", "--device": "cpu", option: "x" * 5_000}
+    arguments = [part for pair in values.items() for part in pair]
+    code, _, stderr = cli("fit", *arguments, "--hr", "a", "--lr", "b", "--out", "c")
+    assert code == 2
+    assert "x…x" in stderr
+    assert len(stderr) < 1_000
+
+
+def test_words_are_kept_up_to_a_length() -> None:
+    path = "/".join(["folder"] * 80)
+    assert with_short_words(f"{path}: is no image") == f"{path}: is no image"
+    assert with_short_words("a " + 700 * "b" + " c") == "a " + 200 * "b" + "…" + 200 * "b" + " c"
