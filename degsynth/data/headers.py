@@ -58,17 +58,17 @@ def check_size(header: Header, size: int, max_pixels: int, path: Path) -> None:
             f"{path}: declares {sides}, more than the limit of {max_pixels} pixels",
             RAISE_LIMIT,
         )
+    if size < header.least_bytes:
+        raise DataError(
+            f"{path}: declares {sides}, for which a {header.format} needs at least {header.least_bytes} bytes;"
+            f" it has {size}, so it is damaged or made to fill the memory"
+        )
     needed = pixels * max(header.channels, default=1) * header.bits // 8
     if needed > LARGE and needed > BOMB_RATIO * size:
         raise DataError(
             f"{path}: declares {sides}, which would fill {needed} bytes, in a file of {size} bytes: more than "
             f"{BOMB_RATIO} times as much",
             "save it as TIFF, which is read in parts, if it is sound",
-        )
-    if size < header.least_bytes:
-        raise DataError(
-            f"{path}: declares {sides}, for which a {header.format} needs at least {header.least_bytes} bytes;"
-            f" it has {size}, so it is damaged or made to fill the memory"
         )
 
 
