@@ -246,7 +246,7 @@ def test_every_command_has_help_with_an_example(name: str, cli: Run, monkeypatch
         assert {word for word in words if word.startswith("-")} <= COMMANDS[name]
 
 
-@pytest.mark.parametrize("group", ["", "kernel-pool"])
+@pytest.mark.parametrize("group", ["", "kernel-pool", "sr"])
 def test_the_list_of_commands_has_whole_sentences(group: str, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, stdout, _ = cli(*group.split(), "--help")

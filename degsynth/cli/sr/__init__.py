@@ -9,7 +9,7 @@ from degsynth.cli.sr import apply, compare, test, train
 NAME = "sr"
 
 app = typer.Typer(
-    help="""Train super-resolution networks on LR of any kind, and test them on real photographs.
+    help="""Train and test super-resolution networks on LR of any kind.
 
     A model of a degradation is as good as the networks that are trained on its LR images. 'compare' trains the same
     network on LR of several kinds and shows in one table how each does on real LR images.

@@ -51,12 +51,12 @@ def command(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Train the same network on LR of several kinds, and test all on real LR.
+    """Compare LR of several kinds by the networks that they train.
 
     The table says how far each kind goes from bicubic LR (0 %) to real LR (100 %). It is written to compare.json, and
     crops of test images to crops.png. The same command goes on after Ctrl-C; finished trainings are not repeated.
 
-    Example: degsynth sr compare --hr HR --real-lr LR --train nikon.pt --test-hr THR --test-lr TLR --out cmp
+    Example: degsynth sr compare --hr A --train a.pt --test-hr B --test-lr C --out D
 
     Without noise: --train nikon.pt:noise=none
 

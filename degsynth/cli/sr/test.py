@@ -23,7 +23,7 @@ def command(
     device: options.Device = "auto",
     json: options.Json = False,
 ) -> None:
-    """Score a trained network on real pairs, beside the bicubic enlargement.
+    """Score a trained network on real pairs, beside bicubic.
 
     PSNR and SSIM are those of images rounded to 8 bits, in luma of full range, in the studio-range Y of most papers
     (which reads about 1.32 dB higher), and in RGB.

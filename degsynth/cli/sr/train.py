@@ -59,7 +59,7 @@ def command(
 
     Example: degsynth sr train trainset --out runs/sr
 
-    LR by a model, drawn anew: degsynth sr train --hr HR --model nikon.pt --out runs/sr
+    LR by a model: degsynth sr train --hr HR --model nikon.pt --out runs/sr
 
     After Ctrl-C: degsynth sr train --resume --out runs/sr
     """
