@@ -56,7 +56,7 @@ def command(
     The table says how far each kind goes from bicubic LR (0 %) to real LR (100 %). It is written to compare.json, and
     crops of test images to crops.png. The same command goes on after Ctrl-C; finished trainings are not repeated.
 
-    Example: degsynth sr compare --hr A --train a.pt --test-hr B --test-lr C --out D
+    Example: degsynth sr compare --hr A --train R --test-hr B --test-lr C --out D
 
     Without noise: --train nikon.pt:noise=none
 
