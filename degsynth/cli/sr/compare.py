@@ -22,7 +22,9 @@ def command(
     hr: Annotated[Path, typer.Option(help="Folder of HR images to train on.", show_default=False)],
     test_hr: Annotated[Path, typer.Option(help="HR images of the real test pairs.", show_default=False)],
     test_lr: Annotated[Path, typer.Option(help="LR images of the real test pairs.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for the table, pictures and trainings.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the table, pictures and trainings.", show_default=False)
+    ],
     train: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,7 +58,7 @@ def command(
     The table says how far each kind goes from bicubic LR (0 %) to real LR (100 %). It is written to compare.json, and
     crops of test images to crops.png. The same command goes on after Ctrl-C; finished trainings are not repeated.
 
-    Example: degsynth sr compare --hr A --train R --test-hr B --test-lr C --out D
+    Example: degsynth sr compare --hr A --train R --test-hr B --test-lr C -o D
 
     Without noise: --train nikon.pt:noise=none
 
