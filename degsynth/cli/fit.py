@@ -80,6 +80,14 @@ def command(
             "sub-folder of LR (folder). Unset: none.",
         ),
     ] = None,
+    left_out: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATIO",
+            help="For methods without pairs: σ of the noise that stands for what the model leaves out, relative to the "
+            "local contrast of LR images. 0: none. Unset: 0.25.",
+        ),
+    ] = None,
     data_range: Annotated[
         str | None,
         typer.Option(
@@ -136,6 +144,7 @@ def command(
         "bad_pairs": bad_pairs,
         "lr_denoise": lr_denoise,
         "group_by": group_by,
+        "left_out": left_out,
         "device": device,
     }
     chosen = _fit_options(tables, given)

@@ -305,8 +305,10 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
         if text := diversity.summary(draws):
             fit.events.on_note(text)
     left_out = scorer.left_out(fit.method, model)
+    noise = scorer.assumed_noise() if left_out is None else left_out.measured.noise
+    if noise is not None:
+        model = with_residual(model, noise)
     if left_out is not None:
-        model = with_residual(model, left_out.measured.noise)
         warnings += residual.warnings(left_out)
         fit.events.on_note(residual.summary(left_out))
     return Measured(model, scores, factor, distribution, draws, left_out, warnings)
