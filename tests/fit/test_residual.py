@@ -101,3 +101,12 @@ def test_models_are_compared_by_what_they_leave_out() -> None:
     measured = measure([(rounded, lr)], 1 / 255)
     assert measured is not None
     assert float(measured.noise.sigma.max()) < 0.1 / 255
+
+
+def test_without_pairs_it_is_assumed(pair_folders: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+    hr, lr = pair_folders(gaussian(10, 1.2, 1.2), 2)
+    for ratio in (0.25, 0.0):
+        options = fit.FitOptions(method="spectral", hr=str(hr), lr=str(lr), scale=2, left_out=ratio)
+        fit.run(options, {}, tmp_path / f"{ratio}")
+        noise = checkpoint.load(tmp_path / f"{ratio}" / "checkpoint.pt").residual()
+        assert (noise is not None) == (ratio > 0)

@@ -13,7 +13,7 @@ from degsynth.model.residual import Residual
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.resample import luma
-from degsynth.ops.residual_measurement import measure
+from degsynth.ops.residual_measurement import USUAL_NEIGHBOURS, assumed, measure
 from degsynth.ops.residual_noise import (
     CONTRASTS,
     LARGEST_CONTRAST,
@@ -21,6 +21,7 @@ from degsynth.ops.residual_noise import (
     NOISE_HALO,
     SMALLEST_CONTRAST,
     ResidualNoise,
+    contrast_knots,
     local_contrast,
     residual_noise,
     sigma_at,
@@ -93,6 +94,20 @@ def test_drawn_noise_is_like_the_measured_one() -> None:
     assert again.sigma == pytest.approx(first.sigma, rel=0.03)
     assert again.lag_1() == pytest.approx(first.lag_1(), abs=0.03)
     assert again.fine_share == pytest.approx(first.fine_share, abs=0.01)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_assumed_noise_is_proportional_to_the_contrast(channels: int) -> None:
+    noise = assumed(0.25, channels)
+    knots = contrast_knots()
+    assert torch.allclose(noise.sigma, (0.25 * (knots - knots[0])).expand(LEVELS, -1))
+    drawn = measure(noisy(noise, [image[:channels] for image in pictures(6)]), 0.0)
+    assert drawn is not None
+    known = (drawn.pixels > 3_000) & (noise.sigma > 1 / 255)
+    assert torch.allclose(drawn.noise.sigma[known], noise.sigma[known], rtol=0.2)
+    assert drawn.lag_1() == pytest.approx(USUAL_NEIGHBOURS, abs=0.06)
+    flat = torch.full((1, channels, 64, 64), 0.5)
+    assert float(Residual(noise)(flat, torch.randn(1, channels, 64, 64)).abs().max()) == 0.0
 
 
 def test_slow_differences_of_level_are_no_noise() -> None:

@@ -96,7 +96,7 @@ class Scorer(Protocol):
         return None
 
     def assumed_noise(self) -> ResidualNoise | None:
-        """Return the noise that stands for what a model leaves out, where that cannot be measured; None: there is none."""
+        """Return the noise that stands for what a model leaves out, where that cannot be measured; None: none."""
         return None
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
