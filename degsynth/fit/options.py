@@ -46,7 +46,7 @@ class FitOptions(Strict):
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
-    left_out: float = Field(default=0.25, ge=0, le=2)
+    left_out: float = Field(default=0.35, ge=0, le=2)
     """For methods without pairs: σ of the noise that stands for what the model leaves out, relative to the local
     contrast of the LR image, since it cannot be measured without pairs; 0: none."""
     cache_mb: int = Field(default=CACHE_MB, ge=0, le=2**30)
