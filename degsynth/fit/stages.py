@@ -41,7 +41,7 @@ from degsynth.seeds import derive
 
 FACTOR_IMAGES = 4
 """Number of held-out images on which the effect of a hardware factor is measured."""
-MAY_CHANGE = {"steps", "minutes", "device", "cache_mb"}
+MAY_CHANGE = {"steps", "minutes", "device", "cache_mb", "left_out"}
 """Options that may be given anew when a fit is resumed."""
 EXPORTED_FIGURES = ("psnr_y", "spectral_distance", "kernel_distance")
 """Held-out figures of the exported weights that go into the log."""
@@ -308,6 +308,9 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
     noise = scorer.assumed_noise() if left_out is None else left_out.measured.noise
     if noise is not None:
         model = with_residual(model, noise)
+    if noise is not None and left_out is None:
+        ratio = fit.options.left_out
+        fit.events.on_note(f"what the model leaves out is assumed: noise with σ of {ratio:g} of the local contrast")
     if left_out is not None:
         warnings += residual.warnings(left_out)
         fit.events.on_note(residual.summary(left_out))
