@@ -146,7 +146,7 @@ def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[s
     kernels = [Panel(f"camera, {place}", camera_kernel(across)) for place, across in places.items()]
     pixels = {place: (0.5, across) for place, across in places.items()}
     fitted = panels.kernels_at(model.degrader, test.tensors(0)[0], pixels, "fitted")
-    pictures = previews.rows(previews.by_checkpoint(model), test, len(test), "camera")
+    pictures = previews.rows(previews.by_checkpoint(model, noise=False), test, len(test), "camera")
     heading = (
         f"luma PSNR against the simulated camera's LR: {METHOD} {means['model']['psnr_y']:.2f} dB, "
         f"linear {means['linear']['psnr_y']:.2f} dB, bicubic {means['bicubic']['psnr_y']:.2f} dB"

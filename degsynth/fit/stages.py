@@ -337,7 +337,8 @@ def export(fit: Fit, measured: Measured, trained: Mapping[str, Any]) -> None:
 def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
     """Draw the pictures of the finished fit."""
     model = measured.model
-    rows = scorer.pictures(previews.by_checkpoint(model), 3)
+    # Beside the real LR of the same scene, noise would hide what the model itself gets wrong.
+    rows = scorer.pictures(previews.by_checkpoint(model, noise=measured.left_out is None), 3)
     kernels = previews.measured_kernels(model)
     rows = [*rows, kernels] if len(kernels) > 1 else [[*rows[0], *kernels], *rows[1:]]
     rows += panels.basis_rows(model.degrader, fit.source.samples(1)[0])

@@ -11,7 +11,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.evaluation.effective_kernel import effective_kernel, texture
 from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation
+from degsynth.model.degradation import Degradation, Noise
 from degsynth.model.render import render
 from degsynth.ops.resample import bicubic
 from degsynth.reports.panels import SHOWN_SIDE, Panel, comparison, crop
@@ -24,9 +24,9 @@ Degrade = Callable[[Tensor, str], Tensor]
 """Makes lr (C, h, w) from hr (C, s·h, s·w) and the name of the image, which random numbers depend on."""
 
 
-def by_checkpoint(model: Checkpoint) -> Degrade:
-    """Return a function that degrades images by a checkpoint."""
-    return lambda hr, name: render(Degradation(model), hr, Identity(0, name))
+def by_checkpoint(model: Checkpoint, noise: bool = True) -> Degrade:
+    """Return a function that degrades images by a checkpoint, with or without its own noise."""
+    return lambda hr, name: render(Degradation(model, Noise(learned=noise)), hr, Identity(0, name))
 
 
 def rows(degrade: Degrade, pairs: PairSet, count: int, camera: str = "real") -> list[list[Panel]]:
