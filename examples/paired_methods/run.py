@@ -27,12 +27,12 @@ def milliseconds(model: Path, hr: Path) -> float:
     """Measure the CPU milliseconds of a model for an HR megapixel: all channels, one thread, the best of two passes."""
     import torch
 
-    from degsynth import Degradation, Identity, render
+    from degsynth import Degradation, Identity, Noise, render
     from degsynth.data import images
     from degsynth.model import checkpoint
 
     torch.set_num_threads(1)
-    degradation = Degradation(checkpoint.load(model))
+    degradation = Degradation(checkpoint.load(model), Noise(learned=False))
     scale = degradation.model.spec.scale
     shots = [images.to_tensor(images.read(path).pixels) for path in sorted(hr.iterdir())[:4]]
     seconds = []
