@@ -113,9 +113,9 @@ def run(out: Path, seed: int = 0, on_progress: OnProgress = ignore_progress, on_
     checkpoint.copy(model, out / "camera.pt")
     on_note(f"trained for {record['seconds']['train']:.0f} s; {len(results)} of {len(results)} checks passed")
 
-    awgn = Noise(awgn=Interval(1.0, 3.0))
+    awgn = Noise(awgn=Interval(1.0, 3.0))  # beside the noise of the model
     summary = apply.run(model, out / "test/HR", out / "trainset", apply.Options(seed=seed, noise=awgn))
-    on_note(f"applied to {summary.done} photographs with AWGN of σ 1 to 3")
+    on_note(f"applied to {summary.done} photographs, with the model's noise and AWGN of σ 1 to 3")
 
     run_fit(options.model_copy(update={"method": "linear"}), {}, out / "run_linear", Events(on_progress))
     linear = checkpoint.load(out / "run_linear" / "checkpoint.pt")

@@ -349,6 +349,14 @@ def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
     panels.sheet(fit.folder.previews / "held_out.png", rows, scorer.summary(measured.scores["mean"]))
 
 
+def _noise_record(fit: Fit, measured: Measured) -> dict[str, Any] | None:
+    """Return what ``fit.json`` says of the noise for what the model leaves out; None where there is none."""
+    if measured.left_out is not None:
+        return residual.figures(measured.left_out)
+    known = isinstance(measured.model.degrader, Degrader) and measured.model.residual() is not None
+    return {"assumed": fit.options.left_out} if known else None
+
+
 def _record(fit: Fit, measured: Measured, trained: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Return what ``fit.json`` holds."""
     source = fit.source
@@ -365,7 +373,7 @@ def _record(fit: Fit, measured: Measured, trained: Mapping[str, Any], seconds: M
         "report": fit.method.report(),
         "hardware_factor": measured.hardware_factor,
         "distribution": measured.draws,
-        "noise": None if measured.left_out is None else residual.figures(measured.left_out),
+        "noise": _noise_record(fit, measured),
         "warnings": measured.warnings,
         "held_out": measured.scores,
         "seconds": seconds,

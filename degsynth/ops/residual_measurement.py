@@ -30,8 +30,6 @@ SLOW_PX, SLOW_REACH = 8.0, 24
 two shots of a scene have and which are no noise, and the rest, which is measured."""
 BORDER = 8
 """LR px at each edge that are not measured; predicted LR depends there on what lies beyond the image."""
-CLIP_MARGIN = 2 / 255
-"""Pixels whose real luma is nearer to black or white than this have been cut off; they are not measured."""
 LEAST_PIXELS = 1_000
 """With fewer pixels than this there is nothing to measure."""
 PRIOR_PIXELS = 300.0
@@ -54,8 +52,6 @@ class _Residual:
 
     planes: Tensor
     """(C, h, w)."""
-    used: Tensor
-    """(h, w) bool: pixels that are measured."""
     row: Tensor
     """(h, w): position in the table by level."""
     column: Tensor
@@ -90,9 +86,10 @@ class Measured:
 def measure(images: Iterable[tuple[Tensor, Tensor]], level_step: float = 1 / 255) -> Measured | None:
     """Measure the difference of real LR and predicted LR, given as pairs of (C, h, w) in [0, 1].
 
-    Return None where there are too few pixels. ``level_step`` is the difference between two levels of the real LR's
-    files; rounding to them adds level_step²/12 to the variance, which is subtracted here, because LR images are rounded
-    again when they are written.
+    Return None where there are too few pixels, or where nothing is left out. ``level_step`` is the difference between
+    two levels of the real LR's files. Rounding to them adds level_step²/12 to the variance of a channel, and that times
+    Σ weight² to the variance of the luma. It is subtracted from σ, because LR images are rounded again when they are
+    written; it stays in the correlations and in the other figures.
     """
     residuals, slow = [], []
     for real, predicted in images:
@@ -100,16 +97,20 @@ def measure(images: Iterable[tuple[Tensor, Tensor]], level_step: float = 1 / 255
             rest, of_slow = _residual(real.double(), predicted.double())
             residuals.append(rest)
             slow.append(of_slow)
-    if sum(int(rest.used.sum()) for rest in residuals) < LEAST_PIXELS:
+    if sum(rest.row.numel() for rest in residuals) < LEAST_PIXELS:
         return None
     variance, pixels = _variance_table(residuals)
-    unit = [_divided(rest, variance.sqrt()) for rest in residuals]
+    if float(variance.max()) < MIN_SIGMA**2:
+        return None
+    variance = variance.clamp(min=MIN_SIGMA**2)
+    unit = [rest.planes / sigma_at(variance.sqrt(), rest.row, rest.column) for rest in residuals]
     covariance, tails = _channel_covariance(unit)
     correlation = _neighbour_correlation(unit)
-    sigma = (variance - level_step**2 / 12).clamp(min=MIN_SIGMA**2).sqrt()
+    rounding = level_step**2 / 12 * float(_luma_weights(len(covariance)).square().sum())
+    sigma = (variance - rounding).clamp(min=MIN_SIGMA**2).sqrt()
     noise = ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
     spectrum, fine = _spectrum(residuals)
-    strength = torch.cat([luma(rest.planes)[0][rest.used] for rest in residuals]).square().mean().sqrt()
+    strength = torch.cat([luma(rest.planes).flatten() for rest in residuals]).square().mean().sqrt()
     slow_sigma = torch.stack(slow).mean().sqrt()
     return Measured(noise, pixels, correlation, float(slow_sigma), tails, float(strength), spectrum, fine)
 
@@ -129,16 +130,18 @@ def assumed(ratio: float, channels: int) -> ResidualNoise:
 
 
 def _residual(real: Tensor, predicted: Tensor) -> tuple[_Residual, Tensor]:
-    """Return the residual of one image, and the variance of its slow part."""
+    """Return the residual of one image, and the variance of its slow part.
+
+    What a model predicts beyond black or white is cut off, as it is when it is written. So where both images are cut
+    off nothing is left out.
+    """
+    predicted = predicted.clamp(0.0, 1.0)
     residual = real - predicted
     slow = _smoothed(residual)
-    predicted = predicted.clamp(0.0, 1.0)
     level = luma(predicted)[None]
     row, column = table_position(level, local_contrast(level, surroundings().double()))
-    bright = luma(real)[0]
-    used = (bright > CLIP_MARGIN) & (bright < 1 - CLIP_MARGIN)
     inner = slice(BORDER, -BORDER), slice(BORDER, -BORDER)
-    rest = _Residual((residual - slow)[:, *inner], used[inner], row[0, 0][inner], column[0, 0][inner])
+    rest = _Residual((residual - slow)[:, *inner], row[0, 0][inner], column[0, 0][inner])
     return rest, luma(slow).square().mean()
 
 
@@ -153,14 +156,13 @@ def _variance_table(residuals: list[_Residual]) -> tuple[Tensor, Tensor]:
     """Return the variance of the luma at the knots (LEVELS, CONTRASTS), and the number of pixels near each.
 
     A pixel counts for the four knots around it, with the weights of bilinear interpolation, so that the mean of its
-    square is what the table gives there. Where pixels are rare, the table follows the contrast alone, and beyond the
-    contrasts that occur it stays as it is at the last of them.
+    square is about what the table gives there. Where pixels are rare, the table follows the contrast alone, and beyond
+    the contrasts that occur it stays as it is at the last of them.
     """
     energy = torch.zeros(LEVELS * CONTRASTS, dtype=torch.float64)
     pixels = torch.zeros_like(energy)
     for rest in residuals:
-        square = luma(rest.planes)[0][rest.used].square()
-        row, column = rest.row[rest.used], rest.column[rest.used]
+        square, row, column = luma(rest.planes).square().flatten(), rest.row.flatten(), rest.column.flatten()
         top, left = row.floor().clamp(max=LEVELS - 2), column.floor().clamp(max=CONTRASTS - 2)
         for down in (0, 1):
             for right in (0, 1):
@@ -186,7 +188,7 @@ def _filled(energy: Tensor, pixels: Tensor) -> Tensor:
 
 def _spectrum(residuals: list[_Residual]) -> tuple[Tensor, float]:
     """Return the power (RINGS,) of the luma by frequency, and the share of it above `FINE`."""
-    planes = [luma(rest.planes)[0] for rest in residuals if min(rest.used.shape) >= WINDOW]
+    planes = [luma(rest.planes)[0] for rest in residuals if min(rest.row.shape) >= WINDOW]
     if not planes:
         return torch.zeros(RINGS, dtype=torch.float64), 0.0
     total = torch.stack([power(plane, WINDOW) for plane in planes]).mean(0)
@@ -198,15 +200,9 @@ def _spectrum(residuals: list[_Residual]) -> tuple[Tensor, float]:
     return torch.stack(rings), float(total[fine].sum() / total.sum().clamp(min=1e-15))
 
 
-def _divided(rest: _Residual, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the residual (C, h, w) divided by its σ, 0 at pixels that are not used, and which are (h, w)."""
-    planes = rest.planes / sigma_at(sigma, rest.row, rest.column)
-    return planes * rest.used, rest.used
-
-
-def _channel_covariance(unit: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, float]:
-    """Return the covariance (C, C) of the channels of divided residuals, and the kurtosis of their luma."""
-    pixels = torch.cat([planes[:, used] for planes, used in unit], 1)
+def _channel_covariance(unit: list[Tensor]) -> tuple[Tensor, float]:
+    """Return the covariance (C, C) of the channels of residuals (C, h, w) over σ, and the kurtosis of the luma."""
+    pixels = torch.cat([planes.flatten(1) for planes in unit], 1)
     brightness = luma(pixels[:, :, None])[0, :, 0]
     kurtosis = brightness.pow(4).mean() / brightness.square().mean().square()
     return pixels @ pixels.T / pixels.shape[1], float(kurtosis)
@@ -214,25 +210,34 @@ def _channel_covariance(unit: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, floa
 
 def _unit_luma(mixing: Tensor) -> Tensor:
     """Return a matrix (C, D) scaled so that the luma of what it makes of white planes has variance 1."""
-    scaled: Tensor = mixing / luma(mixing[:, None, :])[0, 0].norm().clamp(min=1e-12)
+    scaled: Tensor = mixing / (_luma_weights(len(mixing)) @ mixing).norm().clamp(min=1e-12)
     return scaled
 
 
-def _neighbour_correlation(unit: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the correlation of the luma of pixels at distances (y, x) up to REACH: (2·REACH + 1)², 0 in the middle."""
+def _luma_weights(channels: int) -> Tensor:
+    """Return the weight (C,) of each channel in `luma`."""
+    return luma(torch.eye(channels, dtype=torch.float64)[:, None, :])[0, 0]
+
+
+def _neighbour_correlation(unit: list[Tensor]) -> Tensor:
+    """Return the correlation of the luma of pixels at distances (y, x) up to REACH: (2·REACH + 1)², 0 in the middle.
+
+    ``unit`` are residuals (C, h, w) divided by σ.
+    """
     side = 2 * REACH + 1
     products, counts = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, side, dtype=torch.float64)
-    for planes, used in unit:
-        products += _autocorrelation(luma(planes)[0])
-        counts += _autocorrelation(used.double())
+    for planes in unit:
+        brightness = luma(planes)[0]
+        products += _autocorrelation(brightness)
+        counts += _autocorrelation(torch.ones_like(brightness))
     covariance = products / counts.clamp(min=1.0)
-    correlation: Tensor = covariance / covariance[REACH, REACH]
+    correlation: Tensor = covariance / covariance[REACH, REACH].clamp(min=1e-12)
     return correlation
 
 
 def _autocorrelation(plane: Tensor) -> Tensor:
     """Return Σ plane(p) · plane(p + distance) for distances up to REACH in both axes."""
-    size = [length + REACH for length in plane.shape]
+    size = [max(length + REACH, 2 * REACH + 1) for length in plane.shape]
     energy = torch.fft.rfft2(plane, s=size).abs().square()
     products: Tensor = torch.fft.irfft2(energy, s=size).roll((REACH, REACH), (0, 1))
     return products[: 2 * REACH + 1, : 2 * REACH + 1]

@@ -104,7 +104,7 @@ def row(name: str, paths: list[Path], arguments: argparse.Namespace) -> list[str
     """Fit a model to the shots of one camera and setting, and return the row of its noise."""
     folder = arguments.out / name
     write_quarters(paths, folder / "LR")
-    fit(folder / "run", (arguments.hr, folder / "LR"), "pdm", "--scale", 2, "--set", "imitation=50")
+    fit(folder / "run", (arguments.hr, folder / "LR"), "pdm", "--scale", 2, "--left-out", 0, "--set", "imitation=50")
     model = checkpoint.load(folder / "run" / "checkpoint.pt")
     if not model.spec.has_noise:
         return [name, str(len(paths)), "no noise learnt", "", "", "", ""]

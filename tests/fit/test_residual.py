@@ -12,6 +12,7 @@ from torch import Tensor
 
 from degsynth import fit
 from degsynth.data import images
+from degsynth.errors import ConfigError
 from degsynth.fit.export import open_snapshot
 from degsynth.model import checkpoint
 from degsynth.model.residual import Residual
@@ -110,3 +111,7 @@ def test_without_pairs_it_is_assumed(pair_folders: Callable[..., tuple[Path, Pat
         fit.run(options, {}, tmp_path / f"{ratio}")
         noise = checkpoint.load(tmp_path / f"{ratio}" / "checkpoint.pt").residual()
         assert (noise is not None) == (ratio > 0)
+        record = json.loads((tmp_path / f"{ratio}" / "fit.json").read_text())["noise"]
+        assert record == ({"assumed": 0.25} if ratio else None)
+    with pytest.raises(ConfigError, match="two folders"):
+        fit.run(fit.FitOptions(method="linear", hr=str(hr), lr=str(lr), left_out=0.1), {}, tmp_path / "linear")

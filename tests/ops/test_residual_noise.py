@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -122,10 +123,10 @@ def _silent(images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     return [(lr, 1e-3 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(1))) for lr in images]
 
 
-@pytest.mark.parametrize("step", [1 / 255, 2 / 255])
-def test_rounding_is_not_counted_as_noise(step: float) -> None:
+@pytest.mark.parametrize(("step", "strength"), [(1 / 255, 1.0), (1 / 255, 0.4), (2 / 255, 1.0)])
+def test_rounding_is_not_counted_as_noise(step: float, strength: float) -> None:
     """Real LR is rounded, and so will be what is drawn: σ is what was there before."""
-    noise = known_noise()
+    noise = dataclasses.replace(known_noise(), sigma=strength * known_noise().sigma)
     rounded = [(torch.round(real / step) * step, lr) for real, lr in noisy(noise, pictures(6))]
     measured = measure(rounded, step)
     assert measured is not None
@@ -133,10 +134,31 @@ def test_rounding_is_not_counted_as_noise(step: float) -> None:
     assert torch.allclose(measured.noise.sigma[known], noise.sigma[known], rtol=0.15)
 
 
-def test_what_is_cut_off_is_not_measured() -> None:
-    lr = torch.full((3, 200, 200), 0.999)
-    white = torch.ones(3, 200, 200)
-    assert measure([(white, lr)], 0.0) is None
+def test_where_both_are_cut_off_there_is_no_noise() -> None:
+    """The sky is white in the real LR, and beyond white in the predicted one."""
+    pairs = []
+    for real, lr in noisy(known_noise(), pictures(4)):
+        real, lr = real.clone(), lr.clone()
+        real[:, :100], lr[:, :100] = 1.0, 1.1
+        pairs.append((real, lr))
+    measured = measure(pairs, 0.0)
+    assert measured is not None
+    assert float(measured.noise.sigma[-1, 0]) < 0.4 / 255
+    assert float(measured.noise.sigma[4, 0]) > 0.8 / 255
+
+
+def test_nothing_is_left_out() -> None:
+    (image,) = pictures(1)
+    assert measure([(image, image)], 0.0) is None
+    assert measure([(torch.full((1, 99, 99), 0.5),) * 2], 0.0) is None
+
+
+@pytest.mark.parametrize("side", [17, 18, 20, 21])
+def test_images_that_are_hardly_wider_than_their_borders(side: int) -> None:
+    images = [image[:, :, :side] for image in pictures(6)]
+    measured = measure(noisy(known_noise(), [*images, *pictures(1)]), 0.0)
+    assert measured is not None
+    assert bool(measured.correlation.isfinite().all())
 
 
 def test_too_little_to_measure() -> None:

@@ -43,7 +43,7 @@ class Pairs(source.Source):
 
     def __init__(self, options: FitOptions, events: Events) -> None:
         """Find, check and split the pairs; DataError names those that cannot be used."""
-        self.options = options
+        self.options, self.on_warning = options, events.on_warning
         opening = PairOptions(
             options.scale,
             options.data_range,
@@ -126,7 +126,13 @@ class PairScorer(source.Scorer):
         if model.spec.has_noise:
             return None
         parts = HeldOut(self.source.held, self.source.border, model.spec.multiple_of).parts
-        return measure_left_out(model, parts, self.source.level_step())
+        left_out = measure_left_out(model, parts, self.source.level_step())
+        if left_out is None:
+            self.source.on_warning(
+                "the model adds no noise: on the held-out pairs it leaves nothing out, or they have too few pixels to "
+                "measure that"
+            )
+        return left_out
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
         """Return the figures of `degsynth.evaluation.paired` on the held-out pairs, without noise."""
