@@ -119,7 +119,8 @@ def _mixture(degrader: LoadedDegrader, hr: Tensor) -> tuple[Tensor, Tensor]:
     height, width = whole.shape[2] // degrader.scale, whole.shape[3] // degrader.scale
     code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[0])
     with torch.inference_mode():
-        weights = optics.weight_maps(whole, code.to(hr.device), field.to(hr.device))[0]
+        # The last two planes are the coordinates, the only ones that the weights may depend on.
+        weights = optics.weight_maps(whole, code.to(hr.device), field[:, -2:].to(hr.device))[0]
         return optics.kernels().cpu(), weights.float().cpu()
 
 

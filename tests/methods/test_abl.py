@@ -208,7 +208,8 @@ def test_calibrated_model_is_the_same_but_for_its_factor(
     assert (saved.spec.hardware_factor.default, saved.spec.hardware_factor.trained) == (1.7, 1.0)
     selftest.require(saved)
     hr = texture(3, 60, 60)[None]
-    lr = model.degrader.clean(hr, torch.tensor([[1.7]]), torch.zeros(1, 0, 30, 30)).clamp(0, 1)
+    field = model.degrader.field(5, 0, 0, 30, 30, 3)
+    lr = model.degrader(hr, torch.tensor([[1.7]]), field).clamp(0, 1)
     assert torch.equal(saved.degrader.degrade(hr, 5), lr)
     assert float(model.degrader.draw(0)[0, 0]) == 1.0, "the model itself keeps its factor"
 

@@ -255,7 +255,7 @@ def test_the_start_is_exported_where_nothing_was_better(
     monkeypatch.setattr("degsynth.methods.shared.unpaired_optics.LOOSE", (3.0, 4.0))
     record = fit.run(options_for("adl", folders), values, tmp_path / "run", fit.Events(on_note=said.append))
     assert record["training"]["best_step"] == 0
-    assert "not clearly better than its start" in said[-1]
+    assert any("not clearly better than its start" in text for text in said)
     torch.manual_seed(0)
     with torch.inference_mode():
         kernel = effective_kernel(checkpoint.load(tmp_path / "run/checkpoint.pt")).kernel
