@@ -65,6 +65,14 @@ def command(
             metavar="stop|skip", help="What happens if pairs or images fail the check: stop, or skip them. Unset: stop."
         ),
     ] = None,
+    tone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="learned|none",
+            help="For pairs: measure the curve between the levels of the files and the light in which lenses blur "
+            "(learned), or blur the levels (none). Unset: learned; none with --preset paper.",
+        ),
+    ] = None,
     lr_denoise: Annotated[
         str | None,
         typer.Option(
@@ -142,6 +150,7 @@ def command(
         "data_range": options.data_range(data_range),
         "register_pairs": register,
         "bad_pairs": bad_pairs,
+        "tone": tone,
         "lr_denoise": lr_denoise,
         "group_by": group_by,
         "left_out": left_out,

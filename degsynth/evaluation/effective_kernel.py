@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.tone import Tone
 from degsynth.ops.kernels import centroid
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
 
@@ -40,7 +41,8 @@ def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solu
 
     It is found by least squares, which is exact for a linear model with a kernel of up to 63 taps a side. A larger
     kernel is measured in a window of 33 taps a side. If the kernel varies over the image, the result is the mean
-    kernel. Images are added until the centroid is known to ± 0.003 HR px, or there are 16 images. Raises ValueError
+    kernel. A model that blurs light (`degsynth.ops.tone`) has its kernel there, so both images are compared in light.
+    Images are added until the centroid is known to ± 0.003 HR px, or there are 16 images. Raises ValueError
     where the output does not determine a kernel.
     """
     return effective_kernels(model, seed, [channel])[0]
@@ -57,13 +59,14 @@ def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] 
     border = math.ceil(spec.clean_halo / spec.scale)
     size = max(96, 2 * math.ceil(taps / spec.scale)) + 2 * border
     equations = [NormalEquations(taps, spec.scale) for _ in wanted]
-    code = model.degrader.draw(seed)
+    code, tone = model.degrader.draw(seed), Tone(spec.tone)
     for number in range(1, MEASURED_IMAGES + 1):
-        hr = texture(count, size * spec.scale, size * spec.scale, seed=number)
+        light = texture(count, size * spec.scale, size * spec.scale, seed=number)
+        hr = tone.to_levels(light)
         field = model.degrader.field(seed + number, 0, 0, size, size, count)
-        lr = model.degrader.clean(hr[None], code, field)[0]
+        lr = tone.to_light(model.degrader.clean(hr[None], code, field)[0])
         for sums, channel in zip(equations, wanted, strict=True):
-            sums.add(hr[channel], lr[channel], border)
+            sums.add(light[channel], lr[channel], border)
         if number in SOLVED_AFTER:
             solutions = [solve(sums, 0.0, fit_gain=True, fit_offset=True) for sums in equations]
             if max(max(solution.centroid_error) for solution in solutions) < PRECISE_HR_PX:

@@ -29,6 +29,7 @@ class Images(Protocol):
 
     scale: int
     data_range: Interval | None
+    tone: tuple[float, ...]
 
 
 def measured_checkpoint(
@@ -52,11 +53,14 @@ def measured_checkpoint(
         scale=images.scale,
         halo=known.clean_halo + images.scale * known.noise_halo,
         data_range=images.data_range,
+        tone=images.tone,
         config=config or {},
         data_fingerprint=fingerprint,
         **facts,
     )
-    model = in_memory(degrader or method.degrader(), spec)
+    degrader = degrader or method.degrader()
+    degrader.add_tone(images.tone)
+    model = in_memory(degrader, spec)
     if known.phase is not None:
         return model
     return Checkpoint(model.degrader, spec.model_copy(update={"phase": measured_phase(model)}), "", model.path)
@@ -79,10 +83,10 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
     if channels is None or not 1 <= channels <= MOST_CHANNELS or fingerprint is None:
         raise ConfigError(f"{run}: its snapshot does not say the channels and the images of the fit", "fit anew")
     method = module.Method(config, options.scale, channels, options.seed)
-    state = loop.State(method)
+    state = loop.State(method, contents.get("tone", ()))
     loop.restore(state, contents, str(run))
     method.modules["optics"].load_state_dict(state.learnt().state_dict())
-    images = _RunImages(options)
+    images = _RunImages(options, tuple(state.tone))
     model = measured_checkpoint(
         options.method, method, images, config.model_dump(mode="json"), fingerprint, state.degrader()
     )
@@ -95,9 +99,9 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
 class _RunImages:
     """The scale and data range of a run's images, from its configuration; the images themselves are not read."""
 
-    def __init__(self, options: FitOptions) -> None:
+    def __init__(self, options: FitOptions, tone: tuple[float, ...]) -> None:
         assert options.scale is not None
-        self.scale = options.scale
+        self.scale, self.tone = options.scale, tone
         self.data_range = None if options.data_range == "dtype" else options.data_range
 
 

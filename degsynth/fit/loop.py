@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +68,10 @@ class Counters:
 class State(Counters):
     """Everything that training changes: weights, optimisers, the running mean, the best weights so far, the clock."""
 
-    def __init__(self, method: Learned) -> None:
+    def __init__(self, method: Learned, tone: Sequence[float] = ()) -> None:
+        """Begin with a method, which learns in the light of the curve ``tone`` (`degsynth.ops.tone`)."""
         super().__init__()
-        self.method, self.config = method, method.config
+        self.method, self.config, self.tone = method, method.config, tone
         self.average = copy.deepcopy(method.modules["optics"]) if method.config.average else None
 
     def progress(self) -> float:
@@ -109,7 +110,9 @@ class State(Counters):
 
     def degrader(self) -> Degrader:
         """Return `learnt` as a checkpoint module."""
-        return self.method.degrader(self.learnt())
+        degrader = self.method.degrader(self.learnt())
+        degrader.add_tone(self.tone)
+        return degrader
 
     def check(self) -> None:
         """Raise FitError where a weight is not finite: a finite loss can have a gradient that is not."""

@@ -43,6 +43,10 @@ class FitOptions(Strict):
     lr_denoise: Literal["none", "nlm"] = "none"
     """For unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from
     them; how much there was is recorded all the same."""
+    tone: Literal["learned", "none"] | None = None
+    """For pairs: ``learned``: measure the curve between the levels of the files and the light in which lenses blur, and
+    use it where it explains the pairs better; ``none``: blur the levels themselves. Unset: learned, but none with
+    preset paper."""
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
@@ -97,6 +101,8 @@ def check_options(options: FitOptions, data: Data) -> None:
         raise ConfigError(f"`left_out={options.left_out:g}` is for methods with two folders; {method} {source}")
     if data == "lr" and options.data_range not in (None, "dtype"):
         raise ConfigError(f"`data_range`: method {method} finds black and white of every photograph by itself")
+    if data != "paired" and options.tone is not None:
+        raise ConfigError(f"`tone={options.tone}` is measured in pairs; method {method} has none")
     if data != "paired" and options.register_pairs != "none":
         raise ConfigError(f"`register_pairs={options.register_pairs}` is for pairs; method {method} has none")
 

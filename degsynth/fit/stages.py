@@ -217,7 +217,7 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         torch.backends.cudnn.allow_tf32 = False  # its 10-bit mantissa would show in the blur
     for module in method.modules.values():
         module.to(options.device)
-    state = loop.State(method)
+    state = loop.State(method, fit.source.tone)
     if fit.snapshot is not None:
         loop.restore(state, fit.snapshot, str(fit.folder.out))
         fit.folder.forget_after(state.step)
@@ -232,7 +232,7 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         judge,
         references,
         fit.folder,
-        {"channels": fit.source.channels, "data_fingerprint": fit.fingerprint},
+        {"channels": fit.source.channels, "data_fingerprint": fit.fingerprint, "tone": fit.source.tone},
         options.seed,
         _Preview(fit, scorer),
     )

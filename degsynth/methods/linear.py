@@ -90,6 +90,9 @@ class Method(protocol.Method):
             raise ConfigError(f"method linear: kernel_size: {error}") from None
         self.fit = KernelFit([], [])
 
+    def holds_level(self) -> bool:  # noqa: D102
+        return self.config.gain == "one" and self.config.offset == "zero"
+
     def prepare(self, images: Paired) -> None:
         """Sum up the normal equations over all images, and solve them."""
         config = self.config

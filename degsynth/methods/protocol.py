@@ -102,6 +102,10 @@ class Method(Protocol):
     data: Data
     """The images that the method learns from."""
 
+    def holds_level(self) -> bool:
+        """Return whether flat images keep their level. Only such a method can be given light instead of levels."""
+        return True
+
     def prepare(self, images: Any) -> None:
         """Estimate everything that needs no training steps, from whole images in [0, 1].
 

@@ -7,6 +7,7 @@ numbers are split from the optics: `draw` and `field` make every random number (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degsynth.model.residual import Residual
+from degsynth.model.tone import Tone
 from degsynth.ops.noise import block_field
 from degsynth.ops.position import pixel_centres
 from degsynth.ops.residual_noise import ResidualNoise
@@ -41,11 +43,16 @@ class Degrader(nn.Module):
         self.scale = scale
         self.multiple_of = multiple_of if multiple_of > 0 else scale
         self.placed = placed
+        self.tone: Any = Tone()
         self.residual: Any = Residual()
         self.takes_any = not channels
         self.channels = list(channels or [1, 3])
         if self.multiple_of % scale != 0:
             raise ValueError(f"multiple_of (={self.multiple_of}) must be a multiple of the scale (={scale})")
+
+    def add_tone(self, coefficients: Sequence[float]) -> None:
+        """Let the optics see light instead of levels, by the curve of `degsynth.ops.tone` with these coefficients."""
+        self.tone = Tone(coefficients)
 
     def add_residual(self, noise: ResidualNoise) -> None:
         """Add what the model leaves out to its LR, as noise."""
@@ -87,8 +94,9 @@ class Degrader(nn.Module):
             hr = F.pad(hr, [0, right, 0, down], mode="replicate")
             if field.shape[1] > 0:
                 field = F.pad(field, [0, right // self.scale, 0, down // self.scale], mode="replicate")
-        lr: Tensor = self.optics.clean(hr, code, field)
-        return lr[:, :, :height, :width]
+        light: Tensor = self.optics.clean(self.tone.to_light(hr), code, field)
+        lr: Tensor = self.tone.to_levels(light[:, :, :height, :width])
+        return lr
 
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:

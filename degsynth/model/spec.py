@@ -111,6 +111,9 @@ class Spec(MethodSpec, Origin):
     phase: Phase = ((0.0, 0.0),)
     """Centroid of the effective kernel, (y, x) in HR px from the centre of the LR pixel's s×s block, one for all
     channels or one for each. It differs from 0 where the pairs were shifted."""
+    tone: Annotated[tuple[float, ...], Field(max_length=16)] = ()
+    """Coefficients of the curve from levels to the light in which the model blurs (`degsynth.ops.tone`); empty: the
+    levels themselves are blurred."""
     data_range: Interval | None = None
     """Black and white of the images of the fit, in their own units; None: the range of their type."""
     config: dict[str, Any] = Field(default_factory=dict)

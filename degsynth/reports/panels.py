@@ -120,6 +120,8 @@ def _mixture(degrader: LoadedDegrader, hr: Tensor) -> tuple[Tensor, Tensor]:
     code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[0])
     with torch.inference_mode():
         # The last two planes are the coordinates, the only ones that the weights may depend on.
+        if hasattr(degrader, "tone"):  # files of earlier versions have none
+            whole = degrader.tone.to_light(whole)
         weights = optics.weight_maps(whole, code.to(hr.device), field[:, -2:].to(hr.device))[0]
         return optics.kernels().cpu(), weights.float().cpu()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,15 @@ from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import linear
 from degsynth.methods.protocol import Learned, Method
-from degsynth.methods.shared.pairs import Paired
+from degsynth.methods.shared.pairs import Paired, usual_kernel_size
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.tone import Tone
+from degsynth.ops.noise import generator
+from degsynth.ops.tone_measurement import measure as measure_tone
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
+from degsynth.seeds import derive
 
 START_PAIRS = 64
 """Number of pairs, evenly spread, from which a learned method's starting point and its reference, the kernel of
@@ -56,7 +60,7 @@ class Pairs(source.Source):
         self.scale, self.channels, self.dtype = self.pairs.scale, self.pairs.channels, self.checked.dtype
         self.data_range = self.pairs.data_range
         self.train, self.held = self.pairs.held_out_split(options.seed)
-        self.start = Paired(self.train.subset(self.train.spread(START_PAIRS)), self.scale, self.channels)
+        self.start = self._paired(self.train.subset(self.train.spread(START_PAIRS)))
         self.border = _border(self.held)
         self.notes = [f"scale {self.scale}; {len(self.train)} pairs to fit, {len(self.held)} held out"]
 
@@ -64,8 +68,21 @@ class Pairs(source.Source):
         return self.pairs.fingerprint()
 
     def prepare(self, method: Method, kept: Path | None = None) -> None:
-        """Prepare a method that learns by steps from some pairs, any other method from all of them."""
-        method.prepare(self.start if isinstance(method, Learned) else Paired(self.train, self.scale, self.channels))
+        """Prepare a method that learns by steps from some pairs, any other method from all of them.
+
+        Methods see the pairs in light, by the curve that is measured in them first, and never learn of levels.
+        """
+        wanted = self.options.tone or ("none" if self.options.preset == "paper" else "learned")
+        if wanted == "learned" and method.holds_level():
+            some = self.train.subset(self.train.spread(START_PAIRS))
+            rng = generator(derive(self.options.seed, "tone"))
+            self.tone = measure_tone(some, len(some), self.scale, usual_kernel_size(self.scale), rng)
+            self.start = self._paired(some)
+        method.prepare(self.start if isinstance(method, Learned) else self._paired(self.train))
+
+    def _paired(self, pairs: PairSet) -> Paired:
+        """Return pairs in light, as methods see them."""
+        return Paired(_InLight(pairs, Tone(self.tone)), self.scale, self.channels)
 
     def batches(self, method: Learned, device: str) -> Batches:
         """Return batches of aligned patches."""
@@ -74,7 +91,13 @@ class Pairs(source.Source):
         patches = Patches(self.train, self.options.seed, options)
         side = patches.patch * self.scale
         check_patch(side, method, self.options.method, "leave them out")
-        return Batches(patches.batch, side)
+        tone = Tone(self.tone)
+
+        def batch(step: int) -> dict[str, Tensor]:
+            made = patches.batch(step)
+            return made | {side: tone.to_light(made[side]) for side in ("hr", "lr")}
+
+        return Batches(batch, side)
 
     def level_step(self) -> float:
         """Return the difference of two levels of the files, in [0, 1]; 0 for float files."""
@@ -95,7 +118,7 @@ class Pairs(source.Source):
             "shift_lr_px": {pair.name: pair.shift for pair in self.pairs.pairs},
             "median_shift_lr_px": self.checked.median_shift(),
         }
-        return {"pairs": facts}
+        return {"pairs": facts, "tone": self.tone}
 
     def scorer(self, method: Method) -> PairScorer:
         """Return a scorer; a learned method is compared with the one kernel of `linear`."""
@@ -109,6 +132,17 @@ class Pairs(source.Source):
             except FitError as error:  # a learned method may do with less
                 missing = f"no figure of linear to compare with: {error}"
         return PairScorer(self, references, missing)
+
+
+@dataclass(frozen=True)
+class _InLight:
+    """Pairs whose levels are turned into light as they are read."""
+
+    pairs: PairSet
+    tone: Tone
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((self.tone.to_light(hr), self.tone.to_light(lr)) for hr, lr in self.pairs)
 
 
 class PairScorer(source.Scorer):

@@ -51,6 +51,8 @@ class Source(Protocol):
     dtype: str
     data_range: Interval | None
     """Black and white in the units of the files; None: the range of the type."""
+    tone: tuple[float, ...] = ()
+    """Coefficients of the curve from levels to the light in which methods see the images; known after `prepare`."""
     notes: list[str]
     """What a user should know of the images."""
 
