@@ -225,16 +225,12 @@ class Parts:
 
     def note(self) -> str:
         """Say how many pairs each part has."""
-        text = f"{counted(len(self.fitted))} to fit"
-        if not self.choosing.pairs:
-            text += f", {len(self.reported)} held out and reported"
-        elif self.chooses_what_it_reports():
-            text += (
-                f", {len(self.reported)} held out, which choose the weights and are reported, too (fewer than "
-                f"{LEAST_SCENES} scenes)"
-            )
+        text = f"{counted(len(self.fitted))} to fit; held out: "
+        if self.chooses_what_it_reports():
+            text += f"{len(self.reported)} to choose the weights and to report (fewer than {LEAST_SCENES} scenes)"
         else:
-            text += f", {len(self.choosing)} held out to choose the weights, {len(self.reported)} others to report"
+            choosing = f"{len(self.choosing)} to choose the weights, " if self.choosing.pairs else ""
+            text += f"{choosing}{len(self.reported)} to report"
         whole = sum(len(part) for part in (self.fitted, self.held_out))
         return text if self.scenes == whole else f"{text}; {counted(self.scenes, 'scene')}"
 
