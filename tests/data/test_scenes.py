@@ -12,6 +12,7 @@ from degsynth.data.scenes import compile_pattern, scene_of, scenes_of
 from degsynth.errors import ConfigError
 
 NUMBERS = st.integers(0, 10**6)
+WORDS = st.sampled_from(["crop", "patch", "Tile", "sub", "part"])
 HEADS = st.from_regex(r"([a-z0-9 ä]{1,6}/){0,2}[A-Za-z0-9_. -]{0,8}[A-Za-z]", fullmatch=True)
 """Names of photographs, in folders or not, that end in a letter."""
 ENDINGS = st.one_of(
