@@ -621,7 +621,7 @@ SABOTAGES = (
     Sabotage(
         "resume-fingerprint",
         "a fit goes on with other images than it was begun with",
-        "fit/stages.py",
+        "fit/resuming.py",
         'if contents.get("data_fingerprint") != fingerprint:',
         'if contents.get("data_fingerprint") is None:',
         ("fit/test_fit.py::test_resuming_needs_the_same_pairs_and_options",),
