@@ -88,6 +88,15 @@ def command(
             "sub-folder of LR (folder). Unset: none.",
         ),
     ] = None,
+    group_scene: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX",
+            help="For pairs: regular expression that finds the scene in the name of a pair; its first group is the "
+            "scene, or all of it. No scene is both fitted to and held out. Unset: the name without the usual endings "
+            "of sub-images (0001_s001, img__128_64, img_crop2, img_patch3, img_tile_2).",
+        ),
+    ] = None,
     left_out: Annotated[
         float | None,
         typer.Option(
@@ -153,6 +162,7 @@ def command(
         "tone": tone,
         "lr_denoise": lr_denoise,
         "group_by": group_by,
+        "group_scene": group_scene,
         "left_out": left_out,
         "device": device,
     }
@@ -221,8 +231,13 @@ def _report(record: Mapping[str, Any], out: Path) -> None:
     held_out = record["held_out"]
     means = dict(held_out["mean"])
     kind = "pairs" if "pairs" in record else "images"
+    part = f"held-out {kind} ({len(held_out['images'])})"
+    if held_out.get("chose_the_weights"):
+        part += ", which also chose the weights"
+    elif record.get("pairs", {}).get("choosing"):
+        part += ", others than those that chose the weights"
     console.scores(
-        f"held-out {kind} ({len(held_out['images'])}), scale {record['scale']}",
+        f"{part}, scale {record['scale']}",
         {record["method"]: means.pop("model"), **means},
     )
     console.note(f"{out}: fitted in {sum(record['seconds'].values()):.1f} s, the checkpoint is {out / 'checkpoint.pt'}")

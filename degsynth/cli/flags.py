@@ -21,6 +21,7 @@ FLAGS = {
     "existing=resume": "--resume",
     "gaussian": "--gaussian",
     "group_by": "--group-by",
+    "group_scene": "--group-scene",
     "hardware_factor": "--hardware-factor",
     "hr": "--hr",
     "left_out": "--left-out",

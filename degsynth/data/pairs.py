@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,9 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
-from degsynth.data.split import held_out_indices
+from degsynth.data.split import LEAST_SCENES, split_by_scene
 from degsynth.errors import DataError
-from degsynth.files import fingerprint
+from degsynth.files import fingerprint, text_digest
 from degsynth.ops.spread import evenly_spaced
 
 SUFFIX = re.compile(r"(?i)(?:[._-]?(?:HR|GT|LR)(?:[._-]?x?\d)?|x\d)$")
@@ -186,12 +187,54 @@ class PairSet:
         """Return SHA-256 over names and bytes of all files, in order of name."""
         return fingerprint((pair.name, path) for pair in self.pairs for path in (pair.hr, pair.lr))
 
-    def held_out_split(self, seed: int, fraction: float = 0.1) -> tuple[PairSet, PairSet]:
-        """Return the pairs to fit and the held-out ones, chosen by `held_out_indices`; DataError for a single pair."""
-        fitted, held_out = held_out_indices([pair.name for pair in self.pairs], seed, "held-out", fraction)
-        if not fitted:
+    def split(self, scenes: Sequence[str], seed: int, chooses: bool) -> Parts:
+        """Return the parts that `split_by_scene` makes, given the scene of each pair; DataError for a single scene."""
+        split = split_by_scene(scenes, seed, chooses)
+        count = len(set(scenes))
+        if not split.fitted:
+            what = "1 pair is" if len(self) == 1 else f"{len(self)} pairs of 1 scene are"
             raise DataError(
-                f"{len(self.pairs)} pair is too few: one is held out to score the fit",
+                f"{what} too few: one scene is held out to score the fit",
                 "give at least 2 (one large pair can be cut into parts)",
             )
-        return self.subset(fitted), self.subset(held_out)
+        fitted, choosing, reported = map(self.subset, (split.fitted, split.choosing, split.reported))
+        return Parts(fitted, choosing, reported, self.subset(split.held_out()), count)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Pairs by what they are for (`degsynth.data.split.Split`)."""
+
+    fitted: PairSet
+    choosing: PairSet
+    """Empty where no weights are chosen."""
+    reported: PairSet
+    held_out: PairSet
+    """Those to choose and those to report."""
+    scenes: int
+    """Number of scenes of all pairs."""
+
+    def chooses_what_it_reports(self) -> bool:
+        """Tell whether the reported pairs also choose the weights, for want of scenes."""
+        return bool(self.choosing.pairs) and self.choosing.pairs == self.reported.pairs
+
+    def digest(self) -> str:
+        """Return a SHA-256 over the names of the pairs of each part."""
+        names = [[pair.name for pair in part.pairs] for part in (self.fitted, self.choosing, self.reported)]
+        return text_digest(json.dumps(names))
+
+    def note(self) -> str:
+        """Say how many pairs each part has."""
+        text = f"{counted(len(self.fitted))} to fit; held out: "
+        if self.chooses_what_it_reports():
+            text += f"{len(self.reported)} to choose the weights and to report (fewer than {LEAST_SCENES} scenes)"
+        else:
+            choosing = f"{len(self.choosing)} to choose the weights, " if self.choosing.pairs else ""
+            text += f"{choosing}{len(self.reported)} to report"
+        whole = sum(len(part) for part in (self.fitted, self.held_out))
+        return text if self.scenes == whole else f"{text}; {counted(self.scenes, 'scene')}"
+
+
+def counted(number: int, what: str = "pair") -> str:
+    """Write a number of things: 1 pair, 2 pairs."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

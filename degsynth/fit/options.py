@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 
 from degsynth import methods
 from degsynth.config import Interval, OnProgress, OnText, Strict, build, ignore_progress, ignore_text
-from degsynth.errors import ConfigError
+from degsynth.data.scenes import compile_pattern
+from degsynth.errors import ConfigError, shortened
 from degsynth.methods.protocol import Data
 
 CACHE_MB = 2048
@@ -50,6 +51,9 @@ class FitOptions(Strict):
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
+    group_scene: str | None = None
+    """For pairs: regular expression whose first group, or all of it, is the scene in the name of a pair. No scene is
+    both fitted to and held out. Unset: names without the usual endings of sub-images."""
     left_out: float = Field(default=0.35, ge=0, le=2)
     """For methods with two folders: σ of the noise that stands for what the model leaves out, relative to the local
     contrast of the LR image, since it cannot be measured without pairs; 0: none."""
@@ -105,6 +109,13 @@ def check_options(options: FitOptions, data: Data) -> None:
         raise ConfigError(f"`tone={options.tone}` is measured in pairs; method {method} has none")
     if data != "paired" and options.register_pairs != "none":
         raise ConfigError(f"`register_pairs={options.register_pairs}` is for pairs; method {method} has none")
+    if options.group_scene is None:
+        return
+    if data != "paired":
+        raise ConfigError(
+            f"`group_scene={shortened(options.group_scene)}` is for pairs; method {method} has none, leave it out"
+        )
+    compile_pattern(options.group_scene)  # while nothing has been read yet
 
 
 def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[methods.MethodModule, Strict]:

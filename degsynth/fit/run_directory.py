@@ -27,7 +27,7 @@ SNAPSHOT_FORMAT = 2
 """Version of what a snapshot holds."""
 SNAPSHOT_CONTENTS = {"step": int, "modules": dict, "optimizers": dict}
 """What every snapshot holds, beside other things, by its type."""
-SNAPSHOT_FACTS = {"data_fingerprint": str, "channels": int}
+SNAPSHOT_FACTS = {"data_fingerprint": str, "channels": int, "split": str}
 """What a fit adds to that."""
 LARGEST_RECORD = 2**28
 """Largest ``fit.json`` that is read, bytes."""

@@ -27,10 +27,11 @@ from degsynth.evaluation.residual import LeftOut, with_residual
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions, check_options, resolve
+from degsynth.fit.resuming import resumed_snapshot
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.fit.sources import open_source
 from degsynth.fit.sources.source import Scorer, Source
-from degsynth.methods.protocol import Distribution, Learned, Method, Stochastic
+from degsynth.methods.protocol import Distribution, Learned, Method, Stochastic, Training
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
@@ -41,8 +42,6 @@ from degsynth.seeds import derive
 
 FACTOR_IMAGES = 4
 """Number of held-out images on which the effect of a hardware factor is measured."""
-MAY_CHANGE = {"steps", "minutes", "device", "cache_mb", "left_out"}
-"""Options that may be given anew when a fit is resumed."""
 EXPORTED_FIGURES = ("psnr_y", "spectral_distance", "kernel_distance")
 """Held-out figures of the exported weights that go into the log."""
 
@@ -129,10 +128,10 @@ def read(options: FitOptions, values: Mapping[str, Any], out: Path, events: Even
     _check_out(options, out, resume)
     data = module.Method.data
     check_options(options, data)
-    source = open_source(data, options, events)
+    source = open_source(data, options, events, issubclass(module.Config, Training))
     tables = _tables(options, config, source)
     fingerprint = source.fingerprint()
-    snapshot = _resumed_snapshot(folder, tables, fingerprint) if resume else None
+    snapshot = resumed_snapshot(folder, tables, fingerprint, source.split_digest()) if resume else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(options.seed, "", 0, 0, "first weights"))
         method = module.Method(config, source.scale, source.channels, options.seed)
@@ -168,28 +167,6 @@ def _tables(options: FitOptions, config: Strict, source: Source) -> dict[str, di
         "fit": options.model_copy(update=resolved).model_dump(mode="json"),
         "method": config.model_dump(mode="json"),
     }
-
-
-def _resumed_snapshot(
-    folder: RunDirectory, tables: Mapping[str, Mapping[str, Any]], fingerprint: str
-) -> dict[str, Any]:
-    """Return the newest snapshot of a run that was begun with the same options and images.
-
-    ConfigError names what differs.
-    """
-    before = folder.description()
-    for table, now in tables.items():
-        for key in now.keys() | before.get(table, {}).keys():
-            was, wanted = before.get(table, {}).get(key), now.get(key)
-            if key not in MAY_CHANGE and was != wanted:
-                raise ConfigError(
-                    f"{folder.out} was begun with {key} = {was!r}, not {wanted!r}; `resume` goes on with what was "
-                    "begun, only its budget and device may change"
-                )
-    contents = folder.load_snapshot()
-    if contents.get("data_fingerprint") != fingerprint:
-        raise ConfigError(f"the images are not those that {folder.out} was begun with; fit them anew")
-    return contents
 
 
 @contextlib.contextmanager
@@ -232,7 +209,12 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         judge,
         references,
         fit.folder,
-        {"channels": fit.source.channels, "data_fingerprint": fit.fingerprint, "tone": fit.source.tone},
+        {
+            "channels": fit.source.channels,
+            "data_fingerprint": fit.fingerprint,
+            "split": fit.source.split_digest(),
+            "tone": fit.source.tone,
+        },
         options.seed,
         _Preview(fit, scorer),
     )

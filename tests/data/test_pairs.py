@@ -194,15 +194,43 @@ def test_hr_is_cropped_to_whole_lr_pixels(pair_set: pairs.PairSet) -> None:
 
 
 def test_held_out_pairs_are_never_fitted(pair_set: pairs.PairSet) -> None:
-    train, held = pair_set.held_out_split(seed=4)
-    names = [pair.name for pair in train.pairs], [pair.name for pair in held.pairs]
-    assert len(names[1]) == 1
-    assert sorted(names[0] + names[1]) == [pair.name for pair in pair_set.pairs]
-    again = pair_set.held_out_split(seed=4)[1]
-    assert [pair.name for pair in again.pairs] == names[1]
-    assert len({pair_set.held_out_split(seed)[1].pairs[0].name for seed in range(12)}) > 2
-    with pytest.raises(DataError, match="too few"):
-        pair_set.subset([0]).held_out_split(0)
+    names = [pair.name for pair in pair_set.pairs]
+    parts = pair_set.split(names, 4, chooses=False)
+    fitted, held = ([pair.name for pair in part.pairs] for part in (parts.fitted, parts.held_out))
+    assert len(held) == 1
+    assert sorted(fitted + held) == names
+    assert len(parts.choosing) == 0
+    assert parts.scenes == len(names)
+    assert [pair.name for pair in pair_set.split(names, 4, chooses=False).reported.pairs] == held
+    assert len({pair_set.split(names, seed, chooses=False).reported.pairs[0].name for seed in range(12)}) > 2
+    with pytest.raises(DataError, match="1 pair is too few"):
+        pair_set.subset([0]).split(names[:1], 0, chooses=False)
+    with pytest.raises(DataError, match=f"{len(names)} pairs of 1 scene are too few"):
+        pair_set.split(["a"] * len(names), 0, chooses=False)
+
+
+@pytest.mark.parametrize(
+    ("scenes", "chooses", "note"),
+    [
+        ("012345", True, "4 pairs to fit; held out: 1 to choose the weights, 1 to report"),
+        ("012345", False, "5 pairs to fit; held out: 1 to report"),
+        ("011223", True, "(fewer than 6 scenes); 4 scenes"),
+    ],
+)
+def test_the_parts_are_told_apart_in_words(scenes: str, chooses: bool, note: str, pair_set: pairs.PairSet) -> None:
+    parts = pair_set.subset(range(6)).split(list(scenes), 0, chooses)
+    assert parts.note().endswith(note)
+    assert parts.chooses_what_it_reports() == ("fewer" in note)
+
+
+def test_the_digest_is_that_of_the_parts(pair_set: pairs.PairSet) -> None:
+    pair_set = pair_set.subset(range(6))
+    whole = pair_set.split(list("012345"), 0, chooses=True)
+    same = pair_set.split(list("abcdef"), 0, chooses=True)
+    assert whole.digest() == pair_set.split(list("012345"), 0, chooses=True).digest()
+    assert whole.digest() != pair_set.split(list("012345"), 0, chooses=False).digest()
+    swapped = pairs.Parts(whole.fitted, whole.reported, whole.choosing, whole.held_out, 6)
+    assert len({whole.digest(), swapped.digest(), same.digest()}) == 3
 
 
 def test_cache_keeps_its_budget_and_changes_nothing(pair_set: pairs.PairSet) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from degsynth.config import OnProgress
+from degsynth.data import scenes
 from degsynth.data.images import resolve_range
 from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
@@ -43,10 +44,13 @@ START_PAIRS = 64
 
 
 class Pairs(source.Source):
-    """Pairs to fit to, and held-out ones."""
+    """Pairs to fit to, and held-out ones, on which weights are chosen and which are reported."""
 
-    def __init__(self, options: FitOptions, events: Events) -> None:
-        """Find, check and split the pairs; DataError names those that cannot be used."""
+    def __init__(self, options: FitOptions, events: Events, chooses: bool) -> None:
+        """Find, check and split the pairs; DataError names those that cannot be used.
+
+        ``chooses``: the weights are to be chosen on held-out pairs.
+        """
         self.options, self.on_warning = options, events.on_warning
         opening = PairOptions(
             options.scale,
@@ -59,13 +63,21 @@ class Pairs(source.Source):
         self.pairs, self.checked = open_for_fit(*folders, opening, events.on_progress, events.on_warning)
         self.scale, self.channels, self.dtype = self.pairs.scale, self.pairs.channels, self.checked.dtype
         self.data_range = self.pairs.data_range
-        self.train, self.held = self.pairs.held_out_split(options.seed)
+        pattern = None if options.group_scene is None else scenes.compile_pattern(options.group_scene)
+        names, doubts = scenes.scenes_of([pair.name for pair in self.pairs.pairs], pattern)
+        self.parts = self.pairs.split(names, options.seed, chooses)
+        self.train, self.held, self.reported = self.parts.fitted, self.parts.held_out, self.parts.reported
         self.start = self._paired(self.train.subset(self.train.spread(START_PAIRS)))
-        self.border = _border(self.held)
-        self.notes = [f"scale {self.scale}; {len(self.train)} pairs to fit, {len(self.held)} held out"]
+        self.border = _border(self.reported)
+        self.notes = [f"scale {self.scale}; {self.parts.note()}"]
+        for text in doubts:
+            events.on_warning(text)
 
     def fingerprint(self) -> str:  # noqa: D102
         return self.pairs.fingerprint()
+
+    def split_digest(self) -> str:  # noqa: D102
+        return self.parts.digest()
 
     def prepare(self, method: Method, kept: Path | None = None) -> None:
         """Prepare a method that learns by steps from some pairs, any other method from all of them.
@@ -106,13 +118,16 @@ class Pairs(source.Source):
         return 0.0 if dtype.kind == "f" else 1.0 / (white - black)
 
     def samples(self, count: int) -> Sequence[Tensor]:
-        """Return HR images of held-out pairs."""
-        return [self.held.tensors(index)[0] for index in self.held.spread(count)]
+        """Return HR images of reported pairs."""
+        return [self.reported.tensors(index)[0] for index in self.reported.spread(count)]
 
     def facts(self) -> dict[str, Any]:
-        """Return names, shifts and faults of the pairs."""
+        """Return names, shifts and faults of the pairs, and which part each is in."""
         facts = {
+            "scenes": self.parts.scenes,
             "fitted": [pair.name for pair in self.train.pairs],
+            "choosing": [pair.name for pair in self.parts.choosing.pairs],
+            "reported": [pair.name for pair in self.reported.pairs],
             "held_out": [pair.name for pair in self.held.pairs],
             "left_out": [asdict(fault) for fault in self.checked.faults],
             "shift_lr_px": {pair.name: pair.shift for pair in self.pairs.pairs},
@@ -146,14 +161,20 @@ class _InLight:
 
 
 class PairScorer(source.Scorer):
-    """Judges a fit by the luma PSNR of its LR against the real LR of held-out pairs."""
+    """Judges a fit by the luma PSNR of its LR against the real LR of held-out pairs.
+
+    Weights are chosen on one part of these, and all that is reported is of the other. What the model leaves out is
+    measured on both, as it takes many pixels, and as the best of 20 states is hardly better than others where it was
+    chosen.
+    """
 
     def __init__(self, pairs: Pairs, references: dict[str, Checkpoint], missing: str) -> None:
         self.source, self.references, self.missing_reference = pairs, references, missing
 
     def judge(self, method: Learned, device: str) -> Judge:
-        """Return the PSNR on held-out pairs."""
-        return HeldOut(self.source.held, self.source.border, method.multiple_of, device)
+        """Return the PSNR on the pairs that choose the weights. Nothing of the reported ones enters."""
+        choosing = self.source.parts.choosing
+        return HeldOut(choosing, _border(choosing), method.multiple_of, device)
 
     def left_out(self, method: Method, model: Checkpoint) -> LeftOut | None:
         """Measure what a model leaves out of the held-out pairs; None where it has noise of its own."""
@@ -169,24 +190,29 @@ class PairScorer(source.Scorer):
         return left_out
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
-        """Return the figures of `degsynth.evaluation.paired` on the held-out pairs, without noise."""
-        held = self.source.held
-        return evaluate(
+        """Return the figures of `degsynth.evaluation.paired` on the reported pairs, without noise.
+
+        ``chose_the_weights`` tells whether these pairs chose the weights, too.
+        """
+        reported = self.source.reported
+        scores = evaluate(
             Degradation(model, Noise(learned=False)),
-            held,
+            reported,
             border=self.source.border,
             beside=self.references,
-            on_image=lambda count: on_progress("scoring", count, len(held)),
+            on_image=lambda count: on_progress("scoring", count, len(reported)),
         )
+        return {**scores, "chose_the_weights": self.source.parts.chooses_what_it_reports()}
 
     def pictures(self, degrade: previews.Degrade, count: int) -> list[list[Panel]]:
         """Return synthesised LR beside real LR."""
-        return previews.rows(degrade, self.source.held, count)
+        return previews.rows(degrade, self.source.reported, count)
 
     def summary(self, mean: Means) -> str:
         """Put the PSNR of each model into one line."""
         figures = ", ".join(f"{name} {figures['psnr_y']:.2f} dB" for name, figures in mean.items())
-        return f"held-out pairs, luma PSNR against the real LR: {figures}"
+        also = ", which also chose the weights" if self.source.parts.chooses_what_it_reports() else ""
+        return f"held-out pairs{also}, luma PSNR against the real LR: {figures}"
 
     def warnings(self, mean: Means) -> list[str]:
         """Warn of a shift that all pairs have."""
@@ -201,9 +227,9 @@ class PairScorer(source.Scorer):
         ]
 
 
-def _border(held: PairSet) -> int:
-    """Return the usual border, or less where held-out images are small; DataError where they are too small to score."""
-    smallest = min(min(lr.shape[1:]) for _, lr in held)  # as they are scored: registration crops
+def _border(pairs: PairSet) -> int:
+    """Return the usual border, or less where images are small; DataError where they are too small to score."""
+    smallest = min(min(lr.shape[1:]) for _, lr in pairs)  # as they are scored: registration crops
     if smallest < SSIM_WINDOW:
         raise DataError(f"an LR image is {smallest} px high or wide; at least {SSIM_WINDOW} are needed to score a fit")
     return min(BORDER, (smallest - SSIM_WINDOW) // 2)

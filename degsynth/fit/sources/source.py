@@ -59,6 +59,13 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Return the SHA-256 over the names and bytes of all images, the held-out ones included."""
 
+    def split_digest(self) -> str:
+        """Return a digest of which images are fitted to, choose weights and are reported.
+
+        By default it is empty: the split follows from the images and the seed, as it did in earlier versions.
+        """
+        return ""
+
     def prepare(self, method: Method, kept: Path | None = None) -> None:
         """Let the method estimate what it needs no gradients for.
 
