@@ -17,7 +17,7 @@ from torch import Tensor
 
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.resample import bicubic, crop_border, luma
-from degsynth.ops.spectra import SIDE, Bins, Spectra, power
+from degsynth.ops.spectra import SIDE, Spectra, power
 from degsynth.ops.spectral_lead import Lead, Scatter
 
 MOST_IMAGES = 32
@@ -100,20 +100,20 @@ class HeldOutSpectra:
 
     def powers(self, degrade: Degrade, draws: int = 1) -> Tensor:
         """Return the powers (N, n) of the LR made of every HR image, the mean over so many seeds."""
-        sums = 0.0
+        rows = []
         for draw in range(draws):
             images = []
             with torch.inference_mode():
                 for number, hr in enumerate(self.hr):
                     lr = degrade(hr[None], number + draw * len(self.hr))[0].clamp(0.0, 1.0)
                     images.append(luma(crop_border(lr, self.border))[0].cpu().contiguous())
-            sums = sums + self._powers(images)
-        return sums / draws
+            rows.append(self._powers(images))
+        return torch.stack(rows).mean(0)
 
     def _powers(self, images: Sequence[Tensor]) -> Tensor:
         """Return the powers (N, n) of the images (h, w) that are large enough."""
-        bins: Bins = self.spectra.bins
-        return torch.stack([bins(power(image, SIDE)) for image in images if min(image.shape) >= SIDE]).clone()
+        bins = self.spectra.bins
+        return torch.stack([bins(power(image, SIDE)) for image in images if min(image.shape) >= SIDE])
 
     def bicubic(self) -> float:
         """Return the `distance` of bicubic LR."""

@@ -36,10 +36,11 @@ PICTURES = 4
 """Number of previews that are drawn during the fit."""
 LOG_ROWS = 200
 """Number of rows in the log of a fit."""
-CLEAR_DOUBT = 0.16
-"""Largest `degsynth.ops.spectral_lead.Lead.doubt` with which what is learnt takes the place of the start: about t > 1.
-At equal likelihoods t is 0, and where the start is the true blur t is negative, so this refuses a worse blur in 97 of
-100 cases. A stricter rule would refuse the true one too often (`degsynth/evaluation/README.md` has the figures)."""
+CLEAR_LEAD = 0.84
+"""Least `degsynth.ops.spectral_lead.Lead.confidence` with which what is learnt takes the place of the start: t > 1.
+Where both are equally wrong t is 0 on average, and where the start is the true blur t is negative, so this refuses a
+worse blur in 96 of 100 cases or more. A stricter rule would refuse the true one too often
+(`degsynth/evaluation/README.md` has the figures)."""
 CHECK_STEPS = 10
 """Number of steps whose losses are looked at together: on an accelerator every look waits for it."""
 
@@ -150,7 +151,7 @@ class State(Counters):
         measured = judge.measure(self.degrader())
         score, lead = judge.score_of(measured), judge.lead(measured, self.start)
         self.scored_step = self.step
-        if lead.doubt < CLEAR_DOUBT and lead.evidence > self.best_evidence:
+        if lead.confidence > CLEAR_LEAD and lead.evidence > self.best_evidence:
             self.best_score, self.best_evidence, self.lead = math.nan, lead.evidence, lead.figures()
             self.keep_if_best(score, judge.sign)
         elif self.best_evidence == 0.0:

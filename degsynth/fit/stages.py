@@ -239,9 +239,9 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
     )
     loop.train(state, course, events)
     if isinstance(judge, StartJudge) and state.step > 0 and state.best_step == 0:
-        t = f"t {state.lead['t']:.1f}" if "t" in state.lead else "not compared"
+        t = state.lead.get("t", 0.0)
         events.on_note(
-            f"held-out images: what was learnt is not clearly better than its start ({t}), which is exported"
+            f"held-out images: what was learnt is not clearly better than its start (t {t:.1f}), which is exported"
         )
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():

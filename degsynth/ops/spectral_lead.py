@@ -62,13 +62,19 @@ class Lead:
     """Log of the ratio of the candidate's likelihood to the start's."""
 
     @property
-    def doubt(self) -> float:
-        """Probability of so large a t, or a larger one, where the candidate is as wrong as the start."""
-        return float(stdtr(self.freedom, -self.t))
+    def confidence(self) -> float:
+        """Probability of a smaller t where the candidate is as wrong as the start: one half at t = 0."""
+        return float(stdtr(self.freedom, self.t))
 
     def figures(self) -> dict[str, float]:
         """Return what a log shows."""
-        return {"lead": self.lead, "t": self.t, "freedom": self.freedom, "doubt": self.doubt, "splits": SPLITS}
+        return {
+            "lead": self.lead,
+            "t": self.t,
+            "freedom": self.freedom,
+            "confidence": self.confidence,
+            "splits": SPLITS,
+        }
 
 
 class Scatter:
@@ -108,7 +114,7 @@ class Scatter:
         return torch.linalg.inv(self._covariance(torch.cat(outside), freedom)), torch.cat([empty, *inside])
 
     def _covariance(self, deviations: Tensor, freedom: int) -> Tensor:
-        """Return S (n, n), drawn towards content and independent bins; a bin varies no less than its ring on average."""
+        """Return S (n, n), drawn towards content and bins that vary by themselves, no less than their ring does."""
         basis, bins = self.bins.content, self.bins
         coefficients = deviations @ self._projection.T
         rest = (deviations - coefficients @ basis.T).square().sum(0) / freedom
@@ -118,9 +124,10 @@ class Scatter:
         content[0, 0] += GAIN_SCATTER**2
         # A variance that two images happen to hide is no certainty: each column varies by itself, too.
         content = 0.5 * (content + torch.diag(content.diagonal()))
-        few = basis @ content @ basis.T + torch.diag(rest)
+        few: Tensor = basis @ content @ basis.T + torch.diag(rest)
         share = bins.count / (bins.count + freedom)
-        return share * few + (1 - share) * (deviations.T @ deviations) / freedom
+        estimate: Tensor = share * few + (1 - share) * (deviations.T @ deviations) / freedom
+        return estimate
 
     def compare(self, start: Tensor, candidate: Tensor, real: Tensor) -> Lead:
         """Return the lead of a candidate over a start.

@@ -20,7 +20,7 @@ adversary would have to find:
 4. netK is taught to draw from that distribution (`pdm.teaching`).
 
 ``steps`` of adversarial refinement may follow, which an anchor holds to what was taught. They are kept only if held-out
-spectra become clearly better (`fit.loop.CLEAR_DOUBT`); spectra show the blur, but not the noise. By default there are no
+spectra become clearly better (`fit.loop.CLEAR_LEAD`); spectra show the blur, but not the noise. By default there are no
 such steps: where the start is good they gained nothing.
 
 ``signed=true``: a softmax cannot make negative lobes, which bicubic and sharpening have. The difference of two can. It
