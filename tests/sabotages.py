@@ -576,7 +576,7 @@ SABOTAGES = (
         "fit/loop.py",
         "sign * score > sign * self.best_score",
         "score > self.best_score",
-        ("fit/test_loop.py::test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better",),
+        ("fit/test_loop.py::test_the_best_score_is_the_lowest_where_less_is_better",),
     ),
     Sabotage(
         "resume-fingerprint",

@@ -68,13 +68,8 @@ class Lead:
 
     def figures(self) -> dict[str, float]:
         """Return what a log shows."""
-        return {
-            "lead": self.lead,
-            "t": self.t,
-            "freedom": self.freedom,
-            "confidence": self.confidence,
-            "splits": SPLITS,
-        }
+        confidence = self.confidence
+        return {"lead": self.lead, "t": self.t, "freedom": self.freedom, "confidence": confidence, "splits": SPLITS}
 
 
 class Scatter:
