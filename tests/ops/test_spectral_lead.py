@@ -20,6 +20,9 @@ NARROW, WIDE = (gaussian(12, sigma, sigma) for sigma in (math.sqrt(1.2**2 - 0.3)
 """Their log-spectra differ from that of the truth by as much, one way and the other."""
 SCENES, HELD, SPLITS = 56, 8, 10
 
+SCATTERS: dict[tuple[str, int], Scatter] = {}
+"""Scatter of the scenes of a split, by kind of real LR and number."""
+
 
 def rows(images: list[Tensor]) -> Tensor:
     return torch.stack([BINS(power(image, SIDE)) for image in images])
@@ -28,7 +31,7 @@ def rows(images: list[Tensor]) -> Tensor:
 @pytest.fixture(scope="module")
 def pictures() -> dict[str, Tensor]:
     """Powers of pictures: blurred by each kernel, unblurred, and blurred by the truth, with noise, in 8 bits."""
-    scenes = [scene(number, 144) for number in range(SCENES)]
+    scenes = [scene(number, 176) for number in range(SCENES)]
     rng = torch.Generator().manual_seed(3)
     blurred = {name: [degraded(image, kernel, 2) for image in scenes] for name, kernel in KERNELS.items()}
     noisy = [image + 0.01 * torch.randn(image.shape, generator=rng) for image in blurred["truth"]]
@@ -50,9 +53,10 @@ def leads(pictures: dict[str, Tensor], start: str, candidate: str, real: str = "
     found = []
     for seed in range(SPLITS):
         hr, lr = order(seed)[: SCENES // 2], order(seed)[SCENES // 2 :]
-        scatter = Scatter([pictures["sharp"][hr[HELD:]], pictures[real][lr[HELD:]]], BINS)
+        if (real, seed) not in SCATTERS:
+            SCATTERS[real, seed] = Scatter([pictures["sharp"][hr[HELD:]], pictures[real][lr[HELD:]]], BINS)
         held = pictures[start][hr[:HELD]], pictures[candidate][hr[:HELD]], pictures[real][lr[:HELD]]
-        found.append(scatter.compare(*held))
+        found.append(SCATTERS[real, seed].compare(*held))
     return found
 
 
@@ -76,16 +80,12 @@ def test_a_blur_has_no_lead_over_itself(pictures: dict[str, Tensor]) -> None:
     assert all(lead.t == lead.lead == lead.evidence == 0 for lead in leads(pictures, "wide", "wide"))
 
 
-def test_blurs_that_are_equally_wrong_have_no_clear_lead(pictures: dict[str, Tensor]) -> None:
-    """One passes too little of every frequency, and the other as much too much: t is 0 on average, and scatters by 1.
-
-    Were the direction and the scatter along it measured on the same images, t would scatter by twice that.
-    """
-    change = torch.exp(0.2 * (BINS.ring / BINS.ring.max()) ** 2)
+def test_t_scatters_by_one(pictures: dict[str, Tensor]) -> None:
+    """Were the direction and the scatter along it measured on the same images, t would scatter by 1.6."""
+    change = torch.exp(0.1 * torch.sin(math.pi * BINS.ring / BINS.ring.max()))
     few, many = pictures["truth"] / change, pictures["truth"] * change
     ts = torch.tensor([lead.t for lead in leads({**pictures, "few": few, "many": many}, "few", "many")])
-    assert abs(float(ts.mean())) < 0.8
-    assert 0.4 < float(ts.std()) < 1.6
+    assert 0.5 < float(ts.std()) < 1.3
 
 
 def test_results_follow_from_the_images_alone(pictures: dict[str, Tensor]) -> None:
