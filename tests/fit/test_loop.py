@@ -367,11 +367,20 @@ def test_a_resumed_fit_compares_with_the_start_of_the_fit(pair_set: pairing.Pair
     folder.make()
     state, judge = loop.State(OneKernel(steps=20)), StartJudge([3.0])
     loop.train(state, course_of(judge, state.method, pair_set, folder), Events())
+    snapshot = folder.load_snapshot()
     for missing, expected in (((), judge.starts[0]), (("start", "lead", "best_evidence"), None)):
-        contents = {name: value for name, value in state.contents().items() if name not in missing}
+        contents = {name: value for name, value in snapshot.items() if name not in missing}
         later, again = loop.State(OneKernel(steps=40)), StartJudge([3.5])
         loop.restore(later, contents, "run")
         here = again.measure(later.degrader())
         assert not torch.equal(here, judge.starts[0])
         loop.train(later, course_of(again, later.method, pair_set, folder), Events())
         assert torch.equal(again.starts[0], here if expected is None else expected)
+
+
+def test_the_best_score_is_the_lowest_where_less_is_better() -> None:
+    state = loop.State(OneKernel())
+    for step, score in enumerate((3.0, 1.0, 2.0)):
+        state.step = step
+        state.keep_if_best(score, -1)
+    assert (state.best_step, state.best_score) == (1, 1.0)
