@@ -616,7 +616,23 @@ SABOTAGES = (
         "fit/loop.py",
         "sign * score > sign * self.best_score",
         "score > self.best_score",
+        ("fit/test_loop.py::test_the_best_score_is_the_lowest_where_less_is_better",),
+    ),
+    Sabotage(
+        "clear-lead",
+        "what is learnt without pairs replaces its start by chance",
+        "fit/loop.py",
+        "lead.confidence > CLEAR_LEAD",
+        "lead.confidence > 0.5",
         ("fit/test_loop.py::test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better",),
+    ),
+    Sabotage(
+        "judged-by-its-own-images",
+        "the scatter along a direction is measured on the images that the direction came from",
+        "ops/spectral_lead.py",
+        "inside.append((rows[mask] - others.mean(0))",
+        "inside.append((others - others.mean(0))",
+        ("ops/test_spectral_lead.py::test_t_scatters_by_one",),
     ),
     Sabotage(
         "resume-fingerprint",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import psnr
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.resample import bicubic, crop_border, luma
+from degsynth.ops.spectral_lead import Lead
 
 MOST_PAIRS = 16
 """Largest number of pairs that are scored."""
@@ -54,8 +55,6 @@ class Judge(Protocol):
     """Unit of the score, with a space before it; empty where it has none."""
     sign: int
     """1 where a higher score is better, −1 where a lower one is."""
-    scores_start: bool
-    """Whether the weights that training starts from are scored, too, and kept unless others are clearly better."""
 
     def score(self, degrader: LoadedDegrader) -> float:
         """Return the score of a degrader."""
@@ -64,10 +63,24 @@ class Judge(Protocol):
         """Return the score of bicubic LR."""
 
 
+@runtime_checkable
+class StartJudge(Judge, Protocol):
+    """Compares with the weights that training starts from, which are kept unless others are clearly better."""
+
+    def measure(self, degrader: LoadedDegrader) -> Tensor:
+        """Return what is to be known of a degrader, to score it and to compare it."""
+
+    def score_of(self, measured: Tensor) -> float:
+        """Return the score that belongs to what was measured."""
+
+    def lead(self, measured: Tensor, start: Tensor) -> Lead:
+        """Return the lead of what was measured over what was measured of the start."""
+
+
 class HeldOut:
     """Judges by luma PSNR on the middles of at most 16 held-out pairs, which are kept in memory, on a device."""
 
-    figure, unit, sign, scores_start = "psnr_y", " dB", 1, False
+    figure, unit, sign = "psnr_y", " dB", 1
 
     def __init__(self, pairs: PairSet, border: int, grid: int, device: str = "cpu") -> None:
         """Cut the middles out at multiples of ``grid`` HR px.

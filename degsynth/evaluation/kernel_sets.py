@@ -125,7 +125,7 @@ def coverage(drawn: Tensor, estimated: Tensor) -> dict[str, Any]:
 class HeldOutKernels:
     """Judges a kernel generator by the energy distance of its kernels to estimated ones."""
 
-    figure, unit, sign, scores_start = "kernel_distance", "", -1, False
+    figure, unit, sign = "kernel_distance", "", -1
 
     def __init__(self, kernels: Tensor, scale: int, known: int) -> None:
         """Take estimated kernels (N, K, K).

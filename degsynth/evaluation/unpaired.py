@@ -3,6 +3,9 @@
 The figure is `degsynth.ops.spectra.Spectra.distance`: the root mean square difference of log-spectra, in units of how
 much scenes scatter, at the white noise that suits best. Other photographs of the same camera would have a distance of
 1. It sees neither a shift nor any other difference of blurs that is in phase only.
+
+Two models are compared by the t-test of `degsynth.ops.spectral_lead` on the same images, because the difference of
+their distances says little: most of a distance is the difference of the scenes, which both models have in common.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from torch import Tensor
 
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.resample import bicubic, crop_border, luma
-from degsynth.ops.spectra import SIDE, Spectra
+from degsynth.ops.spectra import SIDE, Spectra, power
+from degsynth.ops.spectral_lead import Lead, Scatter
 
-MOST_IMAGES = 16
+MOST_IMAGES = 32
 """Largest number of images of each side that are used."""
+LARGEST_SIDE = 720
+"""Largest side of the middles of HR images that are used, HR px: many scenes say more than large ones."""
 DRAWS = 8
 """Number of times that an image is degraded by a model whose blur is drawn."""
 
@@ -49,7 +55,7 @@ class HeldOutSpectra:
     The HR images are kept in memory, on a device.
     """
 
-    figure, unit, sign, scores_start = "spectral_distance", "", -1, True
+    figure, unit, sign = "spectral_distance", "", -1
 
     def __init__(
         self, hr: Sequence[Tensor], lr: Sequence[Tensor], scale: int, border: int, like: Spectra, device: str = "cpu"
@@ -65,23 +71,49 @@ class HeldOutSpectra:
         self.border = max(0, min(border, (smallest - SIDE) // 2))  # small images are judged up to their edges
         sharp, real = [luma(image)[0].cpu() for image in self.hr], [luma(image)[0] for image in lr]
         self.spectra = Spectra(sharp, real, scale, like)
+        self.real = self._powers(real)
+        """Powers of the real LR images, (M, n)."""
+        self.scatter = Scatter(like.sets, like.bins)
 
     def score(self, degrader: LoadedDegrader) -> float:
         """Return the `distance` of a degrader's LR."""
-        return self.distance(clean_lr(degrader), draws_needed(degrader))
+        return self.score_of(self.measure(degrader))
+
+    def measure(self, degrader: LoadedDegrader) -> Tensor:
+        """Return the powers (N, n) of the LR that a degrader makes of every HR image."""
+        return self.powers(clean_lr(degrader), draws_needed(degrader))
+
+    def score_of(self, measured: Tensor) -> float:
+        """Return the `distance` that belongs to what `measure` returned."""
+        return self.spectra.least_distance(measured.mean(0))
+
+    def lead(self, measured: Tensor, start: Tensor) -> Lead:
+        """Return the lead of what was measured over what was measured of the start."""
+        return self.scatter.compare(start, measured, self.real)
 
     def distance(self, degrade: Degrade, draws: int = 1) -> float:
         """Return the spectral distance between the real LR images and the LR that a model makes of the HR images.
 
         Each HR image is degraded with ``draws`` different seeds.
         """
-        images = []
-        with torch.inference_mode():
-            for number, hr in enumerate(self.hr):
-                for draw in range(draws):
+        return self.score_of(self.powers(degrade, draws))
+
+    def powers(self, degrade: Degrade, draws: int = 1) -> Tensor:
+        """Return the powers (N, n) of the LR made of every HR image, the mean over so many seeds."""
+        rows = []
+        for draw in range(draws):
+            images = []
+            with torch.inference_mode():
+                for number, hr in enumerate(self.hr):
                     lr = degrade(hr[None], number + draw * len(self.hr))[0].clamp(0.0, 1.0)
                     images.append(luma(crop_border(lr, self.border))[0].cpu().contiguous())
-        return self.spectra.least_distance(self.spectra.of_images(images))
+            rows.append(self._powers(images))
+        return torch.stack(rows).mean(0)
+
+    def _powers(self, images: Sequence[Tensor]) -> Tensor:
+        """Return the powers (N, n) of the images (h, w) that are large enough."""
+        bins = self.spectra.bins
+        return torch.stack([bins(power(image, SIDE)) for image in images if min(image.shape) >= SIDE])
 
     def bicubic(self) -> float:
         """Return the `distance` of bicubic LR."""

@@ -23,6 +23,7 @@ from degsynth.config import Strict
 from degsynth.data.images import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
+from degsynth.evaluation.held_out import StartJudge
 from degsynth.evaluation.residual import LeftOut, with_residual
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
@@ -219,8 +220,11 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         _Preview(fit, scorer),
     )
     loop.train(state, course, events)
-    if judge.scores_start and state.step > 0 and state.best_step == 0:
-        events.on_note("held-out images: what was learnt is not clearly better than its start, which is exported")
+    if isinstance(judge, StartJudge) and state.step > 0 and state.best_step == 0:
+        t = state.lead.get("t", 0.0)
+        events.on_note(
+            f"held-out images: what was learnt is not clearly better than its start (t {t:.1f}), which is exported"
+        )
     method.modules["optics"].load_state_dict(state.best)
     for module in method.modules.values():
         module.cpu()
@@ -229,7 +233,8 @@ def learn(fit: Fit, method: Learned, scorer: Scorer) -> dict[str, Any]:
         "seconds": state.seconds,
         "patch_hr_px": None if batches is None else batches.patch,
         "best_step": state.best_step,
-        f"best_held_out_{judge.figure}": state.start_score if state.best_step == 0 else state.best_score,
+        f"best_held_out_{judge.figure}": state.best_score,
+        **({"lead": state.lead} if state.lead else {}),
     }
 
 

@@ -158,6 +158,8 @@ class Spectra:
         self.per_image: ImageVariances = (
             like.per_image if like is not None else self._image_variances(hr_powers, lr_powers)
         )
+        self.sets = self._rows(hr_powers), self._rows(lr_powers)
+        """Powers of every HR image (N, n), unblurred, and of every LR image (M, n), or of their parts."""
         share = torch.tensor([1 / count for count in self.counts], dtype=torch.float64)
         self.scatter = (self.per_image.content * share.sum()).sqrt()
         """Standard deviation of each column of `Bins.content` in the difference of the sets, (13,)."""
@@ -171,6 +173,11 @@ class Spectra:
         self.precision = torch.linalg.inv(covariance)
         """C⁻¹ (n, n)."""
 
+    def _rows(self, powers: Tensor) -> Tensor:
+        """Return the powers (N, n) in bins; of HR spectra only the frequencies that LR images have, too."""
+        low = (torch.fft.fftfreq(SIDE) * SIDE).round().long()
+        return torch.stack([self.bins(power) for power in powers[:, low[:, None], low[None, :]]])
+
     def _image_variances(self, hr_powers: Tensor, lr_powers: Tensor) -> ImageVariances:
         """Measure how each image's spectrum differs from the mean of its set, HR or LR.
 
@@ -178,14 +185,13 @@ class Spectra:
         """
         if sum(self.counts) < 3:
             raise ValueError("two images are too few to separate blur from content; give more")
-        low = (torch.fft.fftfreq(SIDE) * SIDE).round().long()
         basis = self.bins.content
         weighted = basis * self.bins.sizes[:, None]
         # Normal equations are well conditioned here, and LAPACK's least squares differ in last digits between calls.
         projection = torch.linalg.solve(weighted.T @ basis, weighted.T)
         squares, rests = torch.zeros(basis.shape[1], dtype=torch.float64), []
-        for powers in (hr_powers[:, low[:, None], low[None, :]], lr_powers):
-            rows = torch.stack([self.bins(power) for power in powers])
+        for powers in (hr_powers, lr_powers):
+            rows = self._rows(powers)
             deviation = rows / rows.mean(0) - 1
             coefficients = deviation @ projection.T
             squares += coefficients.square().sum(0)

@@ -32,6 +32,7 @@ from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.position import relative_position
 from degsynth.ops.resample import area
+from degsynth.ops.spectral_lead import Lead
 from tests.conftest import save_png
 
 Folders = Callable[..., tuple[Path, Path]]
@@ -303,31 +304,83 @@ def test_a_folder_that_somebody_else_made_is_left_alone(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run").make()
 
 
-@pytest.mark.parametrize(("lead", "kept"), [(-0.05, True), (0.01, True), (0.05, False)])
-def test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better(
-    lead: float, kept: bool, pair_set: pairing.PairSet, tmp_path: Path
-) -> None:
-    """A judge for whom everything learnt is worse than the start, or better by 1 % or by 5 %."""
+class StartJudge:
+    """A judge whose t of what is learnt, and its evidence, are given for every time that it is asked."""
 
-    class Judge:
-        figure, unit, sign, scores_start = "distance", "", -1, True
+    figure, unit, sign = "distance", "", -1
 
-        def __init__(self) -> None:
-            self.asked = 0
+    def __init__(self, ts: list[float]) -> None:
+        self.ts, self.starts = ts, list[Tensor]()
 
-        def score(self, degrader: Any) -> float:
-            self.asked += 1
-            return 1.0 if self.asked < 4 else 1.0 - lead  # at first nothing moves
+    def measure(self, degrader: Any) -> Tensor:
+        return degrader.optics.kernels.detach().clone()
 
-        def bicubic(self) -> float:
-            return 2.0
+    def score_of(self, measured: Tensor) -> float:
+        return 1.0
 
-    method = OneKernel(steps=20)
-    folder, state, judge = RunDirectory(tmp_path / "run"), loop.State(method), Judge()
-    folder.make()
+    def lead(self, measured: Tensor, start: Tensor) -> Lead:
+        self.starts.append(start)
+        t = self.ts[min(len(self.starts), len(self.ts)) - 1]
+        return Lead(t / 4, t, 1000, t * 4)
+
+    def score(self, degrader: Any) -> float:
+        raise AssertionError("a judge that compares is not asked for scores alone")
+
+    def bicubic(self) -> float:
+        return 2.0
+
+
+def course_of(judge: StartJudge, method: OneKernel, pair_set: pairing.PairSet, folder: RunDirectory) -> loop.Course:
     patches = Patches(pair_set, 5, PatchOptions(method.config.batch, method.patch, grid=2))
-    course = loop.Course(patches.batch, judge, {}, folder, {}, 5, lambda degrader, name: None)
-    loop.train(state, course, Events())
-    assert (state.best_step == 0) == kept
+    return loop.Course(patches.batch, judge, {}, folder, {}, 5, lambda degrader, name: None)
+
+
+@pytest.mark.parametrize(
+    ("ts", "best"),
+    [
+        ([-3.0, 0.0], 0),  # worse than the start, or just as good
+        ([0.0, 0.9], 0),  # better, but chance could do that
+        ([0.0, 0.0, 1.1, 0.5], 3),
+        ([1.5, 4.0, 2.0], 2),  # of several clear ones that with the most evidence
+    ],
+)
+def test_a_judged_start_is_kept_unless_what_is_learnt_is_clearly_better(
+    ts: list[float], best: int, pair_set: pairing.PairSet, tmp_path: Path
+) -> None:
+    method = OneKernel(steps=20)
+    folder, state, judge = RunDirectory(tmp_path / "run"), loop.State(method), StartJudge(ts)
+    first = judge.measure(state.degrader())
+    folder.make()
+    loop.train(state, course_of(judge, method, pair_set, folder), Events())
+    assert state.best_step == best
+    assert state.lead["t"] == (ts[best - 1] if best else ts[-1])
+    assert all(torch.equal(start, first) for start in judge.starts)
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [row["lead"]["t"] for row in rows if "lead" in row][: len(ts)] == ts
     assert state.start_score == 1.0
     assert state.contents()["start_score"] == 1.0
+
+
+def test_a_resumed_fit_compares_with_the_start_of_the_fit(pair_set: pairing.PairSet, tmp_path: Path) -> None:
+    """Not with the weights from which it goes on; a snapshot of an earlier version has no start, and begins there."""
+    folder = RunDirectory(tmp_path / "run")
+    folder.make()
+    state, judge = loop.State(OneKernel(steps=20)), StartJudge([3.0])
+    loop.train(state, course_of(judge, state.method, pair_set, folder), Events())
+    snapshot = folder.load_snapshot()
+    for missing, expected in (((), judge.starts[0]), (("start", "lead", "best_evidence"), None)):
+        contents = {name: value for name, value in snapshot.items() if name not in missing}
+        later, again = loop.State(OneKernel(steps=40)), StartJudge([3.5])
+        loop.restore(later, contents, "run")
+        here = again.measure(later.degrader())
+        assert not torch.equal(here, judge.starts[0])
+        loop.train(later, course_of(again, later.method, pair_set, folder), Events())
+        assert torch.equal(again.starts[0], here if expected is None else expected)
+
+
+def test_the_best_score_is_the_lowest_where_less_is_better() -> None:
+    state = loop.State(OneKernel())
+    for step, score in enumerate((3.0, 1.0, 2.0)):
+        state.step = step
+        state.keep_if_best(score, -1)
+    assert (state.best_step, state.best_score) == (1, 1.0)

@@ -20,7 +20,7 @@ from degsynth.data.opening import FolderOptions, find_data_range, open_folders
 from degsynth.data.patches import PatchOptions, UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
-from degsynth.evaluation.unpaired import MOST_IMAGES, HeldOutSpectra, clean_lr
+from degsynth.evaluation.unpaired import LARGEST_SIDE, MOST_IMAGES, HeldOutSpectra, clean_lr
 from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import Events, FitOptions
@@ -202,7 +202,7 @@ class FolderScorer(source.Scorer):
             try:
                 like = Spectra((luma(image)[0] for image in hr), (luma(image)[0] for image in lr), folders.scale)
                 self._spectra[device] = HeldOutSpectra(
-                    Middles(folders.held_hr, MOST_IMAGES, KEPT),
+                    Middles(folders.held_hr, MOST_IMAGES, LARGEST_SIDE),
                     Middles(folders.held_lr, MOST_IMAGES, KEPT),
                     folders.scale,
                     -(-halo // folders.scale),

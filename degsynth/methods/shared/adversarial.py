@@ -21,7 +21,7 @@ minutes on a CPU. It differs from the paper in this:
 - the discriminator is small and sees only the fine detail of luma, relative to the contrast, so it judges blur and not
   colour;
 - the running mean of the weights (over 100 steps) is scored by held-out spectra, and so is the start. The start is
-  exported, unless a later state is better by 2 % (a few held-out images cannot show smaller differences).
+  exported, unless a t-test on the held-out images shows that a later state is better (`ops.spectral_lead`).
 
 If only the real LR had noise, the discriminator could recognise it by that, and a kernel makes no noise (adl, 3.1). So
 the noise of the LR images is measured in flat places, white noise of that strength is added to the synthetic LR, and
