@@ -53,6 +53,8 @@ def _plot(axes: Any, curves: Curves, colour: str, thickness: float) -> None:
 
 
 def _label(axes: Any) -> None:
+    from matplotlib.ticker import NullFormatter
+
     labels = (
         ("frequency, cycles per px", "mean log power of luma, dB"),
         ("level, of 255", "σ of the noise in flat blocks, of 255"),
@@ -67,6 +69,9 @@ def _label(axes: Any) -> None:
     for axis in axes[2:]:
         axis.set_xscale("log")
         axis.set_yscale("log")
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter(NullFormatter())
     axes[3].set_xlim(0.5, 255)
     axes[3].set_ylim(1e-4, 1)
 

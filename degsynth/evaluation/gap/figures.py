@@ -18,7 +18,7 @@ from degsynth.ops.noise_level import matrix_sqrt
 
 LEVELS = 6
 """Number of bins of the level by which noise is compared, from black to white."""
-MIN_BLOCKS = 8
+MIN_BLOCKS = 20
 """Smallest number of flat blocks from which a bin of the level is used."""
 MIN_PIXELS = 400
 """Smallest number of pixels from which a bin of the contrast is used."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from degsynth.config import Interval, OnProgress, OnText, ignore_progress
+from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.evaluation.gap import figures, two_sample
 from degsynth.evaluation.gap.figures import FIGURES, Figure
 from degsynth.evaluation.gap.folders import open_folders
@@ -84,7 +84,7 @@ def run(
     real: Path,
     options: GapOptions,
     on_progress: OnProgress = ignore_progress,
-    on_warning: OnText = str,
+    on_warning: OnText = ignore_text,
 ) -> Gap:
     """Measure how far the images below ``synthetic`` are from those below ``real``.
 

@@ -30,9 +30,6 @@ RATE = 3e-3
 """Largest learning rate."""
 RESAMPLES = 2000
 """Number of times that the images are drawn anew for the interval."""
-JUDGED_AT_ONCE = 256
-"""Patches that a network judges at a time."""
-
 OnStep = Callable[[], None]
 
 
@@ -132,10 +129,7 @@ def judge(
         on_step()
     network.eval()
     with torch.no_grad():
-        logits = [
-            [torch.cat([network(part) for part in sides[side][index].split(JUDGED_AT_ONCE)]) for index in judged]
-            for side, judged in enumerate(training.judged)
-        ]
+        logits = [[network(sides[side][index]) for index in judged] for side, judged in enumerate(training.judged)]
     return Judgement(logits[0], logits[1], training.judged)
 
 
