@@ -23,7 +23,6 @@ FLAGS = {
     "group_by": "--group-by",
     "hardware_factor": "--hardware-factor",
     "hr": "--hr",
-    "images": "--images",
     "left_out": "--left-out",
     "limit": "--limit",
     "link": "--link",

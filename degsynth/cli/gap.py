@@ -32,7 +32,7 @@ def command(
             help="Draw spectra, noise, gradients and telltale patches into this file. Unset: not drawn.",
         ),
     ] = None,
-    images: Annotated[
+    limit: Annotated[
         int, typer.Option(min=8, help="Largest number of images of a folder that are used, evenly spread.")
     ] = 100,
     splits: Annotated[
@@ -65,7 +65,7 @@ def command(
     levels = options.data_range(data_range)
     if out is not None:
         options.check_output(out)
-    chosen = measurement.GapOptions(seed, splits, steps, width, images, levels)
+    chosen = measurement.GapOptions(seed, splits, steps, width, limit, levels)
     with console.Progress() as progress:
         gap = measurement.run(synthetic, real, chosen, progress, progress.warn)
     if out is not None:
@@ -105,6 +105,12 @@ def _print(record: dict[str, Any]) -> None:
     title = f"{counts['synthetic']} synthetic and {counts['real']} real images, in halves of {record['half']}"
     console.table(title, ["", "gap", "floor", "95 %", "synthetic is"], rows)
     console.note(verdict(record))
+    fine = record["figures"]["fine_power"]
+    if fine["above_floor"] and fine["direction"] < 0:
+        console.warn(
+            "the synthetic images have less fine detail and noise than the real ones; a super-resolution network that "
+            "learns from them amplifies what it did not see: add noise, such as 'apply --awgn'"
+        )
 
 
 def verdict(record: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from tests.conftest import save_png
 
 SIDE = 96
 QUICK = GapOptions(splits=20, steps=2, width=8)
-TRAINED = dataclasses.replace(QUICK, steps=25)
+TRAINED = dataclasses.replace(QUICK, steps=20)
 
 
 def scene_of_leaves(number: int) -> Tensor:
@@ -191,6 +191,29 @@ def test_noise_and_spectrum_of_white_noise_are_known() -> None:
     blocks = summarise(gray.expand(3, -1, -1))
     assert blocks.colour is not None
     assert float(blocks.colour.abs().max()) < 1e-6
+
+
+def test_noise_is_measured_in_flat_places() -> None:
+    """A checkerboard over nine tenths of the image does not count as noise."""
+    gray = torch.full((1, 240, 240), 0.4)
+    stripes = 0.2 * (torch.arange(240) // 3 % 2)
+    gray[:, 36:] += stripes
+    curves = measurement.Curves.of([summarise(noisy(gray, 3.0, 0))] * 4)
+    assert float(curves.noise[2]) == pytest.approx(3.0, rel=0.1)
+
+
+def test_the_seed_chooses_patches() -> None:
+    """The networks are the same; only the patches that they learn from differ."""
+    names = [f"{n}" for n in range(8)], [f"r{n}" for n in range(8)]
+    sides = [[torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(n)) for n in range(8)] for _ in "ab"]
+    halved = halves(*names, 0, 0)
+
+    def loss(seed: int) -> float:
+        options = dataclasses.replace(QUICK, seed=seed, steps=1)
+        return measurement.two_sample_test(sides, names, halved, options)[0].log_loss()
+
+    assert loss(0) == loss(0)
+    assert loss(0) != loss(1)
 
 
 def test_gray_images_have_no_figures_of_colour(tmp_path: Path) -> None:

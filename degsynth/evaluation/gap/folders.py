@@ -37,7 +37,7 @@ def open_folders(
                 f"give at least {FEWEST}, each of at least {LEAST_SIDE}×{LEAST_SIDE} px",
             )
         if len(images) > most:
-            on_warning(f"{folder} has {len(images)} images, of which {most} are used; `images=N` takes more")
+            on_warning(f"{folder} has {len(images)} images, of which {most} are used; `limit=N` takes more")
         sets.append(images.subset(images.spread(most)))
     first, second = sets
     if (first.channels, first.dtype) != (second.channels, second.dtype):

@@ -39,7 +39,7 @@ class GapOptions:
     """Training steps of each network of the two-sample test."""
     width: int = 16
     """Channels of its layers."""
-    images: int = 100
+    limit: int = 100
     """Largest number of images of a folder that are used, evenly spread over it."""
     data_range: Interval | Literal["dtype"] | None = None
     """Black and white of 16-bit and float files; None: the whole range of their type."""
@@ -90,7 +90,7 @@ def run(
 
     DataError where a folder has too few images that can be used, or where the two cannot be compared.
     """
-    sets = open_folders(synthetic, real, options.images, options.data_range, on_warning)
+    sets = open_folders(synthetic, real, options.limit, options.data_range, on_warning)
     names = [images.names for images in sets]
     with one_torch_thread():
         loaded = [_load(images, on_progress, f"measuring {images.folder.name}") for images in sets]
@@ -102,7 +102,7 @@ def run(
             for figure in FIGURES
             if (measured := _measure(figure, summaries, [equal(split) for split in splits])) is not None
         }
-        judged, floor = _test(patches, names, splits[0], options, on_progress)
+        judged, floor = two_sample_test(patches, names, splits[0], options, on_progress)
         record = {
             "synthetic": str(synthetic),
             "real": str(real),
@@ -187,14 +187,17 @@ def _measure(figure: Figure, summaries: Sequence[Sequence[Summary]], splits: Seq
     }
 
 
-def _test(
+def two_sample_test(
     patches: Sequence[Sequence[Tensor]],
     names: Sequence[Sequence[str]],
     split: Halves,
     options: GapOptions,
-    on_progress: OnProgress,
+    on_progress: OnProgress = ignore_progress,
 ) -> tuple[Judgement, Judgement]:
-    """Do the two-sample test between the folders, and between two halves of the real images."""
+    """Do the two-sample test between the folders, and between two halves of the real images.
+
+    ``patches`` holds, for both folders, the patches (N, C, h, w) of each image.
+    """
     parts = [[patches[1][index] for index in half] for half in split.real]
     part_names = [[names[1][index] for index in half] for half in split.real]
     within = halves(part_names[0], part_names[1], options.seed, -1)
