@@ -23,8 +23,8 @@ from degsynth.ops.kernels import gaussian
 from tests.conftest import save_png
 
 SIDE = 96
-QUICK = GapOptions(splits=20, steps=2, width=8)
-TRAINED = dataclasses.replace(QUICK, steps=20)
+QUICK = GapOptions(splits=12, steps=1, width=8)
+TRAINED = dataclasses.replace(QUICK, steps=25)
 
 
 def scene_of_leaves(number: int) -> Tensor:
@@ -133,15 +133,16 @@ def test_each_change_is_seen_by_its_figures(
 
 def test_the_networks_tell_noise_from_none(folders: Folders) -> None:
     record = measurement.run(folders("first", grainy), folders("second", plain), TRAINED).record
-    assert record["two_sample"]["low"] > 0.6
+    assert record["two_sample"]["low"] > 0.55
     assert record["two_sample"]["log_loss_bits"] < 0.9
 
 
 def test_equal_seeds_give_equal_figures(folders: Folders) -> None:
     paths = folders("first", plain), folders("second", plain)
-    record = measurement.run(*paths, QUICK).record
-    assert measurement.run(*paths, QUICK).record == record
-    other = measurement.run(*paths, dataclasses.replace(QUICK, seed=1)).record
+    options = dataclasses.replace(QUICK, splits=3)
+    record = measurement.run(*paths, options).record
+    assert measurement.run(*paths, options).record == record
+    other = measurement.run(*paths, dataclasses.replace(options, seed=1)).record
     assert other["figures"]["spectrum"]["gap"] != record["figures"]["spectrum"]["gap"]
     assert other["two_sample"]["log_loss_bits"] != record["two_sample"]["log_loss_bits"]
 
@@ -219,7 +220,7 @@ def test_the_seed_chooses_patches() -> None:
 def test_gray_images_have_no_figures_of_colour(tmp_path: Path) -> None:
     for index, image in enumerate(scenes()[:16]):
         save_png(tmp_path / "ab"[index % 2] / f"{index}.png", image[:1])
-    record = measurement.run(tmp_path / "a", tmp_path / "b", dataclasses.replace(QUICK, steps=1, splits=2)).record
+    record = measurement.run(tmp_path / "a", tmp_path / "b", dataclasses.replace(QUICK, splits=2)).record
     assert not {"chroma", "saturation"} & set(record["figures"])
 
 
@@ -243,7 +244,7 @@ def test_errors_name_the_folder_and_the_way_out(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=said):
             measurement.run(synthetic, real, QUICK)
-    asked = dataclasses.replace(QUICK, steps=1, splits=2, data_range="dtype")
+    asked = dataclasses.replace(QUICK, splits=2, data_range="dtype")
     assert measurement.run(deep, deeper, asked).record["figures"]["light"]["gap"] > 50
 
 
@@ -251,7 +252,7 @@ def test_small_images_are_left_out_with_a_warning(tmp_path: Path) -> None:
     for index, image in enumerate(scenes()[:9]):
         save_png(tmp_path / f"{index}.png", image if index else image[:, :40, :40])
     said: list[str] = []
-    options = dataclasses.replace(QUICK, steps=1, splits=2)
+    options = dataclasses.replace(QUICK, splits=2)
     record = measurement.run(tmp_path, tmp_path, options, on_warning=said.append).record
     assert record["images"] == {"synthetic": 8, "real": 8}
     assert "0.png: 40×40 px" in said[0]
