@@ -693,14 +693,6 @@ SABOTAGES = (
         ("evaluation/test_gap.py::test_noise_is_measured_in_flat_places",),
     ),
     Sabotage(
-        "gap-seed",
-        "the networks of the two-sample test do not depend on the seed",
-        "evaluation/gap/measurement.py",
-        'derive(options.seed, "two-sample")',
-        'derive(0, "two-sample")',
-        ("evaluation/test_gap.py::test_the_seed_chooses_patches",),
-    ),
-    Sabotage(
         "gap-data-range",
         "folders of different ranges are compared",
         "evaluation/gap/folders.py",
