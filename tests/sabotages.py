@@ -707,6 +707,55 @@ SABOTAGES = (
         "from __future__ import annotations\n\nfrom degsynth.model.spec import Spec\n",
         ("test_structure.py::test_the_direction_of_imports",),
     ),
+    # --- the gap between two folders ---
+    Sabotage(
+        "gap-common-scenes",
+        "figures compare a scene with itself where both folders have it",
+        "evaluation/gap/splits.py",
+        "place = {name: index % 2 for index, name in enumerate(common)}",
+        "place = {}",
+        ("evaluation/test_gap.py::test_halves_keep_scenes_apart",),
+    ),
+    Sabotage(
+        "gap-judges-learnt",
+        "networks judge the images from which they learnt",
+        "evaluation/gap/two_sample.py",
+        "(sides[0][1 - half], sides[1][1 - half])",
+        "(sides[0][half], sides[1][half])",
+        ("evaluation/test_gap.py::test_no_network_judges_an_image_of_which_it_learnt",),
+    ),
+    Sabotage(
+        "gap-floor",
+        "the floor is the gap itself, so that nothing is above it",
+        "evaluation/gap/measurement.py",
+        "floors += difference(real[0], real[1])",
+        "floors += difference(made[0], real[1])",
+        ("evaluation/test_gap.py::test_each_change_is_seen_by_its_figures",),
+    ),
+    Sabotage(
+        "gap-bootstrap",
+        "the interval of the accuracy draws one image only",
+        "evaluation/gap/two_sample.py",
+        "chosen = torch.randint(len(rates), (RESAMPLES, len(rates)), generator=generator)",
+        "chosen = torch.randint(len(rates), (RESAMPLES, 1), generator=generator)",
+        ("evaluation/test_gap.py::test_the_interval_counts_images_not_patches",),
+    ),
+    Sabotage(
+        "gap-flat-blocks",
+        "noise is measured in all blocks rather than in the flattest",
+        "evaluation/gap/summary.py",
+        "[: math.ceil(2 * FLAT_SHARE * len(usable))]",
+        "",
+        ("evaluation/test_gap.py::test_noise_is_measured_in_flat_places",),
+    ),
+    Sabotage(
+        "gap-data-range",
+        "folders of different ranges are compared",
+        "evaluation/gap/folders.py",
+        "if asked is None and max(largest) > OTHER_RANGE * min(largest):",
+        "if asked is None and max(largest) > 99 * min(largest):",
+        ("evaluation/test_gap.py::test_errors_name_the_folder_and_the_way_out",),
+    ),
 )
 
 

@@ -23,6 +23,7 @@ from degsynth.cli import (
     evaluate,
     export,
     fit,
+    gap,
     inspect,
     kernel_pool,
     methods,
@@ -76,7 +77,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (fit, export, apply, calibrate, evaluate, selftest, inspect, methods, demo):
+for module in (fit, export, apply, calibrate, evaluate, gap, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
 app.add_typer(sr.app, name=sr.NAME)
