@@ -167,14 +167,9 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
         spectrum, floor = posterior.spectrum_and_floor(z)
         misfit = float(spectra.misfit(spectrum, floor))
     evidence = -cost - posterior.occam_penalty(z) - hypothesis.charge
-    plausible = explains(misfit, spectra.count)
+    plausible = bool(2 * misfit <= 2 * gammaincinv(spectra.count / 2, 1 - IMPLAUSIBLE_PROBABILITY))  # quantile of χ²
     kernel = hypothesis.kernel(z[1:]).detach()
     return Estimate(kernel, float(floor), misfit, evidence, hypothesis.name, plausible, hypothesis.free)
-
-
-def explains(misfit: float, count: int) -> bool:
-    """Return whether a misfit of spectra in ``count`` bins is one that differences in content alone may cause."""
-    return bool(2 * misfit <= 2 * gammaincinv(count / 2, 1 - IMPLAUSIBLE_PROBABILITY))  # quantile of χ²
 
 
 def family_hypothesis(name: Family, scale: int, size: int) -> Hypothesis:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
-from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
+from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
 from degsynth.ops.grain import Grain, grain
 from degsynth.ops.grain_measurement import measure
@@ -204,22 +204,23 @@ def estimate_blurs(
 def _form(gaussian: BlurDistribution, spectra: Spectra) -> Tensor | None:
     """Return the kernel (K, K) whose form all blurs have, or None where they are Gaussians.
 
-    They are Gaussians where the power that the Gaussians leave, or one Gaussian, explains the spectra, and also where
-    the kernel of `spectral` (family auto) explains them no better beyond doubt. A camera is rarely Gaussian: its lens
-    and its processing keep more of the middle frequencies, and less of the high ones, than any Gaussian does, and a
-    phone amplifies some. LR of Gaussians would then teach a network to amplify the wrong ones.
+    They are Gaussians where the power that the Gaussians leave, or one Gaussian, leaves no larger misfit than content
+    does on average, and also where the kernel of `spectral` (family auto) is no better beyond doubt. A camera is rarely
+    Gaussian: its lens and its processing keep more of the middle frequencies, and less of the high ones, than any
+    Gaussian does, and a phone amplifies some. LR of Gaussians teaches a network to amplify the wrong ones.
     """
-    rng = generator(0)
-    shapes = gaussian.shapes(torch.randn(FORM_SAMPLES, 4, generator=rng))
-    misfit = likeliest(spectra, family_hypothesis("gaussian", spectra.scale, gaussian.size)).misfit
+    shapes = gaussian.shapes(torch.randn(FORM_SAMPLES, 4, generator=generator(0)))
+    single = likeliest(spectra, family_hypothesis("gaussian", spectra.scale, gaussian.size))
+    misfit = single.misfit
     for stretch in FORM_STRETCHES:
         kernels = gaussians(widened(shapes, stretch), gaussian.size)
         power = torch.stack([spectra.of_kernel(kernel) for kernel in kernels]).mean(0)
         misfit = min(misfit, 0.5 * spectra.count * spectra.least_distance(power) ** 2)
-    if explains(misfit, spectra.count):
+    if 2 * misfit <= spectra.count:
         return None
-    any_form = estimate(spectra, "auto", gaussian.size)
-    return any_form.kernel if any_form.misfit < misfit - BEYOND_DOUBT else None
+    other = estimate(spectra, "auto", gaussian.size)
+    beaten = other.evidence > single.evidence + BEYOND_DOUBT and other.misfit < misfit - BEYOND_DOUBT
+    return other.kernel if beaten else None
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------
