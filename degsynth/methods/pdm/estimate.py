@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
-from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, family_hypothesis, likeliest
+from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
 from degsynth.ops.grain import Grain, grain
 from degsynth.ops.grain_measurement import measure
@@ -35,6 +35,8 @@ FORM_SAMPLES = 64
 """Number of Gaussians that are drawn to see whether they explain the spectra."""
 FORM_STRETCHES = (0.85, 0.92, 1.0, 1.08, 1.15)
 """Factors by which all their widths may be wrong alike, because readings have an error in common."""
+FORM_LOG_SIGMA = 0.1
+"""Where the log of the width has a larger standard deviation than this, Gaussians are kept if they are plausible."""
 FEW_IMAGES = 10
 """From fewer LR images than this no distribution of blurs can be estimated; a group then has that of all images."""
 AT_LIMIT_WARNING = 0.1
@@ -216,7 +218,9 @@ def _form(gaussian: BlurDistribution, spectra: Spectra) -> Tensor | None:
         kernels = gaussians(widened(shapes, stretch), gaussian.size)
         power = torch.stack([spectra.of_kernel(kernel) for kernel in kernels]).mean(0)
         misfit = min(misfit, 0.5 * spectra.count * spectra.least_distance(power) ** 2)
-    if 2 * misfit <= spectra.count:
+    # Where widths differ, their mean power has the form of no single kernel, and the evidence for one says nothing.
+    differ = float(shapes[:, 0].std()) / 2 > FORM_LOG_SIGMA
+    if explains(misfit, spectra.count) if differ else 2 * misfit <= spectra.count:
         return None
     other = estimate(spectra, "auto", gaussian.size)
     beaten = other.evidence > single.evidence + BEYOND_DOUBT and other.misfit < misfit - BEYOND_DOUBT
