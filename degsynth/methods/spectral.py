@@ -44,7 +44,7 @@ from degsynth.ops.kernels import centroid
 class Config(Strict):
     """Options of `spectral`."""
 
-    family: Family = "box"
+    family: Family = "auto"
     """Family of kernels to search: box, gaussian, bicubic, disk, radial or auto."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
     """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more."""

@@ -167,9 +167,14 @@ def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:
         spectrum, floor = posterior.spectrum_and_floor(z)
         misfit = float(spectra.misfit(spectrum, floor))
     evidence = -cost - posterior.occam_penalty(z) - hypothesis.charge
-    plausible = bool(2 * misfit <= 2 * gammaincinv(spectra.count / 2, 1 - IMPLAUSIBLE_PROBABILITY))  # quantile of χ²
+    plausible = explains(misfit, spectra.count)
     kernel = hypothesis.kernel(z[1:]).detach()
     return Estimate(kernel, float(floor), misfit, evidence, hypothesis.name, plausible, hypothesis.free)
+
+
+def explains(misfit: float, count: int) -> bool:
+    """Return whether differences in content alone may cause a misfit of spectra in ``count`` bins."""
+    return bool(2 * misfit <= 2 * gammaincinv(count / 2, 1 - IMPLAUSIBLE_PROBABILITY))  # quantile of χ²
 
 
 def family_hypothesis(name: Family, scale: int, size: int) -> Hypothesis:

@@ -75,6 +75,11 @@ def matrix_sqrts(shapes: Tensor) -> Tensor:
     return covariances(shapes / 2)
 
 
+def widened(shapes: Tensor, factor: float) -> Tensor:
+    """Return the shapes (N, 3) of Gaussians that are ``factor`` times as wide."""
+    return shapes + torch.tensor([2 * math.log(factor), 0.0, 0.0], dtype=shapes.dtype, device=shapes.device)
+
+
 def gaussians(shapes: Tensor, size: int) -> Tensor:
     """Return the Gaussians of shapes (N, 3) as kernels (N, size, size) of sum 1, sampled at the centres of taps."""
     offsets = torch.arange(size, dtype=shapes.dtype, device=shapes.device) - (size - 1) / 2

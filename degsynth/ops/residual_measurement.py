@@ -37,9 +37,14 @@ PRIOR_PIXELS = 300.0
 are correlated, and a few of them say little about a variance."""
 MIN_SIGMA = 0.05 / 255
 """Smallest σ that is stored."""
-USUAL_NEIGHBOURS = 0.6
-"""Correlation of adjacent pixels of the residual, where it cannot be measured. It was 0.65 and 0.55 for the two cameras
-of City100."""
+ASSUMED_NEIGHBOURS = 0.1
+"""Correlation of adjacent pixels of the noise that is assumed where there are no pairs.
+
+What a kernel that was fitted to pairs leaves out has 0.65 and 0.55 (the two cameras of City100). But a kernel that was
+found without pairs is also wrong itself, most of all at high frequencies, of which blur leaves least to see. A network
+that relies on these frequencies amplifies them several times too much in real LR images. Noise that is nearly white
+keeps it from that; `degsynth/methods/README.md` has the super-resolution that several values train.
+"""
 WINDOW, RINGS = 32, 16
 """Side of the windows whose spectra are taken (LR px), and number of rings of frequencies, from 0 to Nyquist's."""
 FINE = 0.4
@@ -119,12 +124,12 @@ def assumed(ratio: float, channels: int) -> ResidualNoise:
     """Return noise for a model whose residual cannot be measured, because there are no pairs.
 
     σ is ``ratio`` times the contrast at every level, and nothing in flat places. Neighbours correlate by
-    `USUAL_NEIGHBOURS`, and channels as they do with as much common noise as noise of their own.
+    `ASSUMED_NEIGHBOURS`, and channels as they do with as much common noise as noise of their own.
     """
     contrast = contrast_knots()
     sigma = (ratio * (contrast - contrast[0])).expand(LEVELS, CONTRASTS).contiguous()
     offset = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
-    correlation = USUAL_NEIGHBOURS ** torch.hypot(offset[:, None], offset[None, :])
+    correlation = ASSUMED_NEIGHBOURS ** torch.hypot(offset[:, None], offset[None, :])
     covariance = 0.5 * torch.eye(channels, dtype=torch.float64) + 0.5
     return ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
 

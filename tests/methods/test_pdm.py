@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -26,22 +27,33 @@ from degsynth.methods.pdm.optics import GrainNoise
 from degsynth.methods.protocol import Stochastic, Unpaired
 from degsynth.model import checkpoint
 from degsynth.nets.kernel_generator import KernelGenerator
+from degsynth.ops import blind_kernel
 from degsynth.ops.blur import apply_kernels, blur_decimate
 from degsynth.ops.blur_widths import Blurs
 from degsynth.ops.grain import KNOTS, Grain
 from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.noise import generator
+from degsynth.ops.resample import luma
+from degsynth.ops.spectra import Spectra
 from tests.conftest import Run, save_png
 
 NONE = torch.zeros(3, 3, dtype=torch.float64)
 SIDE = 96
-QUICK: dict[str, Any] = {"imitation": 60, "kernel_features": 16, "kernel_blocks": 1, "kernel_size": 12, "numbers": 8}
+QUICK: dict[str, Any] = {
+    "signed": False,
+    "imitation": 60,
+    "kernel_features": 16,
+    "kernel_blocks": 1,
+    "kernel_size": 12,
+    "numbers": 8,
+}
 NETWORK = {"noise": "network", "noise_features": 4, "noise_blocks": 1}
 
 
-def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
-    """Parts of photographs, by turns HR and LR; the LR images are blurred by Gaussians of the widths in turn.
+def unpaired(widths: list[float], noise: float = 0.0, base: Tensor | None = None) -> Unpaired:
+    """Parts of photographs, by turns HR and LR; the LR images are blurred by Gaussians of the widths in turn, or all by
+    the kernel ``base`` (20, 20).
 
     Photographs are reduced to half their size, which removes the noise that they have themselves.
     """
@@ -54,7 +66,8 @@ def unpaired(widths: list[float], noise: float = 0.0) -> Unpaired:
             parts += [part for part in strip.split(SIDE, 2) if part.shape[1:] == (SIDE, SIDE)]
     lr = []
     for number, part in enumerate(parts[1::2]):
-        kernel = gaussian(20, widths[number % len(widths)], widths[number % len(widths)])[None].float()
+        width = widths[number % len(widths)]
+        kernel = (gaussian(20, width, width) if base is None else base)[None].float()
         blurred = blur_decimate(part[None], kernel, 2)[0]
         noisy = blurred + noise * torch.randn(blurred.shape, generator=rng)
         lr.append((255 * noisy.clamp(0, 1)).round() / 255)
@@ -135,6 +148,74 @@ def test_one_width_has_no_spread() -> None:
     spread = diversity.spread(method.sample_kernels(100))
     assert spread["sigma_px"]["p90"] - spread["sigma_px"]["p10"] < 0.5
     assert spread["sigma_px"]["p50"] == pytest.approx(1.4, rel=0.25)
+
+
+def drawn_widths(widths: list[float]) -> BlurDistribution:
+    """Round Gaussians of these widths, in equal numbers."""
+    count = len(widths)
+    a = 2 * torch.tensor(widths, dtype=torch.float64).log()
+    cells = torch.full((count,), 1 / count, dtype=torch.float64)
+    blurs = Blurs(a, cells, torch.zeros(count, 2).double(), torch.zeros(count, 2, 2).double(), 9.0)
+    return BlurDistribution([blurs], torch.ones(1, dtype=torch.float64), 20, None)
+
+
+def spectra(images: Unpaired) -> Spectra:
+    return Spectra((luma(image)[0] for image in images.hr), (luma(image)[0] for image in images.lr), 2)
+
+
+def halo() -> Tensor:
+    """A kernel that amplifies middle frequencies, as a phone's does."""
+    kernel = 2.5 * gaussian(20, 1.1, 1.1) - 1.5 * gaussian(20, 1.6, 1.6)
+    return kernel / kernel.sum()
+
+
+def other_form(patch: pytest.MonkeyPatch, lead: float, misfit: float) -> None:
+    """Let the family auto find `halo`, with evidence that exceeds that of one Gaussian by ``lead``."""
+
+    def found(of: Spectra, name: str, size: int) -> blind_kernel.Estimate:
+        assert (name, size) == ("auto", 20)
+        single = blind_kernel.likeliest(of, blind_kernel.family_hypothesis("gaussian", 2, size))
+        return dataclasses.replace(single, kernel=halo(), evidence=single.evidence + lead, misfit=misfit)
+
+    patch.setattr(estimate, "estimate", found)
+
+
+@pytest.mark.parametrize(("true", "read"), [([1.4], [1.4]), ([0.8, 2.2], [0.8, 2.2]), ([0.8, 2.2], [0.88, 2.42])])
+def test_gaussian_blurs_stay_gaussian(true: list[float], read: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two widths are no form of their own, nor are widths that are all read too wide by 10 %."""
+    other_form(monkeypatch, 100.0, 10.0)
+    assert estimate._form(drawn_widths(read), spectra(unpaired(true))) is None
+
+
+@pytest.mark.parametrize(("lead", "misfit", "taken"), [(8.0, 10.0, True), (6.0, 10.0, False), (8.0, 1e6, False)])
+def test_another_form_must_be_better_beyond_doubt(
+    lead: float, misfit: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_form(monkeypatch, lead, misfit)
+    form = estimate._form(drawn_widths([0.9]), spectra(unpaired([1.0], base=halo())))
+    assert torch.equal(form, halo()) if taken and form is not None else form is None and not taken
+
+
+def test_the_form_decides_what_kind_of_network_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is made anew, alike for a seed, whatever was drawn from torch's global generator before."""
+    widths = drawn_widths([0.9, 1.1])
+    blurs = BlurDistribution(widths.blurs, widths.share, 20, halo())
+    monkeypatch.setattr(estimate, "estimate_blurs", lambda *_: blurs)
+    images, weights = unpaired([1.0], base=halo()), []
+    for count in (1, 2):
+        method = pdm.Method(
+            build(pdm.Config, {**QUICK, "imitation": 30, "kernel_size": 20, "signed": "auto"}, "test"), 2, 3
+        )
+        torch.randn(count)
+        method.prepare(images)
+        assert method.kernels.signed
+        assert method.optics is method.modules["optics"]
+        assert method.optics.kernels is method.kernels
+        trained = {id(p) for group in method.optimizers["generator"].param_groups for p in group["params"]}
+        assert {id(p) for p in method.kernels.parameters()} <= trained
+        weights.append(torch.cat([p.flatten() for p in method.kernels.parameters()]))
+    assert torch.equal(*weights)
+    assert float(method.sample_kernels(5).min()) < 0  # which a softmax alone cannot make
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from degsynth.model.residual import Residual
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.resample import luma
-from degsynth.ops.residual_measurement import USUAL_NEIGHBOURS, assumed, measure
+from degsynth.ops.residual_measurement import ASSUMED_NEIGHBOURS, assumed, measure
 from degsynth.ops.residual_noise import (
     CONTRASTS,
     LARGEST_CONTRAST,
@@ -106,7 +106,7 @@ def test_assumed_noise_is_proportional_to_the_contrast(channels: int) -> None:
     assert drawn is not None
     known = (drawn.pixels > 3_000) & (noise.sigma > 1 / 255)
     assert torch.allclose(drawn.noise.sigma[known], noise.sigma[known], rtol=0.2)
-    assert drawn.lag_1() == pytest.approx(USUAL_NEIGHBOURS, abs=0.06)
+    assert drawn.lag_1() == pytest.approx(ASSUMED_NEIGHBOURS, abs=0.06)
     flat = torch.full((1, channels, 64, 64), 0.5)
     assert float(Residual(noise)(flat, torch.randn(1, channels, 64, 64)).abs().max()) == 0.0
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
-from degsynth.ops.blind_kernel import estimate
-from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widths
+from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
+from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
 from degsynth.ops.grain import Grain, grain
 from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import stretched
+from degsynth.ops.noise import generator
 from degsynth.ops.spectra import Spectra
 
 MIN_SIGMA = 1 / 255
@@ -29,6 +31,12 @@ Measured noise is some per cent off, and a reader that relies on it takes the di
 noise, 2.2 px are read as 2.45. A reader that has seen all strengths relies on what noise does not hide; it is no less
 accurate.
 """
+FORM_SAMPLES = 64
+"""Number of Gaussians that are drawn to see whether they explain the spectra."""
+FORM_STRETCHES = (0.85, 0.92, 1.0, 1.08, 1.15)
+"""Factors by which all their widths may be wrong alike, because readings have an error in common."""
+FORM_LOG_SIGMA = 0.1
+"""Where the log of the width has a larger standard deviation than this, Gaussians are kept if they are plausible."""
 FEW_IMAGES = 10
 """From fewer LR images than this no distribution of blurs can be estimated; a group then has that of all images."""
 AT_LIMIT_WARNING = 0.1
@@ -173,12 +181,13 @@ class BlurDistribution:
 
 
 def estimate_blurs(
-    images: Unpaired, spectra: Spectra, noise: GroupNoise, size: int, signed: bool, seed: int
+    images: Unpaired, spectra: Spectra, noise: GroupNoise, size: int, signed: bool | Literal["auto"], seed: int
 ) -> BlurDistribution:
     """Read the blur of every LR image, and estimate the distribution behind the readings.
 
-    ``size`` is the number of taps per side. If ``signed``, kernels are those of `spectral` stretched, else Gaussians.
-    The images from which blur is learnt to be read follow from the seed. Raises ValueError where images are too small.
+    ``size`` is the number of taps per side. If ``signed``, kernels are those of `spectral` stretched, else Gaussians;
+    auto: whichever the spectra ask for (`_form`). The images from which blur is learnt to be read follow from the seed.
+    Raises ValueError where images are too small.
     """
     reader = Reader(images.hr, spectra.scale, size, noise.add_to, seed)
     readings = reader.read(images.lr)
@@ -187,8 +196,35 @@ def estimate_blurs(
         members = torch.tensor([number == group for number in images.groups])
         enough = FEW_IMAGES <= int(members.sum()) < len(images.lr)
         blurs.append(deconvolved(replace(readings, shapes=readings.shapes[members])) if enough else overall)
-    base = estimate(spectra, "auto", size).kernel if signed else None
-    return BlurDistribution(blurs, noise.share, size, base)
+    gaussian = BlurDistribution(blurs, noise.share, size, None)
+    if signed is False:
+        return gaussian
+    base = _form(gaussian, spectra) if signed == "auto" else estimate(spectra, "auto", size).kernel
+    return gaussian if base is None else BlurDistribution(blurs, noise.share, size, base)
+
+
+def _form(gaussian: BlurDistribution, spectra: Spectra) -> Tensor | None:
+    """Return the kernel (K, K) whose form all blurs have, or None where they are Gaussians.
+
+    They are Gaussians where the power that the Gaussians leave, or one Gaussian, leaves no larger misfit than content
+    does on average, and also where the kernel of `spectral` (family auto) is no better beyond doubt. A camera is rarely
+    Gaussian: its lens and its processing keep more of the middle frequencies, and less of the high ones, than any
+    Gaussian does, and a phone amplifies some. LR of Gaussians teaches a network to amplify the wrong ones.
+    """
+    shapes = gaussian.shapes(torch.randn(FORM_SAMPLES, 4, generator=generator(0)))
+    single = likeliest(spectra, family_hypothesis("gaussian", spectra.scale, gaussian.size))
+    misfit = single.misfit
+    for stretch in FORM_STRETCHES:
+        kernels = gaussians(widened(shapes, stretch), gaussian.size)
+        power = torch.stack([spectra.of_kernel(kernel) for kernel in kernels]).mean(0)
+        misfit = min(misfit, 0.5 * spectra.count * spectra.least_distance(power) ** 2)
+    # Where widths differ, their mean power has the form of no single kernel, and the evidence for one says nothing.
+    differ = float(shapes[:, 0].std()) / 2 > FORM_LOG_SIGMA
+    if explains(misfit, spectra.count) if differ else 2 * misfit <= spectra.count:
+        return None
+    other = estimate(spectra, "auto", gaussian.size)
+    beaten = other.evidence > single.evidence + BEYOND_DOUBT and other.misfit < misfit - BEYOND_DOUBT
+    return other.kernel if beaten else None
 
 
 # --- warnings ---------------------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ adversary would have to find:
 spectra become clearly better (`fit.loop.CLEAR_LEAD`); spectra show the blur, but not the noise. By default there are no
 such steps: where the start is good they gained nothing.
 
-``signed=true``: a softmax cannot make negative lobes, which bicubic and sharpening have. The difference of two can. It
-is taught the kernel that `spectral` finds (family auto), stretched to every width.
+Where Gaussians do not explain the spectra of the two folders, as with most cameras (or with ``signed=true``), kernels
+are that of `spectral` (family auto), stretched to every width. It has negative lobes, as bicubic and sharpening have; a
+softmax cannot make them, but the difference of two can.
 
 ``paper`` differs from the paper as follows. Learning rates are halved every 50 000 steps, as in the authors' code (the
 paper prints 5 000, which would leave 2e-16 of 2e-4 at the end). With spatial=correlated only the first layer is 3×3.
@@ -118,17 +119,7 @@ class Method(protocol.Learned):
         size = config.kernel_size or (21 - (21 - scale) % 2 if config.start == "flat" else None)
         self.kernel_size = taps_per_side(size, scale, "pdm")
         self.draws, self.sees = config.kernel_from in ("z", "both"), config.kernel_from in ("content", "both")
-        inputs = config.numbers * (self.draws or not self.sees) + channels * self.sees
-        self.kernels = KernelGenerator(
-            inputs,
-            config.kernel_features,
-            config.kernel_blocks,
-            self.kernel_size,
-            config.signed,
-            neighbours=config.spatial == "correlated",
-        )
-        self.noises = self._noise_module()
-        self.optics = self._optics(self.kernels, self.noises)
+        self._make_generator(signed=config.signed is True)
         self.discriminator: nn.Module = FinePatches(config.discriminator_width)
         if config.discriminator == "paper":
             self.discriminator = LocalPatchGAN(channels, config.discriminator_width)
@@ -136,11 +127,25 @@ class Method(protocol.Learned):
         """LR px at each edge of a patch for which a kernel would read beyond the edge."""
         self.patch = config.patch or scale * (JUDGED_PX[config.discriminator] + 2 * self.border)
         self.least_patch, self.multiple_of = scale * (16 + 2 * self.border), scale
-        self.modules: dict[str, nn.Module] = {"optics": self.optics, "discriminator": self.discriminator}
-        self.optimizers = optimizers(self.optics, self.discriminator, config, 0.999)
+        self._list_modules()
         self._fit: Fit | None = None
         self.errors: dict[str, float] = {}
         """Errors with which the networks imitate what was estimated, by what they make."""
+
+    def _make_generator(self, signed: bool) -> None:
+        """Make the networks that draw kernels and noise."""
+        config, neighbours = self.config, self.config.spatial == "correlated"
+        inputs = config.numbers * (self.draws or not self.sees) + self.channels * self.sees
+        self.kernels = KernelGenerator(
+            inputs, config.kernel_features, config.kernel_blocks, self.kernel_size, signed, neighbours
+        )
+        self.noises = self._noise_module()
+        self.optics = self._optics(self.kernels, self.noises)
+
+    def _list_modules(self) -> None:
+        """Make the optimisers of the networks and of the discriminator."""
+        self.modules: dict[str, nn.Module] = {"optics": self.optics, "discriminator": self.discriminator}
+        self.optimizers = optimizers(self.optics, self.discriminator, self.config, 0.999)
 
     def _noise_module(self) -> nn.Module:
         """Return the module for the kind of noise that is asked for."""
@@ -161,10 +166,9 @@ class Method(protocol.Learned):
 
     def _optics(self, kernels: KernelGenerator, noises: nn.Module) -> PDMOptics:
         """Return optics with these two modules."""
-        numbers = self.config.numbers
         if self.config.spatial == "none":
-            return ImageKernelOptics(kernels, noises, self.scale, numbers, self.draws)
-        return PixelKernelOptics(kernels, noises, self.scale, numbers if self.draws else 0, self.sees)
+            return ImageKernelOptics(kernels, noises, self.scale, self.config.numbers, self.draws)
+        return PixelKernelOptics(kernels, noises, self.scale, self.config.numbers * self.draws, self.sees)
 
     @property
     def fit(self) -> Fit:
@@ -183,6 +187,11 @@ class Method(protocol.Learned):
         estimated = None if self.config.start == "flat" else self._estimate(images, sets)
         self._fit = Fit(images, sets, example, estimated)
         if estimated is not None:
+            if estimated.blurs.base is not None and not self.kernels.signed:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(derive(self.seed, "signed kernels"))
+                    self._make_generator(signed=True)
+                self._list_modules()
             self._teach(images, estimated)
 
     def _check_images(self, images: Unpaired) -> None:
@@ -285,7 +294,7 @@ class Method(protocol.Learned):
         assert estimated is not None, "start=flat has no anchor"
         z, target = estimated.examples.draw(rng, 2 * len(clean))
         kernels = self.kernels.middle(z.to(clean.device))
-        error = teaching.kernel_error(kernels, target.to(clean.device), self.config.signed)
+        error = teaching.kernel_error(kernels, target.to(clean.device), self.kernels.signed)
         grains = estimated.noise.grains
         if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and grains:
             white = field[:, self.optics.kernel_planes :][:, : clean.shape[1]]
@@ -353,6 +362,7 @@ class Method(protocol.Learned):
         floor = luma_variance(self.fit.sets.noise(kernels))
         return {
             "start": self.config.start,
+            "signed": self.kernels.signed,
             "generator_parameters": sum(p.numel() for p in self.optics.parameters()),
             "imitation_error": self.errors,
             "groups": dict(self.fit.images.group_sizes),

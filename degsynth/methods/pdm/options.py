@@ -21,7 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average": 0.0, "steps": 200_000, "beta": 0.9, "anchor": 0.0, "noise_weight": 100.0,
     },
 }  # fmt: skip
-QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "discriminator_first": 0, "imitation": 150}
+QUICK: dict[str, Any] = {"steps": 25, "batch": 2, "discriminator_first": 0, "imitation": 150, "signed": False}
 
 
 class Config(Adversarial):
@@ -48,8 +48,9 @@ class Config(Adversarial):
     """Number of features of netK, the network that makes kernels."""
     kernel_blocks: int = Field(default=4, ge=0, le=2**10)
     """Number of residual blocks of netK."""
-    signed: bool = False
-    """Whether taps may be negative."""
+    signed: bool | Literal["auto"] = "auto"
+    """Whether taps may be negative, and all kernels have the form of that of `spectral` (true), or are Gaussians
+    (false); auto: true where Gaussians do not explain the spectra and that form does."""
     spatial: Literal["none", "independent", "correlated"] = "none"
     """Whether every pixel has its own kernel: no (none); yes, from its own random numbers (independent); or yes, from
     those of its neighbours as well (correlated)."""
