@@ -108,9 +108,11 @@ def measure(images: Iterable[tuple[Tensor, Tensor]], level_step: float = 1 / 255
     if float(variance.max()) < MIN_SIGMA**2:
         return None
     variance = variance.clamp(min=MIN_SIGMA**2)
-    unit = [rest.planes / sigma_at(variance.sqrt(), rest.row, rest.column) for rest in residuals]
-    covariance, tails = _channel_covariance(unit)
-    correlation = _neighbour_correlation(unit)
+    strengths = [sigma_at(variance.sqrt(), rest.row, rest.column) for rest in residuals]
+    covariance, tails = _channel_covariance(
+        [rest.planes / strength for rest, strength in zip(residuals, strengths, strict=True)]
+    )
+    correlation = _neighbour_correlation([luma(rest.planes)[0] for rest in residuals], strengths)
     rounding = level_step**2 / 12 * float(_luma_weights(len(covariance)).square().sum())
     sigma = (variance - rounding).clamp(min=MIN_SIGMA**2).sqrt()
     noise = ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
@@ -224,18 +226,19 @@ def _luma_weights(channels: int) -> Tensor:
     return luma(torch.eye(channels, dtype=torch.float64)[:, None, :])[0, 0]
 
 
-def _neighbour_correlation(unit: list[Tensor]) -> Tensor:
+def _neighbour_correlation(residuals: list[Tensor], strengths: list[Tensor]) -> Tensor:
     """Return the correlation of the luma of pixels at distances (y, x) up to REACH: (2·REACH + 1)², 0 in the middle.
 
-    ``unit`` are residuals (C, h, w) divided by σ.
+    ``residuals`` are planes (h, w), ``strengths`` their σ (h, w). If pixels r(p) = σ(p) u(p) have the same correlation
+    everywhere, it is Σ r(p) r(p + d) / Σ σ(p) σ(p + d). Where it is not the same (in photographs of a phone, neighbours
+    correlate less at edges), strong noise counts more, so that the noise as a whole gets the measured spectrum.
     """
     side = 2 * REACH + 1
-    products, counts = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, side, dtype=torch.float64)
-    for planes in unit:
-        brightness = luma(planes)[0]
-        products += _autocorrelation(brightness)
-        counts += _autocorrelation(torch.ones_like(brightness))
-    covariance = products / counts.clamp(min=1.0)
+    products, expected = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, side, dtype=torch.float64)
+    for residual, strength in zip(residuals, strengths, strict=True):
+        products += _autocorrelation(residual)
+        expected += _autocorrelation(strength)
+    covariance = products / expected.clamp(min=1e-15)
     correlation: Tensor = covariance / covariance[REACH, REACH].clamp(min=1e-12)
     return correlation
 
