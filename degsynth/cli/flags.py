@@ -48,6 +48,7 @@ FLAGS = {
     "steps": "--steps",
     "tile": "--tile",
     "timeout": "--timeout",
+    "tone": "--tone",
     "train": "--train",
     "workers": "--workers",
 }

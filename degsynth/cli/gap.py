@@ -53,7 +53,7 @@ def command(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Measure how far synthetic LR images are from real ones, without pairs.
+    """Measure how far synthetic LR is from real LR, without pairs.
 
     Each figure is printed beside its floor: what it is between two halves of REAL, on average and at most (in 95 % of
     splits). Small networks learn to tell SYNTHETIC from REAL; 50 % means that they cannot.

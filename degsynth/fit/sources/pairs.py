@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from degsynth.config import OnProgress
@@ -51,7 +52,7 @@ class Pairs(source.Source):
 
         ``chooses``: the weights are to be chosen on held-out pairs.
         """
-        self.options, self.on_warning = options, events.on_warning
+        self.options, self.on_note, self.on_warning = options, events.on_note, events.on_warning
         opening = PairOptions(
             options.scale,
             options.data_range,
@@ -90,6 +91,9 @@ class Pairs(source.Source):
             rng = generator(derive(self.options.seed, "tone"))
             self.tone = measure_tone(some, len(some), self.scale, usual_kernel_size(self.scale), rng)
             self.start = self._paired(some)
+            if self.tone:
+                middle = float(Tone(self.tone).to_light(torch.tensor(0.5)))
+                self.on_note(f"the pairs are blurred in light: mid-gray of the files is a light of {middle:.2f}")
         method.prepare(self.start if isinstance(method, Learned) else self._paired(self.train))
 
     def _paired(self, pairs: PairSet) -> Paired:
