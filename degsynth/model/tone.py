@@ -27,5 +27,5 @@ class Tone(nn.Module):
 
     @torch.jit.export
     def to_levels(self, light: Tensor) -> Tensor:
-        """Return the levels of light of any shape, to 1e-6."""
+        """Return the levels of light of any shape."""
         return to_levels(light, self.table) if self.curved else light

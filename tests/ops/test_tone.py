@@ -39,7 +39,7 @@ def test_levels_come_back_from_light(coefficients: tuple[float, ...]) -> None:
         return
     x = torch.rand(1000, generator=torch.Generator().manual_seed(1))
     back = to_levels(to_light(x, factors), inverse_table(factors).float())
-    assert float((back - x).abs().max()) < 3e-6
+    assert float((back - x).abs().max()) < 5e-6
     ends = torch.tensor([0.0, 1.0])
     assert torch.allclose(to_levels(ends, inverse_table(factors).float()), ends, atol=1e-7)
 
