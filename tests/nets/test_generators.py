@@ -26,7 +26,8 @@ def test_kernels_are_centred_and_of_sum_one_whatever_the_weights(size: int, sign
     network = wild(KernelGenerator(8, 16, 2, size, signed, neighbours=False), 3.0)
     with torch.no_grad():
         taps = network(torch.randn(50, 8, 1, 1, generator=torch.Generator().manual_seed(1)))[:, 0, 0]
-    assert torch.allclose(taps.sum(1), torch.ones(50), atol=1e-5)
+    # As exactly as 32 bits can hold taps: here a kernel may be the difference of two that are 100 times as strong.
+    assert bool(((taps.double().sum(1) - 1).abs() < 1e-6 * taps.abs().sum(1)).all())
     assert (float(taps.min()) < 0) == signed
     for kernel in taps.view(-1, size, size):
         assert max(map(abs, centroid(kernel))) < 1e-3
