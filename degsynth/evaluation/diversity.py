@@ -121,10 +121,12 @@ def summary(record: dict[str, Any]) -> str:
         return ""
     covered = record["coverage"]
     angles = "" if covered["angle_near"] is None else f", {100 * covered['angle_near']:.0f} % by direction"
+    spreads = f"; their spread of log σ is {covered['log_sigma_spread']:.2f} of that of the estimated ones"
+    if record["estimated"]["log_shape_sd"] < LEAST_SPREAD:
+        spreads = "; the estimated ones are all alike"
     return (
         f"drawn kernels within the range of the estimated ones (± 15 %): {100 * covered['sigma_inside']:.0f} % by σ, "
-        f"{100 * covered['axes_ratio_inside']:.0f} % by ratio of axes{angles}; their spread of log σ is "
-        f"{covered['log_sigma_spread']:.2f} of that of the estimated ones"
+        f"{100 * covered['axes_ratio_inside']:.0f} % by ratio of axes{angles}{spreads}"
     )
 
 

@@ -548,6 +548,10 @@ def test_collapse_causes_a_warning() -> None:
     assert not diversity.warnings({**both, "kernels": diversity.spread(wide)})
     assert not diversity.warnings({**both, "varied": False})
     assert diversity.warnings({"varied": True, "kernels": diversity.spread(one)})
+    covered = {"sigma_inside": 1.0, "axes_ratio_inside": 1.0, "angle_near": None, "log_sigma_spread": 0.9}
+    assert "0.90 of that of the estimated" in diversity.summary({**both, "coverage": covered})
+    alike = {**both, "estimated": diversity.spread(one), "coverage": covered}
+    assert diversity.summary(alike).endswith("the estimated ones are all alike")
 
 
 def test_directions_are_averaged_as_directions() -> None:
