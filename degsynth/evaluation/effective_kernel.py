@@ -42,8 +42,8 @@ def effective_kernel(model: Checkpoint, seed: int = 0, channel: int = 0) -> Solu
     It is found by least squares, which is exact for a linear model with a kernel of up to 63 taps a side. A larger
     kernel is measured in a window of 33 taps a side. If the kernel varies over the image, the result is the mean
     kernel. A model that blurs light (`degsynth.ops.tone`) has its kernel there, so both images are compared in light.
-    Images are added until the centroid is known to ± 0.003 HR px, or there are 16 images. Raises ValueError
-    where the output does not determine a kernel.
+    Images are added until the centroid is known to ± 0.003 HR px, or there are 16 images. Raises ValueError where the
+    output does not determine a kernel.
     """
     return effective_kernels(model, seed, [channel])[0]
 

@@ -51,8 +51,12 @@ class Degrader(nn.Module):
             raise ValueError(f"multiple_of (={self.multiple_of}) must be a multiple of the scale (={scale})")
 
     def add_tone(self, coefficients: Sequence[float]) -> None:
-        """Let the optics see light instead of levels, by the curve of `degsynth.ops.tone` with these coefficients."""
-        self.tone = Tone(coefficients)
+        """Let the optics see light instead of levels, by the curve of `degsynth.ops.tone` with these coefficients.
+
+        The curve goes to the device of the optics, which a fit may have moved already.
+        """
+        some = next(iter(self.optics.state_dict().values()), torch.empty(0))
+        self.tone = Tone(coefficients).to(some.device)
 
     def add_residual(self, noise: ResidualNoise) -> None:
         """Add what the model leaves out to its LR, as noise."""

@@ -40,10 +40,9 @@ MIN_SIGMA = 0.05 / 255
 ASSUMED_NEIGHBOURS = 0.1
 """Correlation of adjacent pixels of the noise that is assumed where there are no pairs.
 
-What a kernel that was fitted to pairs leaves out has 0.65 and 0.55 (the two cameras of City100). But a kernel that was
-found without pairs is also wrong itself, most of all at high frequencies, of which blur leaves least to see. A network
-that relies on these frequencies amplifies them several times too much in real LR images. Noise that is nearly white
-keeps it from that; `degsynth/methods/README.md` has the super-resolution that several values train.
+What a kernel that was fitted to pairs leaves out has 0.64 and 0.44 (the two cameras of City100). Nearly white noise
+trains better, as `degsynth/methods/README.md` shows for several values. A likely reason, which has not been tested, is
+that a kernel found without pairs is itself wrong, most of all at high frequencies, of which blur leaves least to see.
 """
 WINDOW, RINGS = 32, 16
 """Side of the windows whose spectra are taken (LR px), and number of rings of frequencies, from 0 to Nyquist's."""

@@ -13,7 +13,9 @@ from degsynth.errors import ConfigError
 from degsynth.evaluation import selftest
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.fit.export import open_snapshot
+from degsynth.methods.linear import LinearOptics
 from degsynth.model import checkpoint
+from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.tone import inverse_table, powers, to_levels, to_light
@@ -84,6 +86,15 @@ def test_methods_that_learn_by_steps_see_light(folder: Path, tmp_path: Path) -> 
     assert model.spec.tone == snapshot.spec.tone
     hr = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(model.degrader.degrade(hr, 1), snapshot.degrader.degrade(hr, 1), atol=0.02)
+
+
+def test_the_curve_is_where_the_optics_are() -> None:
+    """A fit on an accelerator scores degraders whose optics are there already; here a device without data stands in."""
+    optics = LinearOptics(KERNEL[None], torch.ones(1), torch.zeros(1), 2).to("meta")
+    degrader = Degrader(optics, 2)
+    degrader.add_tone(CURVE)
+    lr = degrader.clean(torch.zeros(1, 3, 40, 40, device="meta"), *(torch.zeros(1, 0, device="meta") for _ in range(2)))
+    assert (lr.device.type, lr.shape) == ("meta", (1, 3, 20, 20))
 
 
 def test_where_levels_change_or_papers_are_followed_there_is_no_curve(folder: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ class Pairs(source.Source):
 
         def batch(step: int) -> dict[str, Tensor]:
             made = patches.batch(step)
-            return made | {side: tone.to_light(made[side]) for side in ("hr", "lr")}
+            return made | {name: tone.to_light(made[name]) for name in ("hr", "lr")}
 
         return Batches(batch, side)
 
