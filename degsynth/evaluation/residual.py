@@ -63,7 +63,9 @@ def _clean(model: Checkpoint, part: Part) -> Tensor:
 def _drawn(noise: ResidualNoise, lr: Tensor, seed: int) -> Tensor:
     """Return a draw of the noise for lr (C, h, w)."""
     rng = torch.Generator().manual_seed(seed)
-    drawn: Tensor = Residual(noise)(lr[None], torch.randn(1, *lr.shape, generator=rng))[0]
+    module = Residual(noise)
+    white = torch.randn(1, module.planes(len(lr)), *lr.shape[1:], generator=rng)
+    drawn: Tensor = module(lr[None], white)[0]
     return drawn
 
 
@@ -90,10 +92,12 @@ def figures(left_out: LeftOut) -> dict[str, Any]:
             "sigma_255": 255 * noise.sigma,
             "sigma_by_level_and_contrast_255": (255 * noise.noise.sigma).tolist(),
             "lag_1": noise.lag_1(),
+            "share_along_edges_by_contrast": noise.noise.share.tolist(),
+            "correlation_across_edges": noise.across.tolist(),
             "power_255": (255**2 * noise.spectrum).tolist(),
             "share_at_nyquist": noise.fine_share,
             "kurtosis": noise.tails,
-            "channels": (noise.noise.mixing @ noise.noise.mixing.T).tolist(),
+            "channels": noise.channels.tolist(),
         }
     return record
 
@@ -103,7 +107,7 @@ def summary(left_out: LeftOut) -> str:
     noise = left_out.measured
     return (
         f"what the model leaves out becomes its noise: σ {255 * noise.sigma:.1f} of 255 in luma, neighbours correlate "
-        f"by {noise.lag_1():.2f}"
+        f"by {noise.lag_1():.2f}, {100 * float(noise.noise.share[-1]):.0f} % of it runs along sharp edges"
     )
 
 

@@ -26,6 +26,7 @@ from degsynth.model import archive, operators
 from degsynth.model.degrader import Degrader
 from degsynth.model.memory import bytes_per_pixel
 from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
+from degsynth.ops.grain import combined
 from degsynth.ops.residual_noise import ResidualNoise
 
 VERIFY_TOLERANCE = 1e-6
@@ -81,7 +82,17 @@ class Checkpoint:
         module = getattr(self.degrader, "residual", None)  # files of earlier versions have no such module
         if module is None or module.channels == 0:
             return None
-        return ResidualNoise(module.sigma.double(), module.taps.double(), module.mixing.double())
+        if hasattr(module, "taps"):  # an earlier file, which has no noise along edges
+            return ResidualNoise(module.sigma.double(), module.taps.double(), module.mixing.double())
+        taps = combined(module.factors.double())
+        return ResidualNoise(
+            module.sigma.double(),
+            taps,
+            module.mixing.double(),
+            module.share.double(),
+            module.across.double(),
+            module.tint.double(),
+        )
 
     def on(self, device: str) -> Checkpoint:
         """Return the same model on a device; a copy, where it is not there already."""

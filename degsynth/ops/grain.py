@@ -21,6 +21,8 @@ from torch import Tensor
 
 REACH = 4
 """Largest distance, in rows and in columns, at which pixels have correlated noise, px."""
+RANK = 3
+"""Rank of the filter that correlates neighbouring pixels: so many pairs of a column and a row add up to it."""
 KNOTS = 33
 """Number of levels, from black to white, at which a curve is stored."""
 MIN_VARIANCE = 0.05 / 255**2
@@ -91,22 +93,58 @@ def at_levels(curve: Tensor, levels: Tensor) -> Tensor:
     return curve[channel, index] * (1.0 - part) + curve[channel, index + 1] * part
 
 
-def filtered_noise(white: Tensor, taps: Tensor) -> Tensor:
-    """Return white noise (B, C, h, w) filtered by taps (K, K) of norm 1, with unit variance up to the border.
+def separable(taps: Tensor) -> Tensor:
+    """Return factors (2, RANK, K) of taps (K, K): taps = Σ_r factors[0, r]ᵀ · factors[1, r].
 
-    Beyond the border there is no noise: the part of the filter that lies inside is brought back to norm 1.
+    It is exact for what `grain_measurement.filter_taps` returns, which has no higher rank.
     """
-    reach = taps.shape[0] // 2
-    planes = white.reshape(-1, 1, white.shape[2], white.shape[3])
-    weights = taps[None, None]
-    filtered = F.conv2d(planes, weights, padding=reach)
-    variance = F.conv2d(torch.ones_like(planes[:1]), weights.square(), padding=reach)
-    return (filtered * torch.rsqrt(variance)).reshape(white.shape)
+    rows, sizes, columns = torch.linalg.svd(taps)
+    factors = torch.zeros(2, RANK, len(taps), dtype=taps.dtype)
+    some = min(RANK, len(taps))
+    factors[0, :some] = rows[:, :some].T
+    factors[1, :some] = sizes[:some, None] * columns[:some]
+    return factors
 
 
-def grain(lr: Tensor, white: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor) -> Tensor:
+def combined(factors: Tensor) -> Tensor:
+    """Return the taps (K, K) of which these are the factors (2, R, K), see `separable`. It is TorchScript."""
+    return factors[0].transpose(0, 1) @ factors[1]
+
+
+def filtered_noise(white: Tensor, factors: Tensor) -> Tensor:
+    """Return white noise (B, C, h, w) filtered by taps of norm 1, with unit variance up to the border.
+
+    The taps are given by their ``factors`` (2, R, K), see `separable`: 2·R·K products a pixel instead of K². Beyond the
+    border there is no noise: the part of the filter that lies inside is brought back to norm 1. It is TorchScript.
+    """
+    height, width, side = white.shape[2], white.shape[3], factors.shape[2]
+    reach = side // 2
+    padded = F.pad(white, [0, 0, reach, reach])
+    filtered = torch.zeros_like(white)
+    for rank in range(factors.shape[1]):  # a convolution may add up in an order that depends on the size of the tile
+        rows = factors[0, rank, 0] * padded[:, :, :height]
+        for place in range(1, side):
+            rows = torch.addcmul(rows, padded[:, :, place : place + height], factors[0, rank, place])
+        rows = F.pad(rows, [reach, reach, 0, 0])
+        for place in range(side):
+            filtered = torch.addcmul(filtered, rows[:, :, :, place : place + width], factors[1, rank, place])
+    power = combined(factors).square()
+    return filtered * torch.rsqrt(_inside(_inside(power, height).transpose(0, 1), width)).transpose(0, 1)
+
+
+def _inside(power: Tensor, length: int) -> Tensor:
+    """Return the sums over the first axis of power (K, N) of what lies inside a line, at its places: (length, N)."""
+    side = power.shape[0]
+    sums = torch.cat([torch.zeros_like(power[:1]), power.cumsum(0)])
+    place = torch.arange(length, device=power.device)
+    first = (side // 2 - place).clamp(min=0)
+    behind = (length - place + side // 2).clamp(max=side)
+    return sums[behind] - sums[first]
+
+
+def grain(lr: Tensor, white: Tensor, sigma: Tensor, factors: Tensor, mixing: Tensor) -> Tensor:
     """Return noise for lr (B, C, h, w) in [0, 1] from standard normal numbers of the same shape, as the model above.
 
-    It is TorchScript.
+    ``factors`` are those of the taps, see `separable`. It is TorchScript.
     """
-    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, filtered_noise(white, taps))
+    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, filtered_noise(white, factors))

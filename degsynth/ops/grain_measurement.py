@@ -18,7 +18,7 @@ import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from degsynth.ops.grain import KNOTS, MIN_VARIANCE, REACH, Grain, at_levels
+from degsynth.ops.grain import KNOTS, MIN_VARIANCE, REACH, Grain, at_levels, combined, separable
 from degsynth.ops.noise_level import matrix_sqrt
 from degsynth.ops.spread import evenly_spaced
 
@@ -293,7 +293,8 @@ def filter_taps(correlation: Tensor) -> Tensor:
     """Return symmetric taps of norm 1 that give white noise about this correlation (2·REACH + 1)².
 
     Their transfer function is the root of the spectrum of the correlation. The lags are tapered first, and small
-    values of the spectrum are raised, so that it is nowhere negative.
+    values of the spectrum are raised, so that it is nowhere negative. The taps are of rank RANK, so that few products
+    are needed to apply them.
     """
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     taper = (1.2 - torch.hypot(offsets[:, None], offsets[None, :]) / (REACH + 1)).clamp(0, 1)
@@ -301,5 +302,6 @@ def filter_taps(correlation: Tensor) -> Tensor:
     wide[: 2 * REACH + 1, : 2 * REACH + 1] = correlation * taper
     spectrum = torch.fft.fft2(wide.roll((-REACH, -REACH), (0, 1))).real.clamp(min=1e-3)
     taps = torch.fft.ifft2(spectrum.sqrt()).real.roll((REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
+    taps = combined(separable(taps))
     unit: Tensor = taps / taps.norm()
     return unit

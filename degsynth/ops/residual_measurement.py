@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.ops import edge_measurement
+from degsynth.ops.edge_measurement import EdgePixels
+from degsynth.ops.edge_noise import across_taps, directions, edge_correlation
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.noise_level import matrix_sqrt
@@ -18,8 +21,10 @@ from degsynth.ops.residual_noise import (
     LEVELS,
     ResidualNoise,
     contrast_knots,
-    local_contrast,
+    contrast_of,
+    share_at,
     sigma_at,
+    structure,
     surroundings,
     table_position,
 )
@@ -44,6 +49,11 @@ What a kernel that was fitted to pairs leaves out has 0.64 and 0.44 (the two cam
 trains better, as `degsynth/methods/README.md` shows for several values. A likely reason, which has not been tested, is
 that a kernel found without pairs is itself wrong, most of all at high frequencies, of which blur leaves least to see.
 """
+ASSUMED_SHARE = (0.5, 0.8, 0.9, 0.95, 0.85)
+"""Share of noise along edges that is assumed where there are no pairs, by contrast: about what `linear` leaves out of
+the pairs of both cameras of City100."""
+ASSUMED_ACROSS = (1.0, 0.4, 0.0, -0.1, -0.25)
+"""Correlation across edges that is assumed, at distances of 0 to ACROSS_REACH px; from the same pairs."""
 WINDOW, RINGS = 32, 16
 """Side of the windows whose spectra are taken (LR px), and number of rings of frequencies, from 0 to Nyquist's."""
 FINE = 0.4
@@ -60,6 +70,8 @@ class _Residual:
     """(h, w): position in the table by level."""
     column: Tensor
     """(h, w): position in the table by contrast."""
+    directions: Tensor
+    """(DIRECTIONS, h, w): how much the edges around a pixel run in each direction, see `degsynth.ops.edge_noise`."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,10 @@ class Measured:
     """(LEVELS, CONTRASTS): number of pixels near each knot of the table."""
     correlation: Tensor
     """(2·REACH + 1)²: correlation of neighbouring pixels of the luma, by their distance."""
+    across: Tensor
+    """(ACROSS_REACH + 1,): correlation of noise along edges across them, at distances of 0, 1, … px."""
+    channels: Tensor
+    """(C, C): covariance of the channels of the residual divided by its σ."""
     slow_sigma: float
     """Standard deviation of the slow differences of level, which are not drawn."""
     tails: float
@@ -111,28 +127,39 @@ def measure(images: Iterable[tuple[Tensor, Tensor]], level_step: float = 1 / 255
     covariance, tails = _channel_covariance(
         [rest.planes / strength for rest, strength in zip(residuals, strengths, strict=True)]
     )
-    correlation = _neighbour_correlation([luma(rest.planes)[0] for rest in residuals], strengths)
+    edges = [
+        EdgePixels(luma(rest.planes)[0], strength, rest.column, rest.directions)
+        for rest, strength in zip(residuals, strengths, strict=True)
+    ]
+    share, across = edge_measurement.measure(edges)
+    correlation, isotropic = _correlations(edges, share, across)
+    mixing, tint = _colours(covariance, edges, share)
     rounding = level_step**2 / 12 * float(_luma_weights(len(covariance)).square().sum())
     sigma = (variance - rounding).clamp(min=MIN_SIGMA**2).sqrt()
-    noise = ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
+    noise = ResidualNoise(sigma, filter_taps(isotropic), mixing, share, across_taps(across), tint)
     spectrum, fine = _spectrum(residuals)
     strength = torch.cat([luma(rest.planes).flatten() for rest in residuals]).square().mean().sqrt()
     slow_sigma = torch.stack(slow).mean().sqrt()
-    return Measured(noise, pixels, correlation, float(slow_sigma), tails, float(strength), spectrum, fine)
+    return Measured(
+        noise, pixels, correlation, across, covariance, float(slow_sigma), tails, float(strength), spectrum, fine
+    )
 
 
 def assumed(ratio: float, channels: int) -> ResidualNoise:
     """Return noise for a model whose residual cannot be measured, because there are no pairs.
 
     σ is ``ratio`` times the contrast at every level, and nothing in flat places. Neighbours correlate by
-    `ASSUMED_NEIGHBOURS`, and channels as they do with as much common noise as noise of their own.
+    `ASSUMED_NEIGHBOURS`, and channels as they do with as much common noise as noise of their own. At edges most of it
+    runs along them.
     """
     contrast = contrast_knots()
     sigma = (ratio * (contrast - contrast[0])).expand(LEVELS, CONTRASTS).contiguous()
     offset = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     correlation = ASSUMED_NEIGHBOURS ** torch.hypot(offset[:, None], offset[None, :])
     covariance = 0.5 * torch.eye(channels, dtype=torch.float64) + 0.5
-    return ResidualNoise(sigma, filter_taps(correlation), _unit_luma(matrix_sqrt(covariance)))
+    share, across = (torch.tensor(part, dtype=torch.float64) for part in (ASSUMED_SHARE, ASSUMED_ACROSS))
+    mixing, tint = _unit_luma(matrix_sqrt(covariance)), torch.ones(channels, dtype=torch.float64)
+    return ResidualNoise(sigma, filter_taps(correlation), mixing, share, across_taps(across), tint)
 
 
 def _residual(real: Tensor, predicted: Tensor) -> tuple[_Residual, Tensor]:
@@ -145,9 +172,11 @@ def _residual(real: Tensor, predicted: Tensor) -> tuple[_Residual, Tensor]:
     residual = real - predicted
     slow = _smoothed(residual)
     level = luma(predicted)[None]
-    row, column = table_position(level, local_contrast(level, surroundings().double()))
+    tensor = structure(level, surroundings().double())
+    row, column = table_position(level, contrast_of(tensor))
+    amplitudes = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])[0]
     inner = slice(BORDER, -BORDER), slice(BORDER, -BORDER)
-    rest = _Residual((residual - slow)[:, *inner], row[0, 0][inner], column[0, 0][inner])
+    rest = _Residual((residual - slow)[:, *inner], row[0, 0][inner], column[0, 0][inner], amplitudes[:, *inner])
     return rest, luma(slow).square().mean()
 
 
@@ -225,21 +254,48 @@ def _luma_weights(channels: int) -> Tensor:
     return luma(torch.eye(channels, dtype=torch.float64)[:, None, :])[0, 0]
 
 
-def _neighbour_correlation(residuals: list[Tensor], strengths: list[Tensor]) -> Tensor:
-    """Return the correlation of the luma of pixels at distances (y, x) up to REACH: (2·REACH + 1)², 0 in the middle.
+def _correlations(edges: list[EdgePixels], share: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the correlation of the luma of pixels at distances (y, x) up to REACH, and that of its isotropic part.
 
-    ``residuals`` are planes (h, w), ``strengths`` their σ (h, w). If pixels r(p) = σ(p) u(p) have the same correlation
-    everywhere, it is Σ r(p) r(p + d) / Σ σ(p) σ(p + d). Where it is not the same (in photographs of a phone, neighbours
-    correlate less at edges), strong noise counts more, so that the noise as a whole gets the measured spectrum.
+    Both are (2·REACH + 1)², 0 in the middle. If pixels r(p) = σ(p) u(p) have the same correlation everywhere, it is
+    Σ r(p) r(p + d) / Σ σ(p) σ(p + d). Where it is not the same (in photographs of a phone, neighbours correlate less at
+    edges), strong noise counts more, so that the noise as a whole gets the measured spectrum. For the isotropic part,
+    what noise along edges gives to the first sum is subtracted, and σ is that of the isotropic part.
     """
     side = 2 * REACH + 1
-    products, expected = torch.zeros(side, side, dtype=torch.float64), torch.zeros(side, side, dtype=torch.float64)
-    for residual, strength in zip(residuals, strengths, strict=True):
-        products += _autocorrelation(residual)
-        expected += _autocorrelation(strength)
+    products, expected, along, isotropic = torch.zeros(4, side, side, dtype=torch.float64)
+    of_edges = edge_correlation(across_taps(across), REACH)
+    for image in edges:
+        products += _autocorrelation(image.residual)
+        expected += _autocorrelation(image.sigma)
+        at_edges = share_at(share, image.column[None, None])[0, 0]
+        for direction, correlation in zip(image.directions, of_edges, strict=True):
+            along += _autocorrelation(image.sigma * at_edges.sqrt() * direction) * correlation
+        rest = (1.0 - at_edges * image.directions.square().sum(0)).clamp(min=0.0)
+        isotropic += _autocorrelation(image.sigma * rest.sqrt())
+    return _at_unit_variance(products, expected), _at_unit_variance(products - along, isotropic)
+
+
+def _at_unit_variance(products: Tensor, expected: Tensor) -> Tensor:
+    """Return the correlation: sums of products over what they would be if all pixels were equal, 1 in the middle."""
     covariance = products / expected.clamp(min=1e-15)
     correlation: Tensor = covariance / covariance[REACH, REACH].clamp(min=1e-12)
     return correlation
+
+
+def _colours(covariance: Tensor, edges: list[EdgePixels], share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how the isotropic part mixes the channels (C, C), and how much of noise along edges each gets (C,).
+
+    Noise along edges is one plane, so its covariance is t·tᵀ. With t = K·w, where K is the covariance of all noise and
+    w are the weights of the luma (w·K·w = 1), it is as large as it can be if K is to be the sum of both: the rest
+    K - e·t·tᵀ is a covariance for every share e of the variance up to 1.
+    """
+    weights = _luma_weights(len(covariance))
+    covariance = covariance / (weights @ covariance @ weights).clamp(min=1e-12)
+    tint = covariance @ weights
+    at_edges = [share_at(share, e.column[None, None])[0, 0] * e.directions.square().sum(0) for e in edges]
+    part = torch.cat([plane.flatten() for plane in at_edges]).mean()
+    return _unit_luma(matrix_sqrt((covariance - part * torch.outer(tint, tint)) / (1.0 - part))), tint
 
 
 def _autocorrelation(plane: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 The model, which `degsynth.ops.residual_measurement` measures in the difference of real and predicted LR::
 
-    noise(c, p)  =  σ(level(p), contrast(p)) · Σ_d mixing[c, d] · (taps ⋆ white_d)(p)
+    noise(c, p)  =  σ(level(p), contrast(p)) · ( √(1 - e(p)) · Σ_d mixing[c, d] · (taps ⋆ white_d)(p)
+                                               + √share(contrast(p)) · tint[c] · Σ_j direction_j(p) · edge_j(p) )
+    e(p)  =  share(contrast(p)) · Σ_j direction_j(p)²
 
 where the white_d are independent planes of standard normal numbers, the level is the luma of the LR, and the contrast
-is the root mean square of its slope around the pixel.
+is the root mean square of its slope around the pixel. The first part is isotropic. The second is noise along edges, see
+`degsynth.ops.edge_noise`, to which ``share`` of the variance belongs at a straight edge.
 
 What a model of a camera cannot predict is small in flat places, where it is the noise of the sensor, and several times
 larger at edges, where the registration of the pairs and the camera's own processing are to blame. (pdm, Eq. 8, lets a
@@ -14,12 +17,13 @@ network find how noise follows the content.) A network for super-resolution that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.ops.edge_noise import ACROSS_REACH, EDGE_HALO, across_taps, directions, edge_planes
 from degsynth.ops.grain import filtered_noise
 from degsynth.ops.resample import luma
 
@@ -27,12 +31,19 @@ SURROUNDINGS_PX = 2.0
 """Standard deviation of the Gaussian over which the contrast is averaged, LR px."""
 SURROUNDINGS_REACH = 6
 """Distance at which that Gaussian ends, LR px."""
-NOISE_HALO = SURROUNDINGS_REACH + 1
+NOISE_HALO = max(SURROUNDINGS_REACH + 1, EDGE_HALO)
 """LR px beyond a pixel that its noise depends on; the slope needs one more pixel than the average."""
 SMALLEST_CONTRAST, LARGEST_CONTRAST = 1 / 255, 64 / 255
 """Contrasts between which the knots of the table lie, in [0, 1] levels per LR px."""
 LEVELS, CONTRASTS = 9, 13
 """Number of levels, from black to white, and of contrasts at which σ is stored."""
+EDGE_KNOTS = 5
+"""Number of contrasts, a part of those above, at which the share of noise along edges is stored."""
+
+
+def no_share() -> Tensor:
+    """Return the share of isotropic noise: none of its variance belongs to noise along edges."""
+    return torch.zeros(EDGE_KNOTS, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,12 @@ class ResidualNoise:
     """(K, K) float64: the filter that correlates neighbouring pixels, Σ taps² = 1."""
     mixing: Tensor
     """(C, C) float64: the matrix that mixes the channels; the luma of what it gives has variance 1."""
+    share: Tensor = field(default_factory=no_share)
+    """(EDGE_KNOTS,) float64: share of the variance at straight edges that belongs to noise along edges, by contrast."""
+    across: Tensor = field(default_factory=lambda: across_taps(torch.eye(ACROSS_REACH + 1, dtype=torch.float64)[0]))
+    """(2·ACROSS_REACH + 1,) float64: the filter of that noise across an edge, Σ taps² = 1."""
+    tint: Tensor = field(default_factory=lambda: torch.ones(1, dtype=torch.float64))
+    """(C,) float64: how much of that noise each channel gets, so that its luma has variance 1; or (1,), the same."""
 
 
 def surroundings(sigma: float = SURROUNDINGS_PX, reach: int = SURROUNDINGS_REACH) -> Tensor:
@@ -54,25 +71,43 @@ def surroundings(sigma: float = SURROUNDINGS_PX, reach: int = SURROUNDINGS_REACH
     return weights / weights.sum()
 
 
+def structure(lr_luma: Tensor, weights: Tensor) -> Tensor:
+    """Return the structure tensor (B, 3, h, w) of luma (B, 1, h, w): Jxx, Jyy and Jxy. It is TorchScript.
+
+    They are the means of the products of the slopes, in levels per px, over the Gaussian ``weights``. At the borders
+    the outermost pixels are repeated.
+    """
+    padded = F.pad(lr_luma, [1, 1, 1, 1], mode="replicate")
+    across = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
+    down = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
+    return averaged(torch.cat([across.square(), down.square(), across * down], 1), weights)
+
+
+def averaged(planes: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of planes (B, N, h, w) around every pixel, over the Gaussian ``weights``. It is TorchScript."""
+    reach = weights.shape[0] // 2
+    padded = F.pad(planes, [reach, reach, reach, reach], mode="replicate")
+    height, width = planes.shape[2], planes.shape[3]
+    rows = weights[0] * padded[:, :, :height]
+    for place in range(1, 2 * reach + 1):  # a convolution adds up in an order that depends on the size of the tile
+        rows = torch.addcmul(rows, padded[:, :, place : place + height], weights[place])
+    mean = weights[0] * rows[:, :, :, :width]
+    for place in range(1, 2 * reach + 1):
+        mean = torch.addcmul(mean, rows[:, :, :, place : place + width], weights[place])
+    return mean
+
+
 def local_contrast(lr_luma: Tensor, weights: Tensor) -> Tensor:
     """Return the contrast (B, 1, h, w) around every pixel of luma (B, 1, h, w), in levels per px. It is TorchScript.
 
-    It is the root of the mean of the squared slope, over the Gaussian ``weights``. At the borders the outermost pixels
-    are repeated.
+    It is the root of the mean of the squared slope, over the Gaussian ``weights``.
     """
-    padded = F.pad(lr_luma, [1, 1, 1, 1], mode="replicate")
-    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    reach = weights.shape[0] // 2
-    power = F.pad(0.25 * (across.square() + down.square()), [reach, reach, reach, reach], mode="replicate")
-    height, width = lr_luma.shape[2], lr_luma.shape[3]
-    rows = weights[0] * power[:, :, :height]
-    for place in range(1, 2 * reach + 1):  # a convolution adds up in an order that depends on the size of the tile
-        rows = rows + weights[place] * power[:, :, place : place + height]
-    mean = weights[0] * rows[:, :, :, :width]
-    for place in range(1, 2 * reach + 1):
-        mean = mean + weights[place] * rows[:, :, :, place : place + width]
-    return mean.sqrt()
+    return contrast_of(structure(lr_luma, weights))
+
+
+def contrast_of(tensor: Tensor) -> Tensor:
+    """Return the contrast (B, 1, h, w) of a structure tensor (B, 3, h, w): the root of its trace. It is TorchScript."""
+    return (tensor[:, :1] + tensor[:, 1:2]).sqrt()
 
 
 def table_position(
@@ -112,11 +147,55 @@ def sigma_at(sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return upper * (1.0 - down) + lower * down
 
 
-def residual_noise(lr: Tensor, white: Tensor, sigma: Tensor, taps: Tensor, mixing: Tensor, weights: Tensor) -> Tensor:
-    """Return noise (B, C, h, w) for lr (B, C, h, w) in [0, 1], as the model above. It is TorchScript.
+def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tensor:
+    """Return the share (EDGE_KNOTS,) at columns (B, 1, h, w) of the table of σ. It is TorchScript.
 
-    ``white`` (B, D, h, w) are standard normal numbers, and ``mixing`` is (C, D): a row for each channel.
+    Between two knots it is linear: the sum of a ramp for each interval, which is quicker than looking it up.
+    """
+    intervals = share.shape[0] - 1
+    place = column * (intervals / (contrasts - 1))
+    result = share[0].expand_as(column)
+    for interval in range(intervals):
+        result = torch.addcmul(result, (place - interval).clamp(0.0, 1.0), share[interval + 1] - share[interval])
+    return result
+
+
+def isotropic_noise(
+    lr: Tensor, white: Tensor, sigma: Tensor, factors: Tensor, mixing: Tensor, weights: Tensor
+) -> Tensor:
+    """Return noise (B, C, h, w) for lr (B, C, h, w) in [0, 1], as the model above without edges. It is TorchScript.
+
+    ``white`` (B, D, h, w) are standard normal numbers, ``mixing`` (C, D) has a row for each channel, and ``factors``
+    are those of the taps, see `degsynth.ops.grain.separable`.
     """
     level = luma(lr)
     row, column = table_position(level, local_contrast(level, weights))
-    return sigma_at(sigma, row, column) * torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white, taps))
+    return sigma_at(sigma, row, column) * torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white, factors))
+
+
+def residual_noise(
+    lr: Tensor,
+    white: Tensor,
+    sigma: Tensor,
+    factors: Tensor,
+    mixing: Tensor,
+    share: Tensor,
+    along: Tensor,
+    across: Tensor,
+    tint: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Return noise (B, C, h, w) for lr (B, C, h, w) in [0, 1], as the model above. It is TorchScript.
+
+    ``white`` (B, D + DIRECTIONS, h, w) are standard normal numbers. ``mixing`` is (C, D), ``tint`` (C,), and
+    ``factors`` are those of the taps, see `degsynth.ops.grain.separable`.
+    """
+    level, grains = luma(lr), mixing.shape[1]
+    tensor = structure(level, weights)
+    row, column = table_position(level, contrast_of(tensor))
+    amplitudes = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])
+    at_edges = share_at(share, column)
+    isotropic = (1.0 - at_edges * amplitudes.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
+    grain = torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white[:, :grains], factors))
+    edges = (amplitudes * edge_planes(white[:, grains:], along, across)).sum(1, keepdim=True)
+    return sigma_at(sigma, row, column) * (isotropic * grain + at_edges.sqrt() * edges * tint.view(1, -1, 1, 1))

@@ -50,7 +50,7 @@ def noisy_run(tmp_path_factory: pytest.TempPathFactory, photographs: list[Tensor
 
 def test_the_noise_of_the_pairs_is_that_of_the_model(noisy_run: Path) -> None:
     model = checkpoint.load(noisy_run / "checkpoint.pt")
-    assert (model.spec.has_noise, model.spec.stochastic, model.spec.noise_halo) == (True, True, 7)
+    assert (model.spec.has_noise, model.spec.stochastic, model.spec.noise_halo) == (True, True, 8)
     noise = model.residual()
     assert noise is not None
     hr = torch.rand(1, 3, 64, 64)

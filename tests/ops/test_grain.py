@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.pdm.estimate import is_noise
-from degsynth.ops.grain import KNOTS, REACH, Grain, at_levels, filtered_noise, grain
+from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, at_levels, combined, filtered_noise, grain, separable
 from degsynth.ops.grain_measurement import measure, unprojected
 from degsynth.ops.noise import block_field
 
@@ -29,7 +29,9 @@ def noisy(photographs: list[Tensor], taps: Tensor, seed: int = 0) -> list[Tensor
     for shot in photographs:
         soft = torch.nn.functional.avg_pool2d(shot[None], 3)[0]
         white = torch.randn(1, *soft.shape, generator=rng)
-        images.append(((soft + strength(soft) * filtered_noise(white, taps)[0]).clamp(0, 1) * 255).round() / 255)
+        images.append(
+            ((soft + strength(soft) * filtered_noise(white, separable(taps))[0]).clamp(0, 1) * 255).round() / 255
+        )
     return images
 
 
@@ -52,10 +54,10 @@ def test_measured_noise_is_drawn() -> None:
     mixing = torch.linalg.cholesky(0.5 * torch.eye(3) + 0.5)
     for level, sigma in ((0.1, 4.5), (0.9, 8.5)):
         flat = torch.full((1, 3, 200, 200), level)
-        noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), taps, mixing)
+        noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), separable(taps), mixing)
         assert float(noise.std()) == pytest.approx(sigma / 255, rel=0.02)
     flat = torch.full((1, 3, 200, 200), 0.5)
-    noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), taps, mixing)[0]
+    noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), separable(taps), mixing)[0]
     assert noise.std((1, 2)).tolist() == pytest.approx([6.5 / 255] * 3, rel=0.02)
     rows = noise.flatten(1)
     assert float((torch.corrcoef(rows) - mixing @ mixing.T).abs().max()) < 0.03
@@ -65,17 +67,28 @@ def test_measured_noise_is_drawn() -> None:
 
 def test_noise_is_as_strong_at_the_border() -> None:
     taps = torch.nn.functional.pad(binomial(), [REACH - 1] * 4)
-    noise = torch.cat([filtered_noise(block_field(seed, 0, 0, 6, 6, 3), taps) for seed in range(4000)])
+    noise = torch.cat([filtered_noise(block_field(seed, 0, 0, 6, 6, 3), separable(taps)) for seed in range(4000)])
     assert float((noise.std((0, 1)) - 1).abs().max()) < 0.05
-    assert filtered_noise(torch.ones(1, 1, 1, 1), taps).item() == pytest.approx(1)
+    assert filtered_noise(torch.ones(1, 1, 1, 1), separable(taps)).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [(3, 4), (9, 20), (30, 11)])
+def test_filtered_noise_is_what_a_convolution_makes(size: tuple[int, int]) -> None:
+    """The obvious way: convolve with the taps, and divide by the root of the power of those that lie inside."""
+    taps = combined(torch.randn(2, RANK, 2 * REACH + 1, generator=torch.Generator().manual_seed(1)).double())
+    white = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2)).double()
+    planes = white.reshape(-1, 1, *size)
+    inside = torch.nn.functional.conv2d(torch.ones_like(planes), taps.square()[None, None], padding=REACH)
+    expected = torch.nn.functional.conv2d(planes, taps[None, None], padding=REACH) / inside.sqrt()
+    assert torch.allclose(filtered_noise(white, separable(taps)), expected.reshape(white.shape), atol=1e-9)
 
 
 def test_a_window_has_the_noise_of_the_whole() -> None:
     taps = torch.nn.functional.pad(binomial(), [REACH - 1] * 4)
     curve, mixing = torch.full((1, KNOTS), 0.02), torch.ones(1, 1)
     lr = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(0))
-    whole = grain(lr, block_field(3, 0, 0, 40, 50, 1), curve, taps, mixing)
-    part = grain(lr[..., 6:30, 8:40], block_field(3, 6, 8, 24, 32, 1), curve, taps, mixing)
+    whole = grain(lr, block_field(3, 0, 0, 40, 50, 1), curve, separable(taps), mixing)
+    part = grain(lr[..., 6:30, 8:40], block_field(3, 6, 8, 24, 32, 1), curve, separable(taps), mixing)
     inner = slice(REACH, -REACH)
     assert torch.allclose(part[..., inner, inner], whole[..., 6:30, 8:40][..., inner, inner], atol=1e-7)
 

@@ -11,21 +11,26 @@ import torch
 from torch import Tensor
 
 from degsynth.model.residual import Residual
-from degsynth.ops.grain import REACH
+from degsynth.ops.edge_noise import across_taps, along_taps, directions, edge_planes
+from degsynth.ops.grain import REACH, separable
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.resample import luma
 from degsynth.ops.residual_measurement import ASSUMED_NEIGHBOURS, assumed, measure
 from degsynth.ops.residual_noise import (
     CONTRASTS,
+    EDGE_KNOTS,
     LARGEST_CONTRAST,
     LEVELS,
     NOISE_HALO,
     SMALLEST_CONTRAST,
     ResidualNoise,
     contrast_knots,
+    contrast_of,
+    isotropic_noise,
     local_contrast,
     residual_noise,
     sigma_at,
+    structure,
     surroundings,
     table_position,
 )
@@ -50,6 +55,26 @@ def pictures(count: int, side: int = 320) -> list[Tensor]:
     return images
 
 
+def strokes(count: int, side: int = 320) -> list[Tensor]:
+    """Return images (3, side, side) of soft lines in all directions and of all contrasts."""
+    images = []
+    place = torch.arange(side) - side / 2
+    for seed in range(count):
+        rng = torch.Generator().manual_seed(seed)
+        picture = torch.full((side, side), 0.5)
+        for _ in range(60):
+            angle, offset, width, height = torch.rand(4, generator=rng).tolist()
+            across = math.cos(math.pi * angle) * place[:, None] + math.sin(math.pi * angle) * place[None, :]
+            picture = picture + 0.3 * (height - 0.5) * torch.tanh((across - side * (offset - 0.5)) / (1 + 3 * width))
+        images.append(picture.clamp(0.05, 0.95).expand(3, -1, -1))
+    return images
+
+
+def line_correlation(taps: Tensor) -> Tensor:
+    """Return the correlation at distances 0, 1, … of white noise that taps filter, from its definition."""
+    return torch.stack([(taps[: len(taps) - lag] * taps[lag:]).sum() for lag in range(len(taps))])
+
+
 def known_noise(channels: int = 3, reach: int = 2) -> ResidualNoise:
     """Return noise whose σ rises with the contrast and falls with the level, and whose neighbours correlate."""
     level, contrast = torch.linspace(0, 1, LEVELS).double(), torch.linspace(0, 1, CONTRASTS).double()
@@ -61,12 +86,20 @@ def known_noise(channels: int = 3, reach: int = 2) -> ResidualNoise:
     return ResidualNoise(sigma, filter_taps(correlation), mixing)
 
 
+def edge_noise() -> ResidualNoise:
+    """Return such noise, of which a part runs along edges."""
+    share = torch.tensor([0.2, 0.6, 0.9, 0.9, 0.9], dtype=torch.float64)
+    across = across_taps(torch.tensor([1.0, 0.2, -0.1, -0.1, -0.2], dtype=torch.float64))
+    return dataclasses.replace(known_noise(), share=share, across=across, tint=torch.tensor([1.2, 1.0, 0.5]).double())
+
+
 def noisy(noise: ResidualNoise, images: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """Return the images with a draw of the noise, and without it."""
     module = Residual(noise)
     pairs = []
     for seed, lr in enumerate(images):
-        white = torch.randn(1, *lr.shape, generator=torch.Generator().manual_seed(100 + seed))
+        size = module.planes(len(lr)), *lr.shape[1:]
+        white = torch.randn(1, *size, generator=torch.Generator().manual_seed(100 + seed))
         pairs.append((lr + module(lr[None], white)[0], lr))
     return pairs
 
@@ -84,6 +117,32 @@ def test_the_noise_that_is_put_in_is_measured() -> None:
     lags = slice(REACH, 3 * REACH + 1)
     assert torch.allclose(measured.correlation, taps[lags, lags], atol=0.06)
     assert measured.tails == pytest.approx(3.0, abs=0.15), "normal numbers were put in"
+
+
+def test_noise_along_edges_that_is_put_in_is_measured() -> None:
+    noise = edge_noise()
+    measured = measure(noisy(noise, strokes(8)), level_step=0.0)
+    assert measured is not None
+    assert torch.allclose(measured.noise.share[2:4], noise.share[2:4], atol=0.12)
+    assert torch.allclose(line_correlation(measured.noise.across)[:5], line_correlation(noise.across)[:5], atol=0.12)
+
+
+def test_isotropic_noise_is_not_taken_for_noise_along_edges() -> None:
+    measured = measure(noisy(known_noise(), strokes(8)), level_step=0.0)
+    assert measured is not None
+    assert float(measured.noise.share.max()) < 0.12
+
+
+def test_drawn_noise_along_edges_is_like_the_measured_one() -> None:
+    images = strokes(6)
+    first = measure(noisy(edge_noise(), images), 0.0)
+    assert first is not None
+    again = measure(noisy(first.noise, images), 0.0)
+    assert again is not None
+    assert again.sigma == pytest.approx(first.sigma, rel=0.05)
+    assert again.lag_1() == pytest.approx(first.lag_1(), abs=0.05)
+    assert torch.allclose(again.noise.share[2:4], first.noise.share[2:4], atol=0.12)
+    assert torch.allclose(again.channels, first.channels, atol=0.1), "with the channels of both parts"
 
 
 def test_drawn_noise_is_like_the_measured_one() -> None:
@@ -106,9 +165,11 @@ def test_assumed_noise_is_proportional_to_the_contrast(channels: int) -> None:
     assert drawn is not None
     known = (drawn.pixels > 3_000) & (noise.sigma > 1 / 255)
     assert torch.allclose(drawn.noise.sigma[known], noise.sigma[known], rtol=0.2)
-    assert drawn.lag_1() == pytest.approx(ASSUMED_NEIGHBOURS, abs=0.06)
-    flat = torch.full((1, channels, 64, 64), 0.5)
-    assert float(Residual(noise)(flat, torch.randn(1, channels, 64, 64)).abs().max()) == 0.0
+    taps = drawn.noise.taps
+    assert float((taps[:, 1:] * taps[:, :-1]).sum()) == pytest.approx(ASSUMED_NEIGHBOURS, abs=0.06)
+    assert drawn.lag_1() > ASSUMED_NEIGHBOURS, "along edges neighbours are alike"
+    flat, module = torch.full((1, channels, 64, 64), 0.5), Residual(noise)
+    assert float(module(flat, torch.randn(1, module.planes(channels), 64, 64)).abs().max()) == 0.0
 
 
 def test_slow_differences_of_level_are_no_noise() -> None:
@@ -174,7 +235,7 @@ def test_the_luma_of_the_noise_is_the_same_in_any_number_of_channels(fitted: int
     flat = torch.full((1, channels, 256, 256), 0.5)
     module = Residual(noise)
     planes = module.planes(channels)
-    assert planes == (channels if channels == fitted else 1)
+    assert planes == (channels if channels == fitted else 1), "no plane for noise along edges that is not there"
     white = torch.randn(1, planes, 256, 256, generator=torch.Generator().manual_seed(5))
     drawn = module(flat, white)
     sigma = float(noise.sigma[(LEVELS - 1) // 2, 0])
@@ -249,11 +310,11 @@ def test_beyond_the_knots_the_outermost_ones_hold() -> None:
     assert column.tolist() == pytest.approx([0.0, CONTRASTS - 1])
 
 
-def test_a_pixel_depends_on_no_more_than_the_halo() -> None:
-    noise = known_noise()
+@pytest.mark.parametrize("noise", [known_noise(), edge_noise()], ids=["isotropic", "edges"])
+def test_a_pixel_depends_on_no_more_than_the_halo(noise: ResidualNoise) -> None:
     module = Residual(noise)
     lr = torch.rand(1, 3, 48, 40, generator=torch.Generator().manual_seed(1))
-    white = torch.randn(1, 3, 48, 40, generator=torch.Generator().manual_seed(2))
+    white = torch.randn(1, module.planes(3), 48, 40, generator=torch.Generator().manual_seed(2))
     whole = module(lr, white)
     window = slice(12 - NOISE_HALO, 30 + NOISE_HALO), slice(10 - NOISE_HALO, 28 + NOISE_HALO)
     part = module(lr[..., window[0], window[1]], white[..., window[0], window[1]])
@@ -262,15 +323,23 @@ def test_a_pixel_depends_on_no_more_than_the_halo() -> None:
 
 
 def test_it_is_the_formula() -> None:
-    noise = known_noise()
+    noise = edge_noise()
     lr = torch.rand(1, 3, 21, 17, generator=torch.Generator().manual_seed(1)).double()
-    white = torch.randn(1, 3, 21, 17, generator=torch.Generator().manual_seed(2)).double()
-    weights = surroundings().double()
-    drawn = residual_noise(lr, white, noise.sigma, noise.taps, noise.mixing, weights)
+    white = torch.randn(1, 7, 21, 17, generator=torch.Generator().manual_seed(2)).double()
+    weights, factors = surroundings().double(), separable(noise.taps)
+    edges = noise.share, along_taps(), noise.across, noise.tint
+    drawn = residual_noise(lr, white, noise.sigma, factors, noise.mixing, *edges, weights)
+    isotropic = isotropic_noise(lr, white[:, :3], noise.sigma, factors, noise.mixing, weights)
     y, x = 10, 8
-    near = white[0, :, y - REACH : y + REACH + 1, x - REACH : x + REACH + 1]
-    filtered = (near * noise.taps).sum((1, 2))
-    level = luma(lr)
-    contrast = local_contrast(level, weights)
-    sigma = sigma_at(noise.sigma, *table_position(level[0, 0, y, x], contrast[0, 0, y, x]))
-    assert torch.allclose(drawn[0, :, y, x], sigma * (noise.mixing @ filtered), atol=1e-12)
+    near = white[0, :3, y - REACH : y + REACH + 1, x - REACH : x + REACH + 1]
+    grain = noise.mixing @ (near * noise.taps).sum((1, 2))
+    tensor = structure(luma(lr), weights)
+    row, column = table_position(luma(lr)[0, 0, y, x], contrast_of(tensor)[0, 0, y, x])
+    sigma = sigma_at(noise.sigma, row, column)
+    assert torch.allclose(isotropic[0, :, y, x], sigma * grain, atol=1e-12)
+    knot = min(int(column / 3), EDGE_KNOTS - 2)
+    share = noise.share[knot] + (float(column) / 3 - knot) * (noise.share[knot + 1] - noise.share[knot])
+    amplitude = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])[0, :, y, x]
+    along = (amplitude * edge_planes(white[:, 3:], along_taps(), noise.across)[0, :, y, x]).sum()
+    rest = (1 - share * amplitude.square().sum()).sqrt()
+    assert torch.allclose(drawn[0, :, y, x], sigma * (rest * grain + share.sqrt() * along * noise.tint), atol=1e-12)

@@ -13,7 +13,7 @@ from torch import Tensor
 from degsynth.methods.protocol import Unpaired
 from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
-from degsynth.ops.grain import Grain, grain
+from degsynth.ops.grain import Grain, grain, separable
 from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import stretched
 from degsynth.ops.noise import generator
@@ -118,8 +118,9 @@ def noise_beyond_hr(noise: GroupNoise, hr: Sequence[Tensor], kept: float) -> Gro
 
 def draw_noise(noise: Grain, lr: Tensor, white: Tensor) -> Tensor:
     """Return measured noise for lr (B, C, h, w) in [0, 1], from standard normal numbers of the same shape."""
-    sigma, taps, mixing = (part.float().to(lr.device) for part in (noise.sigma, noise.taps, noise.mixing))
-    return grain(lr, white, sigma, taps, mixing)
+    parts = noise.sigma, separable(noise.taps), noise.mixing
+    sigma, factors, mixing = (part.float().to(lr.device) for part in parts)
+    return grain(lr, white, sigma, factors, mixing)
 
 
 def images_of_group(images: Unpaired, group: int) -> Sequence[Tensor]:

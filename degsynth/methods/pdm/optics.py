@@ -15,7 +15,7 @@ from degsynth.model.optics import Optics
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
-from degsynth.ops.grain import KNOTS, REACH, Grain, grain
+from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, grain, separable
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
@@ -47,8 +47,8 @@ class GrainNoise(nn.Module):
         side = 2 * REACH + 1
         self.planes, self.reach = channels, REACH
         self.sigma = nn.Buffer(torch.zeros(MAX_GROUPS, channels, KNOTS))
-        self.taps = nn.Buffer(torch.zeros(MAX_GROUPS, side, side))
-        self.taps[:, REACH, REACH] = 1.0
+        self.factors = nn.Buffer(torch.zeros(MAX_GROUPS, 2, RANK, side))
+        self.factors[:, :, 0, REACH] = 1.0
         self.mixing = nn.Buffer(torch.zeros(MAX_GROUPS, channels, channels))
         self.share = nn.Buffer(torch.zeros(MAX_GROUPS))
 
@@ -59,7 +59,7 @@ class GrainNoise(nn.Module):
         """
         for number, noise in enumerate(grains):
             self.sigma[number] = (noise if follow_level else noise.at_one_level()).sigma.float()
-            self.taps[number], self.mixing[number] = noise.taps.float(), noise.mixing.float()
+            self.factors[number], self.mixing[number] = separable(noise.taps).float(), noise.mixing.float()
         if grains:
             self.share[: len(grains)] = share.float()
 
@@ -76,7 +76,7 @@ class GrainNoise(nn.Module):
         for item in range(lr.shape[0]):
             group = self.group(code[item])
             image, numbers = item_of(lr, item), item_of(white, item)
-            noises.append(grain(image, numbers, self.sigma[group], self.taps[group], self.mixing[group]))
+            noises.append(grain(image, numbers, self.sigma[group], self.factors[group], self.mixing[group]))
         return torch.cat(noises)
 
 
