@@ -6,8 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from degsynth.ops.edge_noise import DIRECTIONS, along_taps
-from degsynth.ops.grain import separable
-from degsynth.ops.residual_noise import ResidualNoise, isotropic_noise, no_share, residual_noise, surroundings
+from degsynth.ops.grain import filtered_noise, separable
+from degsynth.ops.resample import luma
+from degsynth.ops.residual_noise import (
+    ResidualNoise,
+    contrast_of,
+    edge_part,
+    no_share,
+    sigma_at,
+    structure,
+    surroundings,
+    table_position,
+)
 
 
 class Residual(nn.Module):
@@ -41,10 +51,13 @@ class Residual(nn.Module):
 
     def forward(self, lr: Tensor, white: Tensor) -> Tensor:
         """Return the noise for lr (B, C, h, w) in [0, 1] from standard normal numbers (B, planes(C), h, w)."""
-        same = lr.shape[1] == self.channels
+        level, same = luma(lr), lr.shape[1] == self.channels
+        tensor = structure(level, self.weights)
+        row, column = table_position(level, contrast_of(tensor))
+        grains = lr.shape[1] if same else 1
         mixing = self.mixing if same else torch.ones(lr.shape[1], 1, dtype=lr.dtype, device=lr.device)
-        if self.edge_planes == 0:
-            return isotropic_noise(lr, white, self.sigma, self.factors, mixing, self.weights)
-        tint = self.tint if same else torch.ones(1, dtype=lr.dtype, device=lr.device)
-        edges = self.share, self.along, self.across, tint
-        return residual_noise(lr, white, self.sigma, self.factors, mixing, *edges, self.weights)
+        noise = torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white[:, :grains], self.factors))
+        if self.edge_planes > 0:
+            edges, rest = edge_part(tensor, column, white[:, grains:], self.share, self.along, self.across)
+            noise = rest * noise + (edges * self.tint.view(1, -1, 1, 1) if same else edges)
+        return sigma_at(self.sigma, row, column) * noise

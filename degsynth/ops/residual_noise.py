@@ -24,8 +24,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.ops.edge_noise import ACROSS_REACH, EDGE_HALO, across_taps, directions, edge_planes
-from degsynth.ops.grain import filtered_noise
-from degsynth.ops.resample import luma
 
 SURROUNDINGS_PX = 2.0
 """Standard deviation of the Gaussian over which the contrast is averaged, LR px."""
@@ -160,42 +158,16 @@ def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tenso
     return result
 
 
-def isotropic_noise(
-    lr: Tensor, white: Tensor, sigma: Tensor, factors: Tensor, mixing: Tensor, weights: Tensor
-) -> Tensor:
-    """Return noise (B, C, h, w) for lr (B, C, h, w) in [0, 1], as the model above without edges. It is TorchScript.
+def edge_part(
+    tensor: Tensor, column: Tensor, white: Tensor, share: Tensor, along: Tensor, across: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return noise along edges, and the amplitude that is left for isotropic noise: both (B, 1, h, w). TorchScript.
 
-    ``white`` (B, D, h, w) are standard normal numbers, ``mixing`` (C, D) has a row for each channel, and ``factors``
-    are those of the taps, see `degsynth.ops.grain.separable`.
+    ``tensor`` (B, 3, h, w) is the structure tensor, ``column`` (B, 1, h, w) the place in the table of σ by contrast,
+    and ``white`` (B, DIRECTIONS, h, w) are standard normal numbers. The sum of the squares of both amplitudes is 1.
     """
-    level = luma(lr)
-    row, column = table_position(level, local_contrast(level, weights))
-    return sigma_at(sigma, row, column) * torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white, factors))
-
-
-def residual_noise(
-    lr: Tensor,
-    white: Tensor,
-    sigma: Tensor,
-    factors: Tensor,
-    mixing: Tensor,
-    share: Tensor,
-    along: Tensor,
-    across: Tensor,
-    tint: Tensor,
-    weights: Tensor,
-) -> Tensor:
-    """Return noise (B, C, h, w) for lr (B, C, h, w) in [0, 1], as the model above. It is TorchScript.
-
-    ``white`` (B, D + DIRECTIONS, h, w) are standard normal numbers. ``mixing`` is (C, D), ``tint`` (C,), and
-    ``factors`` are those of the taps, see `degsynth.ops.grain.separable`.
-    """
-    level, grains = luma(lr), mixing.shape[1]
-    tensor = structure(level, weights)
-    row, column = table_position(level, contrast_of(tensor))
     amplitudes = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])
     at_edges = share_at(share, column)
-    isotropic = (1.0 - at_edges * amplitudes.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt()
-    grain = torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white[:, :grains], factors))
-    edges = (amplitudes * edge_planes(white[:, grains:], along, across)).sum(1, keepdim=True)
-    return sigma_at(sigma, row, column) * (isotropic * grain + at_edges.sqrt() * edges * tint.view(1, -1, 1, 1))
+    rest = (1.0 - at_edges * amplitudes.square().sum(1, keepdim=True)).clamp(min=0.0)
+    edges = (amplitudes * edge_planes(white, along, across)).sum(1, keepdim=True)
+    return at_edges.sqrt() * edges, rest.sqrt()
