@@ -162,6 +162,19 @@ def test_halves_keep_scenes_apart() -> None:
     assert {len(half) for half in equal(halves(synthetic, real[:6], 0, 0)).synthetic} == {3}
 
 
+def test_sub_images_of_a_scene_stay_in_one_half() -> None:
+    synthetic = [f"{n}_s{part:03d}.png" for n in range(6) for part in (1, 2, 3)]
+    real = [f"{n}_s{part:03d}.jpg" for n in range(3) for part in (1, 2)] + [f"{n}.png" for n in range(6, 9)]
+    for number in range(20):
+        split = halves(synthetic, real, 0, number)
+        for half in (0, 1):
+            mine = {scene(synthetic[index]) for index in split.synthetic[half]}
+            assert not mine & {scene(synthetic[index]) for index in split.synthetic[1 - half]}
+            assert not mine & {scene(real[index]) for index in split.real[1 - half]}
+        assert sorted(split.real[0] + split.real[1]) == list(range(9))
+        assert min(len(half) for half in split.synthetic) == 9
+
+
 def test_no_network_judges_an_image_of_which_it_learnt() -> None:
     names = [f"s{n}" for n in range(9)], [f"r{n}" for n in range(8)]
     for training in two_sample.trainings(halves(*names, 0, 0), 0, 1, 4):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from degsynth.data.scenes import scene_of
 from degsynth.seeds import derive
 
 
@@ -24,34 +25,45 @@ class Halves:
 
 
 def scene(name: str) -> str:
-    """Return the name of a scene: that of its file, without the ending, which may differ between the folders."""
-    return PurePosixPath(name).with_suffix("").as_posix()
+    """Return the scene of a file, from its name without the ending, which may differ between the folders.
+
+    Sub-images of one photograph are one scene, see `degsynth.data.scenes`.
+    """
+    return scene_of(PurePosixPath(name).with_suffix("").as_posix())
 
 
 def halves(synthetic: Sequence[str], real: Sequence[str], seed: int, number: int) -> Halves:
     """Split two folders, whose images have these names, in halves at random; ``number`` is that of the split.
 
-    A scene of both folders belongs to the same half of both. Halves of a folder differ by one image at most.
+    A scene of both folders belongs to the same half of both, and all its images belong to one half. Where scenes have
+    one image each, the halves of a folder differ by one image at most.
     """
 
     def rank(name: str) -> int:
         return derive(seed, "half", number, name)
 
-    scenes = {scene(name) for name in synthetic}, {scene(name) for name in real}
-    common = sorted(scenes[0] & scenes[1], key=rank)
+    of_scene = [_by_scene(names) for names in (synthetic, real)]
+    common = sorted(of_scene[0].keys() & of_scene[1].keys(), key=rank)
     place = {name: index % 2 for index, name in enumerate(common)}
     parts: list[tuple[list[int], list[int]]] = []
-    for names in (synthetic, real):
-        own = sorted((name for name in names if scene(name) not in place), key=rank)
-        # Where the common scenes are odd in number, the first of the others goes to the smaller half.
-        of_own = {name: (index + len(common)) % 2 for index, name in enumerate(own)}
+    for names, images in zip((synthetic, real), of_scene, strict=True):
         part: tuple[list[int], list[int]] = ([], [])
-        for index, name in enumerate(names):
-            part[of_own[name] if name in of_own else place[scene(name)]].append(index)
+        for name in common:
+            part[place[name]].extend(images[name])
+        for name in sorted(images.keys() - place.keys(), key=rank):
+            part[int(len(part[1]) < len(part[0]))].extend(images[name])
         for half in part:
             half.sort(key=lambda index: rank(scene(names[index])))
         parts.append(part)
     return Halves(parts[0], parts[1])
+
+
+def _by_scene(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the indices of the images of each scene."""
+    images: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        images.setdefault(scene(name), []).append(index)
+    return images
 
 
 def equal(split: Halves) -> Halves:
