@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor
 
 from degsynth.config import Strict
 from degsynth.errors import FitError
 from degsynth.methods import protocol
 from degsynth.methods.protocol import Data, Unpaired
+from degsynth.methods.shared.measured_noise import Parts, measured_noise, noise_report
 from degsynth.methods.shared.unpaired_optics import KernelOptics
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
@@ -61,8 +61,8 @@ class Fit:
     sets: Sets
     estimate: Estimate
     """The kernel, its family, and the noise floor of the spectra."""
-    noise: Tensor | None
-    """Covariance (C, C) of the noise that the model adds; None where it adds none."""
+    noise: Parts | None
+    """The noise that the model adds; None where it adds none."""
 
 
 class Method(protocol.Method):
@@ -83,8 +83,8 @@ class Method(protocol.Method):
             estimated = estimate(sets.spectra, self.config.family, self.kernel_size)
         except ValueError as error:
             raise FitError(f"spectral: {error}") from None
-        noise = sets.noise(estimated.kernel)
-        self._fit = Fit(sets, estimated, noise if bool(noise.any()) else None)
+        noise = measured_noise(images, sets, estimated.kernel)
+        self._fit = Fit(sets, estimated, None if noise is None else Parts.of(noise))
 
     @property
     def fit(self) -> Fit:
@@ -93,7 +93,7 @@ class Method(protocol.Method):
         return self._fit
 
     def degrader(self) -> Degrader:
-        """Return the kernel, and white noise where the LR images have some, as a checkpoint module."""
+        """Return the kernel, and noise where the LR images have some, as a checkpoint module."""
         optics = KernelOptics(self.fit.estimate.kernel, self.scale, self.fit.noise)
         return Degrader(optics, self.scale, channels=None if self.fit.noise is None else [self.channels])
 
@@ -103,6 +103,7 @@ class Method(protocol.Method):
         return MethodSpec(
             channels=[self.channels] if noisy else "any",
             clean_halo=half_width(self.kernel_size, self.scale),
+            noise_halo=0 if self.fit.noise is None else self.fit.noise.reach(),
             multiple_of=self.scale,
             stochastic=noisy,
             has_noise=noisy,
@@ -117,6 +118,7 @@ class Method(protocol.Method):
             "family_plausible": estimated.plausible,
             **kernel_facts(estimated.kernel),
             **self.fit.sets.report(estimated.kernel, estimated.floor),
+            **noise_report(self.fit.noise),
         }
 
     def warnings(self) -> list[str]:

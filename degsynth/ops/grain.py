@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.ops.noise_level import matrix_sqrt
+
 REACH = 4
 """Largest distance, in rows and in columns, at which pixels have correlated noise, px."""
 RANK = 3
@@ -43,6 +45,17 @@ class Grain:
     """(2·REACH + 1)² float64: the correlation of neighbouring pixels by their distance, as measured."""
     measured: Tensor
     """(N, 3) float64: channel, level and σ of the points to which the curves were fitted."""
+
+    @staticmethod
+    def white(covariance: Tensor) -> Grain:
+        """Return white noise of this covariance (C, C), equally strong at all levels."""
+        root = matrix_sqrt(covariance.double())
+        sigma = root.norm(dim=1)
+        alone = torch.zeros(2 * REACH + 1, 2 * REACH + 1, dtype=torch.float64)
+        alone[REACH, REACH] = 1
+        points = torch.stack([torch.arange(len(root)).double(), torch.full_like(sigma, 0.5), sigma], 1)
+        mixing = root / sigma.clamp(min=1e-12)[:, None]
+        return Grain(sigma[:, None].repeat(1, KNOTS), alone, mixing, alone, points)
 
     def median_sigma(self) -> float:
         """Return the median σ of the measured points, over levels and channels."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from degsynth.methods.pdm.estimate import is_noise
+from degsynth.methods.shared.measured_noise import is_noise
 from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, at_levels, combined, filtered_noise, grain, separable
 from degsynth.ops.grain_measurement import measure, unprojected
 from degsynth.ops.noise import block_field

@@ -11,19 +11,15 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
+from degsynth.methods.shared.measured_noise import AGREEMENT, beyond_hr, draw_noise, is_noise
 from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
-from degsynth.ops.grain import Grain, grain, separable
+from degsynth.ops.grain import Grain
 from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import stretched
 from degsynth.ops.noise import generator
 from degsynth.ops.spectra import Spectra
 
-MIN_SIGMA = 1 / 255
-"""Noise below this cannot be distinguished from rounding and faint texture; the result is no noise."""
-AGREEMENT, BEYOND_TEXTURE = 0.35, 2 / 255
-"""What flat places show is taken for noise where they agree (`Grain.disagreement` is at most the first number), or
-where σ is at least the second, more than the texture of clean photographs has."""
 STRENGTH_LOG_SIGMA = 0.2
 """Standard deviation of the log of the noise's strength in the images from which blur is learnt to be read.
 
@@ -94,19 +90,10 @@ def estimate_noise(images: Unpaired) -> GroupNoise:
     )
 
 
-def is_noise(measured: Grain) -> bool:
-    """Return whether what was measured in flat places is noise, and not texture or rounding."""
-    sigma = measured.median_sigma()
-    return sigma >= MIN_SIGMA and (measured.disagreement() <= AGREEMENT or sigma >= BEYOND_TEXTURE)
-
-
 def noise_beyond_hr(noise: GroupNoise, hr: Sequence[Tensor], kept: float) -> GroupNoise:
     """Return the part of the LR noise that does not come from the HR images, of whose variance blur leaves ``kept``."""
     hr_noise = measure(hr, noise.level_step) if noise.grains else None
-    if hr_noise is None or not is_noise(hr_noise):
-        return noise
-    rest = [measured.minus(hr_noise, kept) if measured.median_sigma() > 0 else measured for measured in noise.grains]
-    grains = [measured if measured.median_sigma() >= MIN_SIGMA else measured.silenced() for measured in rest]
+    grains = [beyond_hr(measured, hr_noise, kept) for measured in noise.grains]
     noisy = [group for group, measured in enumerate(grains) if measured.median_sigma() > 0]
     return replace(
         noise,
@@ -114,13 +101,6 @@ def noise_beyond_hr(noise: GroupNoise, hr: Sequence[Tensor], kept: float) -> Gro
         borrowed=[group for group in noise.borrowed if group in noisy],
         disagreeing=[group for group in noise.disagreeing if group in noisy],
     )
-
-
-def draw_noise(noise: Grain, lr: Tensor, white: Tensor) -> Tensor:
-    """Return measured noise for lr (B, C, h, w) in [0, 1], from standard normal numbers of the same shape."""
-    parts = noise.sigma, separable(noise.taps), noise.mixing
-    sigma, factors, mixing = (part.float().to(lr.device) for part in parts)
-    return grain(lr, white, sigma, factors, mixing)
 
 
 def images_of_group(images: Unpaired, group: int) -> Sequence[Tensor]:

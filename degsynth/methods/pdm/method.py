@@ -57,7 +57,7 @@ from degsynth.methods.pdm.optics import (
 )
 from degsynth.methods.pdm.options import Config, check_options
 from degsynth.methods.protocol import Data, Distribution, MeasuredNoise, Unpaired
-from degsynth.methods.shared import losses
+from degsynth.methods.shared import losses, measured_noise
 from degsynth.methods.shared.discriminator import optimizers
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
@@ -295,10 +295,10 @@ class Method(protocol.Learned):
         z, target = estimated.examples.draw(rng, 2 * len(clean))
         kernels = self.kernels.middle(z.to(clean.device))
         error = teaching.kernel_error(kernels, target.to(clean.device), self.kernels.signed)
-        grains = estimated.noise.grains
-        if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and grains:
+        if isinstance(self.noises, NetworkNoise) and self.noises.network.draws and estimated.noise.grains:
             white = field[:, self.optics.kernel_planes :][:, : clean.shape[1]]
-            error = error + teaching.relative_error(noise, estimate.draw_noise(grains[0], clean.clamp(0, 1), white))
+            wanted = measured_noise.draw_noise(estimated.noise.grains[0], clean.clamp(0, 1), white)
+            error = error + teaching.relative_error(noise, wanted)
         return error
 
     # --- the result ---------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degsynth.methods.shared.measured_noise import Parts, no_correlation
 from degsynth.model.optics import Optics
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
-from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, grain, separable
+from degsynth.ops.grain import KNOTS, REACH, Grain, grain
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
@@ -44,11 +45,9 @@ class GrainNoise(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        side = 2 * REACH + 1
         self.planes, self.reach = channels, REACH
         self.sigma = nn.Buffer(torch.zeros(MAX_GROUPS, channels, KNOTS))
-        self.factors = nn.Buffer(torch.zeros(MAX_GROUPS, 2, RANK, side))
-        self.factors[:, :, 0, REACH] = 1.0
+        self.factors = nn.Buffer(no_correlation().repeat(MAX_GROUPS, 1, 1, 1))
         self.mixing = nn.Buffer(torch.zeros(MAX_GROUPS, channels, channels))
         self.share = nn.Buffer(torch.zeros(MAX_GROUPS))
 
@@ -58,8 +57,8 @@ class GrainNoise(nn.Module):
         Without ``follow_level`` it is equally strong at all levels.
         """
         for number, noise in enumerate(grains):
-            self.sigma[number] = (noise if follow_level else noise.at_one_level()).sigma.float()
-            self.factors[number], self.mixing[number] = separable(noise.taps).float(), noise.mixing.float()
+            parts = Parts.of(noise if follow_level else noise.at_one_level())
+            self.sigma[number], self.factors[number], self.mixing[number] = parts
         if grains:
             self.share[: len(grains)] = share.float()
 

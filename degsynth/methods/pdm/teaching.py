@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from degsynth.methods.pdm.estimate import BlurDistribution, draw_noise
+from degsynth.methods.pdm.estimate import BlurDistribution
 from degsynth.methods.shared import losses
+from degsynth.methods.shared.measured_noise import draw_noise
 from degsynth.nets.kernel_generator import KernelGenerator, binomial
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.grain import Grain

@@ -24,8 +24,8 @@ minutes on a CPU. It differs from the paper in this:
   exported, unless a t-test on the held-out images shows that a later state is better (`ops.spectral_lead`).
 
 If only the real LR had noise, the discriminator could recognise it by that, and a kernel makes no noise (adl, 3.1). So
-the noise of the LR images is measured in flat places, white noise of that strength is added to the synthetic LR, and
-the checkpoint records it.
+the noise of the LR images is measured in flat places, and white noise of that strength is added to the synthetic LR.
+The checkpoint draws the noise as it was measured (`methods.shared.measured_noise`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from degsynth.methods.shared import losses
 from degsynth.methods.shared.adversarial_options import Config, check_options
 from degsynth.methods.shared.discriminator import optimizers
 from degsynth.methods.shared.kernel_retrieval import kernel_psnr, retrieve_kernel
+from degsynth.methods.shared.measured_noise import measured_noise, noise_report
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
@@ -134,7 +135,7 @@ class Adversary(protocol.Learned):
         except ValueError as error:
             raise FitError(f"{self.name}: {error}") from None
         self._fit = Fit(sets, estimated, parts)
-        self.memory.noise.copy_(sets.noise(estimated.kernel))
+        self.memory.keep_noise(measured_noise(images, sets, estimated.kernel))
         if self.config.noise == "match":
             self.memory.matched.copy_(matrix_sqrt(sets.noise_left(estimated.kernel)))
         if isinstance(self.generator, Taps):
@@ -156,11 +157,6 @@ class Adversary(protocol.Learned):
         """What `prepare` found."""
         assert self._fit is not None, "prepare() comes first"
         return self._fit
-
-    @property
-    def noise(self) -> Tensor | None:
-        """Covariance (C, C) of the noise that the model adds; None where it adds none."""
-        return self.memory.noise.double().cpu() if bool(self.memory.noise.any()) else None
 
     # --- one step -----------------------------------------------------------------------------------------------
 
@@ -283,27 +279,29 @@ class Adversary(protocol.Learned):
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """Return the kernel or the network, and the noise, as a checkpoint module."""
-        generator = self.generator if optics is None else optics
+        generator, noise = self.generator if optics is None else optics, self.memory.noise
         device = next(generator.parameters()).device
         if self.exports_network:
             network = cast("Downsampler", generator)
-            whole = NetworkOptics(network, 2 if self.config.cascade else 1, self.noise)
+            whole = NetworkOptics(network, 2 if self.config.cascade else 1, noise)
             return Degrader(whole.to(device), self.full_scale, channels=[self.channels])
-        single = KernelOptics(self.kernel(generator), self.full_scale, self.noise)
-        return Degrader(single.to(device), self.full_scale, channels=None if self.noise is None else [self.channels])
+        single = KernelOptics(self.kernel(generator), self.full_scale, noise)
+        return Degrader(single.to(device), self.full_scale, channels=None if noise is None else [self.channels])
 
     def spec(self) -> MethodSpec:
         """Describe the model: for a kernel tiles are exact and the phase is known.
 
         A network takes one number of channels, `fit` measures its phase, and with instance norm it needs whole images.
         """
-        noisy = self.noise is not None
+        noise = self.memory.noise
+        noisy, noise_halo = noise is not None, 0 if noise is None else noise.reach()
         if self.exports_network:
             reach = cast("Downsampler", self.generator).reach()
             tiling: Literal["exact", "whole_only"] = "exact" if self.config.norm == "none" else "whole_only"
             return MethodSpec(
                 channels=[self.channels],
                 clean_halo=reach + (self.scale * reach if self.config.cascade else 0),
+                noise_halo=noise_halo,
                 tiling=tiling,
                 multiple_of=self.full_scale,
                 stochastic=noisy,
@@ -313,6 +311,7 @@ class Adversary(protocol.Learned):
         return MethodSpec(
             channels=[self.channels] if noisy else "any",
             clean_halo=half_width(kernel.shape[-1], self.full_scale),
+            noise_halo=noise_halo,
             multiple_of=self.full_scale,
             stochastic=noisy,
             has_noise=noisy,
@@ -327,6 +326,7 @@ class Adversary(protocol.Learned):
             "generator_parameters": sum(p.numel() for p in self.generator.parameters()),
             **kernel_facts(self.kernel()),
             **self.fit.sets.to_cpu().report(self.retrieve(), self.fit.estimate.floor),
+            **noise_report(self.memory.noise),
         }
         if not self.linear:
             report["kernel_against_network_psnr"] = self.network_psnr()

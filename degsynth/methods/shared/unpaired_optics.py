@@ -1,28 +1,29 @@
-"""Modules that the unpaired methods share: kernels and networks as optics with white noise, and learnable taps."""
+"""Modules that the unpaired methods share: kernels and networks as optics with measured noise, and learnable taps."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from degsynth.methods.shared.measured_noise import Parts, silence
 from degsynth.model.optics import Optics
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops.blind_kernel import sum_and_moments, tap_prior
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.noise_level import matrix_sqrt
+from degsynth.ops.grain import Grain, grain
 
 HELD, LOOSE = (0.03, 4.0), (0.1, 4.0)
 """Departure and reach (`ops.blind_kernel.tap_prior`) from a start that a family explains, and from any other start."""
 
 
-class _WhiteNoiseOptics(Optics):
-    """Optics with white Gaussian noise that may be correlated between channels, or with none."""
+class _NoisyOptics(Optics):
+    """Optics with measured noise, or with none."""
 
-    def __init__(self, noise: Tensor | None) -> None:
-        """``noise`` is the covariance (C, C) in levels², or None."""
+    def __init__(self, noise: Parts | None) -> None:
         super().__init__()
         self.noisy = noise is not None
-        self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else matrix_sqrt(noise).float())
+        sigma, factors, mixing = (torch.zeros(1),) * 3 if noise is None else noise.compact()
+        self.sigma, self.factors, self.mixing = nn.Buffer(sigma), nn.Buffer(factors), nn.Buffer(mixing)
 
     @torch.jit.export
     def field_planes(self, channels: int) -> int:
@@ -30,14 +31,14 @@ class _WhiteNoiseOptics(Optics):
 
     @torch.jit.export
     def noise(self, lr: Tensor, code: Tensor, field: Tensor) -> Tensor:
-        return torch.einsum("ab,nbhw->nahw", self.mixing, field) if self.noisy else torch.zeros_like(lr)
+        return grain(lr, field, self.sigma, self.factors, self.mixing) if self.noisy else torch.zeros_like(lr)
 
 
-class KernelOptics(_WhiteNoiseOptics):
-    """One kernel for all channels, and white noise."""
+class KernelOptics(_NoisyOptics):
+    """One kernel for all channels, and noise."""
 
-    def __init__(self, kernel: Tensor, scale: int, noise: Tensor | None = None) -> None:
-        """Take a kernel (K, K), which is divided by its sum, and the covariance (C, C) of the noise in levels²."""
+    def __init__(self, kernel: Tensor, scale: int, noise: Parts | None = None) -> None:
+        """Take a kernel (K, K), which is divided by its sum, and the noise, if there is any."""
         super().__init__(noise)
         self.scale = scale
         self.kernels = nn.Buffer((kernel / kernel.sum()).float()[None])
@@ -47,11 +48,11 @@ class KernelOptics(_WhiteNoiseOptics):
         return blur_decimate(hr, self.kernels, self.scale)
 
 
-class NetworkOptics(_WhiteNoiseOptics):
-    """The network of the paper, applied once or twice, and white noise."""
+class NetworkOptics(_NoisyOptics):
+    """The network of the paper, applied once or twice, and noise."""
 
-    def __init__(self, network: Downsampler, rounds: int, noise: Tensor | None) -> None:
-        """Take a network, how often it is applied (``rounds``), and the covariance (C, C) of the noise in levels²."""
+    def __init__(self, network: Downsampler, rounds: int, noise: Parts | None) -> None:
+        """Take a network, how often it is applied (``rounds``), and the noise, if there is any."""
         super().__init__(noise)
         self.network, self.rounds = network, rounds
 
@@ -95,7 +96,27 @@ class Memory(nn.Module):
         super().__init__()
         self.kernel = nn.Buffer(torch.zeros(size, size))
         """The kernel k̄ (K, K) that guides adl."""
-        self.noise = nn.Buffer(torch.zeros(channels, channels))
-        """Covariance (C, C) of the noise that the model adds."""
+        self.sigma, self.factors, self.mixing = (nn.Buffer(part) for part in silence(channels))
+        """The `Parts` of the noise that the model adds; a ``sigma`` of 0 means that it adds none."""
         self.matched = nn.Buffer(torch.zeros(channels, channels))
         """Matrix (C, C) that turns white noise into the noise that is added to synthetic LR for the discriminator."""
+        self.register_load_state_dict_pre_hook(_with_parts)  # type: ignore[no-untyped-call]
+
+    @property
+    def noise(self) -> Parts | None:
+        """The noise that the model adds; None where it adds none."""
+        return Parts(self.sigma, self.factors, self.mixing).cpu() if bool(self.sigma.any()) else None
+
+    def keep_noise(self, noise: Grain | None) -> None:
+        """Hold this noise from now on."""
+        parts = silence(len(self.sigma)) if noise is None else Parts.of(noise)
+        for buffer, part in zip((self.sigma, self.factors, self.mixing), parts, strict=True):
+            buffer.copy_(part)
+
+
+def _with_parts(memory: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Put the parts of the noise into the state of a `Memory` of an earlier version, which held its covariance."""
+    covariance = state.pop(f"{prefix}noise", None)
+    if covariance is not None:
+        parts = Parts.of(Grain.white(covariance.cpu()))
+        state.update({f"{prefix}{name}": part for name, part in parts._asdict().items()})
