@@ -23,6 +23,7 @@ from degsynth.model import checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.grain import KNOTS, REACH, Grain, filtered_noise, separable
+from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise_level import noise_covariance
 from tests.conftest import save_png
@@ -34,6 +35,7 @@ HALF = 0.5 * torch.eye(3) + 0.5
 """Correlation of the channels."""
 BOX = torch.full((2, 2), 0.5, dtype=torch.float64) / 2
 LEVELS = (40 / 255, 120 / 255, 200 / 255)
+TAPS, LAG_1 = torch.outer(torch.tensor([1.0, 4.0, 1.0]), torch.tensor([1.0, 4.0, 1.0])) / 18, 8 / 18
 FINE = "degsynth.methods.shared.measured_noise."
 
 
@@ -53,7 +55,7 @@ def with_noise(image: Tensor, number: int, sigma: float | None = None) -> Tensor
     white = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(number))
     if sigma is not None:
         return saved(image + sigma * white[0])
-    fine = torch.einsum("ab,nbhw->nahw", torch.linalg.cholesky(HALF), filtered_noise(white, separable(binomial())))
+    fine = torch.einsum("ab,nbhw->nahw", torch.linalg.cholesky(HALF), filtered_noise(white, separable(TAPS)))
     return saved(image + strength(image) * fine[0])
 
 
@@ -120,8 +122,8 @@ def test_noise_that_was_put_in_comes_back(fitted: spectral.Method) -> None:
         noise = drawn(degrader, level)
         wanted = float(strength(torch.tensor(level)))
         assert noise.std((1, 2)).tolist() == pytest.approx([wanted] * 3, rel=0.2), level
-    assert lag_1(noise) == pytest.approx(2 / 3, abs=0.12)
-    assert lag_1(noise.transpose(1, 2)) == pytest.approx(2 / 3, abs=0.12)
+    assert lag_1(noise) == pytest.approx(LAG_1, abs=0.1)
+    assert lag_1(noise.transpose(1, 2)) == pytest.approx(LAG_1, abs=0.1)
     assert float((torch.corrcoef(noise.flatten(1)) - HALF).abs().max()) < 0.2
     report = fitted.report()
     assert report["noise"] == "grain"
@@ -149,10 +151,14 @@ def test_clean_images_get_none(clean: tuple[list[Tensor], list[Tensor]]) -> None
     assert not bool(drawn(method.degrader(), 0.5).any())
 
 
-def test_texture_is_no_noise(photographs: list[Tensor]) -> None:
-    """Photographs that were scaled down: flat places may seem noisy, but they disagree, and no white noise is found."""
+def test_texture_is_not_drawn(photographs: list[Tensor]) -> None:
+    """In photographs that were scaled down, flat places disagree; what else is known of their noise is all there is."""
     small = [torch.nn.functional.avg_pool2d(shot[None], 3)[0] for shot in photographs]
-    assert of_statistics(replace(unpaired(small, small), noise=NONE, noise_left=NONE)) is None
+    faint = (1.2 / 255) ** 2 * torch.eye(3, dtype=torch.float64)
+    noise = of_statistics(replace(unpaired(small, small), noise=faint, noise_left=faint))
+    assert noise is not None
+    assert Parts.of(noise).reach() == 0
+    assert noise.sigma.flatten().tolist() == pytest.approx([1.2 / 255] * 3 * KNOTS)
 
 
 def test_strong_noise_about_which_flat_places_disagree_is_taken_for_white() -> None:
@@ -162,6 +168,18 @@ def test_strong_noise_about_which_flat_places_disagree_is_taken_for_white() -> N
     assert not agreed(measured)
     assert agreed(replace(measured, measured=torch.tensor([[0, 0.5, 9 / 255]]).double()))
     assert not agreed(Grain.white((0.9 / 255) ** 2 * torch.eye(1)))
+
+
+def test_where_no_noise_was_found_none_is_drawn(clean: tuple[list[Tensor], list[Tensor]]) -> None:
+    """Faint smooth noise shows in flat places only, and the log of the fit says that there is none."""
+    white = torch.randn(6, *clean[1][0].shape, generator=torch.Generator().manual_seed(0))
+    smooth = 2.5 / 255 * filtered_noise(white, separable(binomial()))
+    images = unpaired(clean[0], [saved(image + noise) for image, noise in zip(clean[1], smooth, strict=True)])
+    told = measure(images.lr, images.level_step)
+    assert told is not None
+    assert agreed(told)
+    assert not bool(images.noise.any())
+    assert of_statistics(images) is None
 
 
 @pytest.mark.parametrize("why", ["untold", "denoised"])
@@ -182,7 +200,6 @@ def test_white_noise_is_drawn_where_it_cannot_be_told(
     for level in (0.1, 0.9):
         found = torch.cov(drawn(degrader, level).flatten(1))
         assert torch.allclose(found, covariance, atol=0.03 * float(covariance.max())), level
-    assert of_statistics(replace(images, noise=NONE, noise_left=NONE)) is None or why == "denoised"
 
 
 @pytest.mark.parametrize("told", [True, False])

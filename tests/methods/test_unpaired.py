@@ -179,10 +179,10 @@ def test_noise_is_put_on_the_fakes_and_into_the_checkpoint(sets: tuple[list[Tens
     wanted = noise_excess(covariance, method.fit.sets.hr_noise, method.retrieve())  # blurred HR has some as well
     assert torch.allclose(wanted, covariance, atol=0.5 * float(covariance[0, 0]))
     assert torch.allclose(torch.cov(added.detach().double().movedim(1, 0).flatten(1)), wanted, rtol=0.1)
-    # It is the model's noise, too; and none is put on the fakes where LR was denoised.
+    # None is put on the fakes where LR was denoised; the model draws it nevertheless.
+    method.prepare(unpaired(sets, covariance, NONE))
     root = (method.memory.noise.sigma[:, :1] * method.memory.noise.mixing).double()
     assert torch.allclose(root @ root.T, wanted, rtol=1e-3)
-    method.prepare(unpaired(sets, covariance, NONE))
     assert torch.equal(method.with_noise(flat, generator(0)), flat)
     degrader, spec = method.degrader(), method.spec()
     assert spec.has_noise

@@ -122,7 +122,11 @@ def measured_noise(images: Unpaired, sets: Sets, kernel: Tensor) -> Grain | None
 
     It follows the level, and is correlated, where flat places of the LR images agree about it. Where they do not, and
     where the LR images have been denoised, it is white noise of the covariance that ``sets`` has, if that is not 0.
+    Where `ops.noise_level` finds no noise in the LR photographs, as the log of the fit then says, there is none; smooth
+    noise, whose σ it measures too small, must be the stronger to be found.
     """
+    if not bool(images.noise.any()):
+        return None
     denoised = not torch.equal(images.noise, images.noise_left)
     told = None if denoised else _agreed_noise(images.lr, images.level_step)
     if told is None:
