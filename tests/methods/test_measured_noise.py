@@ -17,7 +17,7 @@ from degsynth.evaluation import selftest
 from degsynth.fit.export import measured_checkpoint, open_snapshot
 from degsynth.methods import adl, lfl, spectral
 from degsynth.methods.protocol import Unpaired
-from degsynth.methods.shared.measured_noise import Parts, agreed, measured_noise, noise_report
+from degsynth.methods.shared.measured_noise import Parts, agreed, is_noise, measured_noise, noise_report
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory
 from degsynth.model import checkpoint
 from degsynth.model.degrader import Degrader
@@ -161,13 +161,20 @@ def test_texture_is_not_drawn(photographs: list[Tensor]) -> None:
     assert noise.sigma.flatten().tolist() == pytest.approx([1.2 / 255] * 3 * KNOTS)
 
 
-def test_strong_noise_about_which_flat_places_disagree_is_taken_for_white() -> None:
+def test_strong_noise_about_which_flat_places_disagree_is_taken_for_white(
+    noisy: Unpaired, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such noise may be texture."""
     points = torch.tensor([[0, 0.2, 0.01], [0, 0.5, 0.04], [0, 0.8, 0.01]], dtype=torch.float64)
-    measured = replace(Grain.white((9 / 255) ** 2 * torch.eye(1)), measured=points)
-    assert not agreed(measured)
-    assert agreed(replace(measured, measured=torch.tensor([[0, 0.5, 9 / 255]]).double()))
+    told = of_statistics(noisy)
+    assert told is not None
+    monkeypatch.setattr(FINE + "measure", lambda *_: replace(told, measured=points))
+    assert is_noise(replace(told, measured=points))
+    noise = of_statistics(noisy)
+    assert noise is not None
+    assert Parts.of(noise).reach() == 0
     assert not agreed(Grain.white((0.9 / 255) ** 2 * torch.eye(1)))
+    assert agreed(Grain.white((1.1 / 255) ** 2 * torch.eye(1)))
 
 
 def test_where_no_noise_was_found_none_is_drawn(clean: tuple[list[Tensor], list[Tensor]]) -> None:
