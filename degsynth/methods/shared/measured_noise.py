@@ -87,8 +87,8 @@ def silence(channels: int) -> Parts:
 
 def _reach(taps: Tensor) -> int:
     """Return how far from the middle, in rows and in columns, taps (N, K) that are not 0 lie."""
-    middle = torch.tensor(taps.shape) // 2
-    return int((taps.nonzero() - middle).abs().max())
+    distances = (taps.nonzero() - torch.tensor(taps.shape) // 2).abs()
+    return int(distances.max()) if len(distances) else 0
 
 
 def draw_noise(noise: Grain, lr: Tensor, white: Tensor) -> Tensor:
