@@ -16,13 +16,14 @@ from degsynth.config import build
 from degsynth.evaluation import selftest
 from degsynth.fit.export import measured_checkpoint, open_snapshot
 from degsynth.methods import adl, lfl, spectral
+from degsynth.methods.pdm.optics import GrainNoise
 from degsynth.methods.protocol import Unpaired
 from degsynth.methods.shared.measured_noise import Parts, agreed, is_noise, measured_noise, noise_report
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory
 from degsynth.model import checkpoint
 from degsynth.model.degrader import Degrader
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.grain import KNOTS, REACH, Grain, filtered_noise, separable
+from degsynth.ops.grain import KNOTS, REACH, Grain, combined, filtered_noise, separable
 from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.noise_level import noise_covariance
@@ -295,3 +296,14 @@ def test_a_snapshot_is_exported_with_the_noise_of_the_fit(noisy: Unpaired, tmp_p
     assert whole.spec.noise_halo == REACH
     snapshot = open_snapshot(tmp_path / "run", 4, tmp_path / "snapshot.pt")
     assert torch.equal(drawn(snapshot.degrader, 0.4), drawn(whole.degrader, 0.4))
+
+
+def test_snapshots_of_pdm_of_earlier_versions_keep_their_taps() -> None:
+    module = GrainNoise(3)
+    taps = torch.zeros(9, 9)
+    taps[4, 3:6] = torch.tensor([0.4, 0.8, 0.4]) / 0.96**0.5
+    state = module.state_dict()
+    del state["factors"]
+    state["taps"] = taps.expand(len(module.share), -1, -1)
+    module.load_state_dict(state)
+    assert torch.allclose(combined(module.factors[0]), taps, atol=1e-6)

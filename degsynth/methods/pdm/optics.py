@@ -16,7 +16,7 @@ from degsynth.model.optics import Optics
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
-from degsynth.ops.grain import KNOTS, REACH, Grain, grain
+from degsynth.ops.grain import KNOTS, REACH, Grain, grain, separable
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
@@ -50,6 +50,7 @@ class GrainNoise(nn.Module):
         self.factors = nn.Buffer(no_correlation().repeat(MAX_GROUPS, 1, 1, 1))
         self.mixing = nn.Buffer(torch.zeros(MAX_GROUPS, channels, channels))
         self.share = nn.Buffer(torch.zeros(MAX_GROUPS))
+        self.register_load_state_dict_pre_hook(_with_factors)  # type: ignore[no-untyped-call]
 
     def store(self, grains: list[Grain], share: Tensor, follow_level: bool) -> None:
         """Store the noise of each group, and the share (G,) of images that get it.
@@ -77,6 +78,13 @@ class GrainNoise(nn.Module):
             image, numbers = item_of(lr, item), item_of(white, item)
             noises.append(grain(image, numbers, self.sigma[group], self.factors[group], self.mixing[group]))
         return torch.cat(noises)
+
+
+def _with_factors(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Put the factors of the taps into the state of a `GrainNoise` of an earlier version, which held the taps."""
+    taps = state.pop(f"{prefix}taps", None)
+    if taps is not None:
+        state[f"{prefix}factors"] = torch.stack([separable(group.double()).float() for group in taps.cpu()])
 
 
 class NetworkNoise(nn.Module):
