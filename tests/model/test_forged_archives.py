@@ -72,7 +72,7 @@ def test_a_forged_pickle_is_refused_before_torch_reads_it(case: str, member: str
         (b"K\x0cK\x0ct", b"J\xff\xff\xff\x0fK\x0ct", "tensor is declared larger"),  # torch would make room for them
         (b"K\x0cK\x01t", b"J\xff\xff\xff\x0fK\x01t", "tensor is declared larger"),
         (b"K\x90K\x0cK\x01t", b"J\xff\xff\xff\xffK\x0cK\x01t", "impossible shape"),
-        (b"X\x01\x00\x00\x000q", b"X\x01\x00\x00\x009q", "damaged"),
+        (b"X\x01\x00\x00\x000q", b"X\x01\x00\x00\x00xq", "damaged"),
     ],
 )
 def test_a_tensor_lies_in_its_storage(old: bytes, new: bytes, what: str, good: Path, tmp_path: Path) -> None:
