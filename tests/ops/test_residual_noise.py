@@ -126,6 +126,16 @@ def test_noise_along_edges_that_is_put_in_is_measured() -> None:
     assert torch.allclose(line_correlation(measured.noise.across)[:5], line_correlation(noise.across)[:5], atol=0.12)
 
 
+def test_the_rest_of_noise_along_edges_is_as_white_as_it_was_put_in() -> None:
+    white = torch.zeros(2 * REACH + 1, 2 * REACH + 1, dtype=torch.float64)
+    white[REACH, REACH] = 1.0
+    measured = measure(noisy(dataclasses.replace(edge_noise(), taps=white), strokes(8)), level_step=0.0)
+    assert measured is not None
+    taps = measured.noise.taps
+    assert float((taps[:, 1:] * taps[:, :-1]).sum()) == pytest.approx(0.0, abs=0.06)
+    assert measured.lag_1() > 0.2, "as a whole it is not white"
+
+
 def test_isotropic_noise_is_not_taken_for_noise_along_edges() -> None:
     measured = measure(noisy(known_noise(), strokes(8)), level_step=0.0)
     assert measured is not None
