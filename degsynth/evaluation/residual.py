@@ -107,7 +107,7 @@ def summary(left_out: LeftOut) -> str:
     noise = left_out.measured
     return (
         f"what the model leaves out becomes its noise: σ {255 * noise.sigma:.1f} of 255 in luma, neighbours correlate "
-        f"by {noise.lag_1():.2f}, {100 * float(noise.noise.share[-1]):.0f} % of it runs along sharp edges"
+        f"by {noise.lag_1():.2f}; at sharp edges {100 * float(noise.noise.share[-1]):.0f} % of it runs along the edge"
     )
 
 

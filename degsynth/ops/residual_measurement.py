@@ -53,7 +53,8 @@ ASSUMED_SHARE = (0.5, 0.8, 0.9, 0.95, 0.85)
 """Share of noise along edges that is assumed where there are no pairs, by contrast: about what `linear` leaves out of
 the pairs of both cameras of City100."""
 ASSUMED_ACROSS = (1.0, 0.2, 0.0, -0.1, -0.2)
-"""Correlation across edges that is assumed, at distances of 0 to ACROSS_REACH px; from the same pairs."""
+"""Correlation across edges that is assumed, at distances of 0 to ACROSS_REACH px. It is near that of the same pairs; of
+several values at 1 px, the one was taken that trains best on both cameras (`degsynth/methods/README.md`)."""
 WINDOW, RINGS = 32, 16
 """Side of the windows whose spectra are taken (LR px), and number of rings of frequencies, from 0 to Nyquist's."""
 FINE = 0.4

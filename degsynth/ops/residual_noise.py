@@ -46,7 +46,10 @@ def no_share() -> Tensor:
 
 @dataclass(frozen=True)
 class ResidualNoise:
-    """Noise whose strength follows level and contrast, and which is correlated between neighbours and channels."""
+    """Noise whose strength follows level and contrast, of which a part runs along edges.
+
+    The rest is isotropic, and correlated between neighbours and channels.
+    """
 
     sigma: Tensor
     """(LEVELS, CONTRASTS) float64: standard deviation of the luma of the noise."""
@@ -155,7 +158,7 @@ def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tenso
     result = share[0].expand_as(column)
     for interval in range(intervals):
         result = torch.addcmul(result, (place - interval).clamp(0.0, 1.0), share[interval + 1] - share[interval])
-    return result
+    return result.clamp(min=0.0)  # rounding may leave less than 0, whose root is taken
 
 
 def edge_part(

@@ -15,7 +15,7 @@ from degsynth.ops.edge_noise import across_taps, along_taps, directions, edge_pl
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.resample import luma
-from degsynth.ops.residual_measurement import ASSUMED_NEIGHBOURS, assumed, measure
+from degsynth.ops.residual_measurement import ASSUMED_NEIGHBOURS, Measured, assumed, measure
 from degsynth.ops.residual_noise import (
     CONTRASTS,
     EDGE_KNOTS,
@@ -28,6 +28,7 @@ from degsynth.ops.residual_noise import (
     contrast_of,
     local_contrast,
     no_share,
+    share_at,
     sigma_at,
     structure,
     surroundings,
@@ -103,6 +104,15 @@ def noisy(noise: ResidualNoise, images: list[Tensor]) -> list[tuple[Tensor, Tens
     return pairs
 
 
+def measured_twice(noise: ResidualNoise, images: list[Tensor]) -> tuple[Measured, Measured]:
+    """Measure noise that is put into images, and then what is drawn of what was measured."""
+    first = measure(noisy(noise, images), 0.0)
+    assert first is not None
+    again = measure(noisy(first.noise, images), 0.0)
+    assert again is not None
+    return first, again
+
+
 def test_the_noise_that_is_put_in_is_measured() -> None:
     noise = known_noise()
     measured = measure(noisy(noise, pictures(6)), level_step=0.0)
@@ -143,11 +153,7 @@ def test_isotropic_noise_is_not_taken_for_noise_along_edges() -> None:
 
 
 def test_drawn_noise_along_edges_is_like_the_measured_one() -> None:
-    images = strokes(6)
-    first = measure(noisy(edge_noise(), images), 0.0)
-    assert first is not None
-    again = measure(noisy(first.noise, images), 0.0)
-    assert again is not None
+    first, again = measured_twice(edge_noise(), strokes(6))
     assert again.sigma == pytest.approx(first.sigma, rel=0.05)
     assert again.lag_1() == pytest.approx(first.lag_1(), abs=0.05)
     assert torch.allclose(again.noise.share[2:4], first.noise.share[2:4], atol=0.12)
@@ -155,11 +161,7 @@ def test_drawn_noise_along_edges_is_like_the_measured_one() -> None:
 
 
 def test_drawn_noise_is_like_the_measured_one() -> None:
-    images = pictures(6)
-    first = measure(noisy(known_noise(), images), 0.0)
-    assert first is not None
-    again = measure(noisy(first.noise, images), 0.0)
-    assert again is not None
+    first, again = measured_twice(known_noise(), pictures(6))
     assert again.sigma == pytest.approx(first.sigma, rel=0.03)
     assert again.lag_1() == pytest.approx(first.lag_1(), abs=0.03)
     assert again.fine_share == pytest.approx(first.fine_share, abs=0.01)
@@ -317,6 +319,17 @@ def test_beyond_the_knots_the_outermost_ones_hold() -> None:
     row, column = table_position(torch.tensor([-1.0, 2.0]), torch.tensor([0.0, 5.0]))
     assert row.tolist() == [0.0, LEVELS - 1]
     assert column.tolist() == pytest.approx([0.0, CONTRASTS - 1])
+
+
+def test_a_share_of_0_has_a_root() -> None:
+    """Before the fourth knot, the sum of the ramps in float32 would end at -3e-8 for this share."""
+    share = torch.tensor([0.6076244115829468, 0.5558772683143616, 0.04464330896735191, 0.0, 0.05395388975739479])
+    place = torch.linspace(0, CONTRASTS - 1, 49)[None, None, None]
+    assert float(share_at(share, place).min()) >= 0.0
+    ramp = (0.002 * torch.arange(96.0) ** 1.3).clamp(max=1.0).expand(1, 3, 64, 96)
+    module = Residual(dataclasses.replace(edge_noise(), share=share.double()))
+    drawn = module(ramp, torch.randn(1, 7, 64, 96, generator=torch.Generator().manual_seed(1)))
+    assert bool(drawn.isfinite().all())
 
 
 @pytest.mark.parametrize("noise", [known_noise(), edge_noise()], ids=["isotropic", "edges"])
