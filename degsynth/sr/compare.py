@@ -21,7 +21,7 @@ from degsynth.files import fingerprint, text_digest, write_atomic
 from degsynth.model.render import render
 from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
-from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders
+from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders, short_names
 from degsynth.sr.jobs import Job, Test
 from degsynth.sr.options import Events, Training
 from degsynth.sr.scores import BORDER, FIGURES, SHIFT
@@ -63,11 +63,13 @@ def run(entrants: list[Contestant], comparison: Comparison, out: Path, events: E
         raise ConfigError(f"`out={out}`: cannot be made: {os_reason(error)}") from None
     work = _jobs(entrants, comparison, scale, out)
     results = jobs.run(work, comparison.workers, events)
-    rows = []
-    for index, entrant in enumerate(entrants):
+    rows: list[dict[str, Any]] = []
+    names = short_names([entrant.label for entrant in entrants])
+    for index, (entrant, name) in enumerate(zip(entrants, names, strict=True)):
         scores = results[index * comparison.seeds : (index + 1) * comparison.seeds]
         folders = [job.out for job in work[index * comparison.seeds : (index + 1) * comparison.seeds]]
-        rows.append(_row(entrant.label, scores, lr_figures[entrant.label], folders, out))
+        figures = _row(scores, lr_figures[entrant.label], folders, out)
+        rows.append({"train": entrant.label, "name": name, **figures})
     _add_shares(rows)
     table = {
         "scale": scale,
@@ -152,14 +154,11 @@ def _identity(training: Training, contents: dict[str, str]) -> str:
     return text_digest("\n".join(parts))
 
 
-def _row(
-    label: str, scores: list[dict[str, Any]], lr_psnr: float | None, folders: list[Path], out: Path
-) -> dict[str, Any]:
+def _row(scores: list[dict[str, Any]], lr_psnr: float | None, folders: list[Path], out: Path) -> dict[str, Any]:
     """Return the figures of one kind of LR: of every seed, their mean, and the spread of the luma PSNR."""
     figures = [result["mean"]["network"] for result in scores]
     psnr = [figure["psnr_y"] for figure in figures]
     return {
-        "train": label,
         "lr_psnr_y": lr_psnr,
         "psnr_y": psnr,
         "mean": {figure: float(np.mean([values[figure] for values in figures])) for figure in FIGURES},

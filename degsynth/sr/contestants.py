@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from degsynth.data import images
 from degsynth.data.pair_check import scale_of
 from degsynth.data.pairs import match
 from degsynth.errors import ConfigError, DataError
-from degsynth.sr.options import REAL, Pairs, parse_model
+from degsynth.sr.options import OPTIONS, REAL, Pairs, parse_model
 
 BICUBIC, ORACLE = "bicubic", "real"
 """Texts for bicubic LR, and for the real LR of the training scenes: the two ends of the way that others go."""
@@ -83,3 +85,23 @@ def contestants(texts: list[str], folders: Folders) -> list[Contestant]:
     inner = [text for text in dict.fromkeys(texts) if text not in (BICUBIC, ORACLE)]
     last = [ORACLE] if folders.real_lr is not None or ORACLE in texts else []
     return [parse(text, folders) for text in (BICUBIC, *inner, *last)]
+
+
+def short_names(texts: Sequence[str]) -> list[str]:
+    """Return what each text is called in tables and pictures: without the folders that a model or a data set lies in.
+
+    A checkpoint in a run is called by the name of the run. Texts that would have the same name keep all they say.
+    """
+    names = [_short(text) for text in texts]
+    count = Counter(names)
+    return [name if count[name] == 1 else text for name, text in zip(names, texts, strict=True)]
+
+
+def _short(text: str) -> str:
+    if text.startswith(REAL):
+        return REAL + _short(text.removeprefix(REAL))
+    found = OPTIONS.match(text)
+    assert found is not None  # the pattern matches every line
+    path = Path(found["model"])
+    name = path.parent.name if path.name == "checkpoint.pt" else path.name
+    return f"{name}:{found['options']}" if found["options"] else name or text

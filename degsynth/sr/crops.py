@@ -31,7 +31,7 @@ def of_comparison(table: dict[str, Any], folders: Folders, out: Path) -> list[li
     """
     scale = table["scale"]
     pairs = open_for_model(folders.test_hr, folders.test_lr, ScoringOptions(scale, (1, 3)))
-    loaded = {row["train"]: networks.load(out / row["networks"][0]) for row in table["rows"]}
+    loaded = {row["name"]: networks.load(out / row["networks"][0]) for row in table["rows"]}
     rows = []
     for index in pairs.spread(SCENES):
         hr, lr = pairs.tensors(index)

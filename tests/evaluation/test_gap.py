@@ -192,10 +192,24 @@ def test_the_interval_counts_images_not_patches() -> None:
     told = [torch.full((400,), 1.0 if number < 6 else -1.0) for number in range(10)]
     judged = two_sample.Judgement([-values for values in told], told, (list(range(10)), list(range(10))))
     assert judged.accuracy() == pytest.approx(0.6)
-    low, high = judged.interval(0)
+    scenes = [f"scene {number}" for number in range(10)]
+    low, high = judged.interval(0, (scenes, scenes))
     assert 0.3 < low < 0.45
     assert 0.75 < high < 0.9
-    assert judged.interval(0) == (low, high)
+    assert judged.interval(0, (scenes, scenes)) == (low, high)
+
+
+def test_the_interval_counts_scenes_not_images() -> None:
+    """Ten scenes in eight parts each say no more than ten images do."""
+    told = [torch.full((50,), 1.0 if number < 48 else -1.0) for number in range(80)]
+    judged = two_sample.Judgement([-values for values in told], told, (list(range(80)), list(range(80))))
+    parts = [f"scene {number // 8}" for number in range(80)]
+    low, high = judged.interval(0, (parts, parts))
+    assert 0.3 < low < 0.45
+    assert 0.75 < high < 0.9
+    alone = [str(number) for number in range(80)]
+    narrow = judged.interval(0, (alone, alone))
+    assert narrow[1] - narrow[0] < 0.6 * (high - low)
 
 
 def test_noise_and_spectrum_of_white_noise_are_known() -> None:

@@ -14,7 +14,7 @@ import pytest
 from degsynth.errors import ConfigError, FitStoppedError
 from degsynth.sr import compare, crops, networks, training
 from degsynth.sr.compare import Comparison
-from degsynth.sr.contestants import Folders, contestants, parse
+from degsynth.sr.contestants import Folders, contestants, parse, short_names
 from degsynth.sr.options import Events, Pairs, Training, parse_model
 from tests.doubles import linear_double
 
@@ -59,6 +59,11 @@ def test_real_pairs_are_mixed_in_once(text: str, folders: Folders) -> None:
         parse(text, folders)
 
 
+def test_names_leave_out_folders_where_they_stay_different() -> None:
+    texts = ["bicubic", "/runs/nikon/checkpoint.pt", "real+/a/b.pt:noise=none", "/a/c.pt", "/b/c.pt", "sets/m", "real"]
+    assert short_names(texts) == ["bicubic", "nikon", "real+b.pt:noise=none", "/a/c.pt", "/b/c.pt", "m", "real"]
+
+
 def test_a_data_set_is_read(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "set/hr").mkdir(parents=True)
     (tmp_path / "set/lr").mkdir()
@@ -82,7 +87,7 @@ def test_the_table(folders: Folders, tmp_path: Path) -> None:
     assert linear["lr_psnr_y"] > bicubic["lr_psnr_y"]
     assert linear["lr_psnr_y"] > noisy["lr_psnr_y"]
     shown = crops.of_comparison(table, folders, tmp_path / "out")
-    assert [title.split("\n")[0] for title, _ in shown[0]][1:-1] == [row["train"] for row in table["rows"]]
+    assert [title.split("\n")[0] for title, _ in shown[0]][1:-1] == [row["name"] for row in table["rows"]]
 
 
 def test_shares_are_of_the_way_from_bicubic_to_real() -> None:

@@ -116,7 +116,7 @@ def _print(table: dict[str, Any]) -> None:
         spread = "" if row["spread"] is None else f" ± {row['spread']:.2f}"
         rows.append(
             [
-                row["train"],
+                row["name"],
                 "" if row["lr_psnr_y"] is None else f"{row['lr_psnr_y']:.2f}",
                 f"{row['mean']['psnr_y']:.2f}{spread}",
                 "" if row["share"] is None else f"{100 * row['share']:.0f} %",

@@ -103,20 +103,22 @@ def run(
             if (measured := _measure(figure, summaries, [equal(split) for split in splits])) is not None
         }
         judged, floor = two_sample_test(patches, names, splits[0], options, on_progress)
+        scenes = [[scene(name) for name in side] for side in names]
+        of_halves = [[scenes[1][index] for index in half] for half in splits[0].real]
         record = {
             "synthetic": str(synthetic),
             "real": str(real),
             "images": {"synthetic": len(names[0]), "real": len(names[1])},
-            "common_scenes": len({scene(name) for name in names[0]} & {scene(name) for name in names[1]}),
+            "common_scenes": len(set(scenes[0]) & set(scenes[1])),
             "seed": options.seed,
             "splits": options.splits,
             "half": len(equal(splits[0]).real[0]),
             "figures": table,
             "two_sample": {
-                **_test_record(judged, options.seed),
+                **_test_record(judged, options.seed, scenes),
                 "steps": options.steps,
                 "width": options.width,
-                "floor": _test_record(floor, options.seed),
+                "floor": _test_record(floor, options.seed, of_halves),
             },
         }
         curves = [Curves.of(side) for side in summaries]
@@ -242,8 +244,9 @@ class _Steps:
             self._on_progress("two-sample test", self._count, self._total)
 
 
-def _test_record(judged: Judgement, seed: int) -> dict[str, Any]:
-    low, high = judged.interval(seed)
+def _test_record(judged: Judgement, seed: int, scenes: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return the figures of a test; ``scenes`` has the scene of each image of its two sides."""
+    low, high = judged.interval(seed, (scenes[0], scenes[1]))
     return {"accuracy": judged.accuracy(), "low": low, "high": high, "log_loss_bits": judged.log_loss()}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,7 +30,7 @@ BATCH = 32
 RATE = 3e-3
 """Largest learning rate."""
 RESAMPLES = 2000
-"""Number of times that the images are drawn anew for the interval."""
+"""Number of times that the scenes are drawn anew for the interval."""
 OnStep = Callable[[], None]
 
 
@@ -61,13 +62,19 @@ class Judgement:
         real = torch.stack([F.softplus(-logits.double()).mean() for logits in self.real]).mean()
         return float((fake + real) / 2 / torch.log(torch.tensor(2.0)))
 
-    def interval(self, seed: int) -> tuple[float, float]:
-        """Return the 95 % interval of the accuracy: images are drawn anew, since patches of one image are alike."""
+    def interval(self, seed: int, scenes: tuple[Sequence[str], Sequence[str]]) -> tuple[float, float]:
+        """Return the 95 % interval of the accuracy: scenes are drawn anew, since what one of them shows is alike.
+
+        ``scenes`` has the scene of each synthetic and of each real image, also of those that were not judged.
+        """
         generator = torch.Generator().manual_seed(derive(seed, "bootstrap") % 2**63)
         drawn = torch.zeros(RESAMPLES, dtype=torch.float64)
-        for rates in self.accuracies():
-            chosen = torch.randint(len(rates), (RESAMPLES, len(rates)), generator=generator)
-            drawn += rates[chosen].mean(1) / 2
+        for rates, images, names in zip(self.accuracies(), self.images, scenes, strict=True):
+            _, scene = np.unique([names[index] for index in images], return_inverse=True)
+            count = torch.bincount(torch.from_numpy(scene)).double()
+            total = torch.bincount(torch.from_numpy(scene), rates)
+            chosen = torch.randint(len(count), (RESAMPLES, len(count)), generator=generator)
+            drawn += total[chosen].sum(1) / count[chosen].sum(1) / 2
         low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         return low, high
 
