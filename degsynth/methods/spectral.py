@@ -31,7 +31,7 @@ from degsynth.config import Strict
 from degsynth.errors import FitError
 from degsynth.methods import protocol
 from degsynth.methods.protocol import Data, Unpaired
-from degsynth.methods.shared.measured_noise import Parts, measured_noise, noise_report
+from degsynth.methods.shared.measured_noise import Parts, measured_noise, noise_report, noise_warnings
 from degsynth.methods.shared.unpaired_optics import KernelOptics
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
@@ -122,8 +122,8 @@ class Method(protocol.Method):
         }
 
     def warnings(self) -> list[str]:
-        """Warn where the folders differ in content, and where no kernel of the family explains the spectra."""
-        warnings = self.fit.sets.warnings(self.fit.estimate.kernel)
+        """Warn where folders differ in content, noise was not told, or no kernel of the family explains the spectra."""
+        warnings = self.fit.sets.warnings(self.fit.estimate.kernel) + noise_warnings(self.fit.noise)
         if not self.fit.estimate.plausible:
             hint = (
                 "the two folders differ in more than blur and noise"

@@ -126,6 +126,7 @@ def test_noise_that_was_put_in_comes_back(fitted: spectral.Method) -> None:
     assert lag_1(noise) == pytest.approx(LAG_1, abs=0.1)
     assert lag_1(noise.transpose(1, 2)) == pytest.approx(LAG_1, abs=0.1)
     assert float((torch.corrcoef(noise.flatten(1)) - HALF).abs().max()) < 0.2
+    assert not any("flat places" in text for text in fitted.warnings())
     report = fitted.report()
     assert report["noise"] == "grain"
     assert report["noise_lag_1"] == pytest.approx(lag_1(noise), abs=0.03)
@@ -174,6 +175,7 @@ def test_strong_noise_about_which_flat_places_disagree_is_taken_for_white(
     noise = of_statistics(noisy)
     assert noise is not None
     assert Parts.of(noise).reach() == 0
+    assert any("flat places of the LR images disagree" in text for text in prepared(spectral, noisy).warnings())
     assert not agreed(Grain.white((0.9 / 255) ** 2 * torch.eye(1)))
     assert agreed(Grain.white((1.1 / 255) ** 2 * torch.eye(1)))
 

@@ -47,7 +47,7 @@ from degsynth.methods.shared import losses
 from degsynth.methods.shared.adversarial_options import Config, check_options
 from degsynth.methods.shared.discriminator import optimizers
 from degsynth.methods.shared.kernel_retrieval import kernel_psnr, retrieve_kernel
-from degsynth.methods.shared.measured_noise import measured_noise, noise_report
+from degsynth.methods.shared.measured_noise import measured_noise, noise_report, noise_warnings
 from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory, NetworkOptics, Taps
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
@@ -338,8 +338,8 @@ class Adversary(protocol.Learned):
         return kernel_psnr(network, self.retrieve(), self.fit.retrieval_images, self.scale)
 
     def warnings(self) -> list[str]:
-        """Warn where the folders differ in content, and where the kernel is far from the network."""
-        warnings = self.fit.sets.to_cpu().warnings(self.retrieve())
+        """Warn where folders differ in content, noise was not told, or the kernel is far from the network."""
+        warnings = self.fit.sets.to_cpu().warnings(self.retrieve()) + noise_warnings(self.memory.noise)
         if not self.linear and self.network_psnr() < KERNEL_PSNR_WARNING:
             exported, other = ("network", "kernel") if self.exports_network else ("kernel", "network")
             warnings.append(

@@ -73,6 +73,16 @@ def noise_report(noise: Parts | None) -> dict[str, Any]:
     }
 
 
+def noise_warnings(noise: Parts | None) -> list[str]:
+    """Warn where a model draws white noise, because nothing more was learnt of the noise than its strength."""
+    if noise is None or noise.reach():
+        return []
+    return [
+        "the noise that the model draws is white and equally strong at all levels: flat places of the LR images "
+        "disagree about it, or `lr_denoise` took it off; LR images of one camera at one sensitivity would tell more"
+    ]
+
+
 def no_correlation() -> Tensor:
     """Return the factors (2, RANK, 2·REACH + 1) of taps that are 1 in the middle and otherwise 0."""
     factors = torch.zeros(2, RANK, 2 * REACH + 1)
