@@ -68,9 +68,10 @@ def command(
     tone: Annotated[
         str | None,
         typer.Option(
-            metavar="learned|none",
-            help="For pairs: measure the curve between the levels of the files and the light in which lenses blur "
-            "(learned), or blur the levels (none). Unset: learned; none with --preset paper.",
+            metavar="learned|assumed|none",
+            help="Blur light rather than levels, by a curve that is measured in pairs (learned) or, for two folders, "
+            "is usual for cameras (assumed), or blur levels (none). Unset: learned or assumed; none with --preset "
+            "paper.",
         ),
     ] = None,
     lr_denoise: Annotated[

@@ -44,10 +44,11 @@ class FitOptions(Strict):
     lr_denoise: Literal["none", "nlm"] = "none"
     """For unpaired methods: ``nlm`` takes noise off the LR images (non-local means) before anything is learnt from
     them; how much there was is recorded all the same."""
-    tone: Literal["learned", "none"] | None = None
-    """For pairs: ``learned``: measure the curve between the levels of the files and the light in which lenses blur, and
-    use it where it explains the pairs better; ``none``: blur the levels themselves. Unset: learned, but none with
-    preset paper."""
+    tone: Literal["learned", "assumed", "none"] | None = None
+    """Lenses blur light, from which a curve makes the levels of the files. For pairs, ``learned``: measure the curve,
+    and use it where it explains the pairs better. For methods with two folders, ``assumed``: use the usual curve of a
+    camera. ``none``: blur the levels themselves. Unset: learned or assumed, but none with preset paper, and for float
+    files in two folders."""
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
@@ -105,8 +106,7 @@ def check_options(options: FitOptions, data: Data) -> None:
         raise ConfigError(f"`left_out={options.left_out:g}` is for methods with two folders; {method} {source}")
     if data == "lr" and options.data_range not in (None, "dtype"):
         raise ConfigError(f"`data_range`: method {method} finds black and white of every photograph by itself")
-    if data != "paired" and options.tone is not None:
-        raise ConfigError(f"`tone={options.tone}` is measured in pairs; method {method} has none")
+    _check_tone(options, data)
     if data != "paired" and options.register_pairs != "none":
         raise ConfigError(f"`register_pairs={options.register_pairs}` is for pairs; method {method} has none")
     if options.group_scene is None:
@@ -116,6 +116,19 @@ def check_options(options: FitOptions, data: Data) -> None:
             f"`group_scene={shortened(options.group_scene)}` is for pairs; method {method} has none, leave it out"
         )
     compile_pattern(options.group_scene)  # while nothing has been read yet
+
+
+def _check_tone(options: FitOptions, data: Data) -> None:
+    """Raise ConfigError where a curve is wanted that a method of this kind cannot have."""
+    tone, method = options.tone, options.method
+    if data == "lr" and tone is not None:
+        raise ConfigError(f"`tone={tone}` is for methods with HR images; {method} learns from LR alone")
+    if data == "unpaired" and tone == "learned":
+        raise ConfigError(f"`tone=learned` is measured in pairs, and {method} has none; give assumed or none")
+    if data == "paired" and tone == "assumed":
+        raise ConfigError(
+            f"`tone=assumed` is for methods with two folders; {method} can measure it: give learned or none"
+        )
 
 
 def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[methods.MethodModule, Strict]:

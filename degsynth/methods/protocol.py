@@ -6,7 +6,7 @@ A method inherits `Method`, or `Learned` if it learns by steps, and writes the v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from degsynth.config import Strict
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
+from degsynth.model.tone import Tone
 from degsynth.ops.grain import Grain
 
 Data = Literal["paired", "unpaired", "lr"]
@@ -51,12 +52,16 @@ class Training(Strict):
 
 @dataclass(frozen=True)
 class Unpaired:
-    """The images that an unpaired method is prepared with."""
+    """The images that an unpaired method is prepared with.
+
+    Blur is learnt in light (`in_light`), in which batches of training come, too. Noise is added to levels, so it is
+    measured in the images as they are in the files.
+    """
 
     hr: Sequence[Tensor]
-    """HR images (C, H, W) in [0, 1]."""
+    """HR images (C, H, W) in [0, 1], in levels."""
     lr: Sequence[Tensor]
-    """LR images of other scenes, of any size."""
+    """LR images of other scenes, of any size, in levels."""
     noise: Tensor
     """Covariance (C, C) of the noise of the LR photographs, which the model is to add."""
     noise_left: Tensor
@@ -67,6 +72,26 @@ class Unpaired:
     """For each image of ``lr`` the number of its group. A group is, for example, one camera at one sensitivity."""
     group_sizes: Mapping[str, int]
     """Number of LR images in each group, by name, in the order of the numbers. Not all of them need be in ``lr``."""
+    tone: Tone = field(default_factory=Tone)
+    """The curve between levels and light (`degsynth.ops.tone`)."""
+
+    def in_light(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return the HR and the LR images in light."""
+        return InLight(self.hr, self.tone), InLight(self.lr, self.tone)
+
+
+class InLight(Sequence[Tensor]):
+    """Images in light; they are converted one at a time, as they are looked at."""
+
+    def __init__(self, images: Sequence[Tensor], tone: Tone) -> None:
+        """Take images in levels."""
+        self._images, self._tone = images, tone
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Tensor:  # type: ignore[override]
+        return self._tone.to_light(self._images[index])
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+USUAL = (-0.3, -0.25, -0.25)
+"""Coefficients of the curve that is assumed where there are no pairs to measure it in: about the mean of the curves of
+the two cameras of City100. Mid-gray is a light of 0.38."""
 SMALLEST_SLOPE = 0.1
 """Smallest slope that g may have between black and white; its inverse has at most ten times the slope of a straight
 line."""

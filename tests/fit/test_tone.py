@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from degsynth import fit
-from degsynth.errors import ConfigError
 from degsynth.evaluation import selftest
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.fit.export import open_snapshot
@@ -100,8 +99,3 @@ def test_the_curve_is_where_the_optics_are() -> None:
 def test_where_levels_change_or_papers_are_followed_there_is_no_curve(folder: Path, tmp_path: Path) -> None:
     assert fit.run(options(folder), {"gain": "apply"}, tmp_path / "gain")["tone"] == ()
     assert fit.run(options(folder, preset="paper"), {}, tmp_path / "paper")["tone"] == ()
-
-
-def test_only_pairs_have_a_curve(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="`tone=learned` is measured in pairs; method spectral has none"):
-        fit.run(options(folder, "spectral", scale=2, tone="learned"), {}, tmp_path / "run")

@@ -29,6 +29,7 @@ from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import spectral
 from degsynth.methods.protocol import Diagnosed, Learned, Method, Stochastic, Unpaired
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.tone import Tone
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance, noise_covariance
 from degsynth.ops.resample import luma
@@ -36,6 +37,7 @@ from degsynth.ops.residual_measurement import assumed
 from degsynth.ops.residual_noise import ResidualNoise
 from degsynth.ops.spectra import Spectra
 from degsynth.ops.spread import evenly_spaced
+from degsynth.ops.tone import USUAL
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 from degsynth.seeds import derive
@@ -80,6 +82,8 @@ class Folders(source.Source):
         if options.group_by != "none":
             counts = ", ".join(f"{name}: {count}" for name, count in self.group_sizes.items())
             self.notes.append(f"LR images to fit, by {options.group_by}: {counts}")
+        self.tone = self._assumed_tone()
+        self.curve = Tone(self.tone)
         self.noise_warnings: list[str] = []
         """What makes noise hard to learn from these images; reported before the fit begins."""
         self._warn = events.on_warning
@@ -94,6 +98,18 @@ class Folders(source.Source):
                 f"{len(self.hr)} HR and {len(self.lr)} LR images are too few: one of each is held out, and spectra of "
                 f"{LEAST_IMAGES - 2} at least must be left; give more, or cut large ones into parts"
             )
+
+    def _assumed_tone(self) -> tuple[float, ...]:
+        """Return the coefficients of the curve that is assumed, as it cannot be measured without pairs."""
+        usual = self.options.preset != "paper" and np.issubdtype(self.dtype, np.integer)
+        if (self.options.tone or ("assumed" if usual else "none")) == "none":
+            return ()
+        middle = float(Tone(USUAL).to_light(torch.tensor(0.5)))
+        self.notes.append(
+            f"blur is taken to act on light, as in a lens: mid-gray of the files counts as a light of {middle:.2f} "
+            "(`tone=none`: on the levels of the files)"
+        )
+        return USUAL
 
     def _denoise(self) -> None:
         """Note the noise of the LR images, and take it off where that is asked for."""
@@ -132,9 +148,8 @@ class Folders(source.Source):
                 self._warn(text)
         names = list(self.group_sizes)
         groups = [names.index(self.group_of[index]) for index in self._chosen()]
-        method.prepare(
-            Unpaired(*self.start(), self.noise, self.noise_left, self._level_step(), groups, self.group_sizes)
-        )
+        noises = self.noise, self.noise_left
+        method.prepare(Unpaired(*self.start(), *noises, self._level_step(), groups, self.group_sizes, self.curve))
 
     def _level_step(self) -> float:
         """Return the step between neighbouring levels of the LR files, on the scale [0, 1]; 0 for float files."""
@@ -153,7 +168,11 @@ class Folders(source.Source):
         side = patches.patch * self.scale
         advice = f"leave small images out (sizes of LR count times {self.scale}), or lower `kernel_size=`"
         check_patch(side, method, self.options.method, advice)
-        return Batches(patches.batch, side)
+        return Batches(lambda step: self.in_light(patches.batch(step)), side)
+
+    def in_light(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a batch of patches as methods learn from it."""
+        return batch | {name: self.curve.to_light(batch[name]) for name in ("hr", "lr")}
 
     def samples(self, count: int) -> Sequence[Tensor]:
         """Return held-out HR images."""
@@ -171,7 +190,8 @@ class Folders(source.Source):
             "sigma_y_255": 255 * math.sqrt(max(0.0, luma_variance(self.noise))),
             "taken_off_by": self.options.lr_denoise,
         }
-        return {"folders": {**names, "left_out": faults, "lr_noise": noise, "doubts": self.noise_warnings}}
+        folders = {**names, "left_out": faults, "lr_noise": noise, "doubts": self.noise_warnings}
+        return {"folders": folders, "tone": self.tone}
 
     def scorer(self, method: Method) -> FolderScorer:
         """Return a scorer; a learned method is compared with the kernel of `spectral`."""
@@ -251,7 +271,7 @@ class FolderScorer(source.Scorer):
             return {}
         seed = folders.options.seed
         rows = [
-            method.diagnose(patches.batch(number), generator(derive(seed, "diagnosis", number)))
+            method.diagnose(folders.in_light(patches.batch(number)), generator(derive(seed, "diagnosis", number)))
             for number in range(DIAGNOSIS_BATCHES)
         ]
         return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

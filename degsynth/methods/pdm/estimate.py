@@ -12,6 +12,7 @@ from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
 from degsynth.methods.shared.measured_noise import AGREEMENT, beyond_hr, draw_noise, is_noise
+from degsynth.model.tone import Tone
 from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
 from degsynth.ops.grain import Grain
@@ -56,9 +57,15 @@ class GroupNoise:
     """Groups whose flat places disagree about their noise, though it is strong."""
     level_step: float
     """Distance between two neighbouring levels of the LR files, in [0, 1]; 0 for float files."""
+    tone: Tone
+    """The curve between levels and light."""
 
-    def add_to(self, lr: Tensor, rng: torch.Generator) -> Tensor:
-        """Return lr (C, h, w) as a camera might have saved it: with the noise of a random group, and rounded."""
+    def add_to(self, light: Tensor, rng: torch.Generator) -> Tensor:
+        """Return an LR image (C, h, w), given in light, as a camera might have saved it.
+
+        It is in levels, with the noise of a random group, and rounded.
+        """
+        lr = self.tone.to_levels(light)
         if self.grains:
             strength = math.exp(STRENGTH_LOG_SIGMA * float(torch.randn(1, generator=rng)))
             noise = self.grains[int(torch.multinomial(self.share, 1, generator=rng))]
@@ -71,7 +78,8 @@ class GroupNoise:
 def estimate_noise(images: Unpaired) -> GroupNoise:
     """Measure the noise of the LR images, group by group."""
     share = torch.tensor(list(images.group_sizes.values()), dtype=torch.float64)
-    groups, silence = range(len(share)), GroupNoise([], share / share.sum(), [], [], images.level_step)
+    groups = range(len(share))
+    silence = GroupNoise([], share / share.sum(), [], [], images.level_step, images.tone)
     overall = measure(images.lr, images.level_step)
     if overall is None:
         return silence
@@ -170,7 +178,7 @@ def estimate_blurs(
     auto: whichever the spectra ask for (`_form`). The images from which blur is learnt to be read follow from the seed.
     Raises ValueError where images are too small.
     """
-    reader = Reader(images.hr, spectra.scale, size, noise.add_to, seed)
+    reader = Reader(images.in_light()[0], spectra.scale, size, noise.add_to, seed)
     readings = reader.read(images.lr)
     overall, blurs = deconvolved(readings), []
     for group in range(len(images.group_sizes)):

@@ -183,7 +183,7 @@ class Method(protocol.Learned):
         self._check_images(images)
         sets = Sets(images, self.scale, "pdm")
         side = EXAMPLE_PX * self.scale
-        example = images.hr[-1][None, :, :side, :side].clone()
+        example = images.in_light()[0][-1][None, :, :side, :side].clone()
         estimated = None if self.config.start == "flat" else self._estimate(images, sets)
         self._fit = Fit(images, sets, example, estimated)
         if estimated is not None:
@@ -226,7 +226,7 @@ class Method(protocol.Learned):
         rng = generator(derive(self.seed, "mean power of the kernels"))
         kernels = blurs.kernels(torch.randn(SAMPLES, config.numbers, generator=rng))
         noise = estimate.noise_beyond_hr(noise, images.hr, float(kernels.square().sum((1, 2)).mean()))
-        pictures = teaching.reduced_images(images.hr, self.scale) if self.sees else []
+        pictures = teaching.reduced_images(images.in_light()[0], self.scale) if self.sees else []
         side = 3 if config.spatial == "correlated" else 1
         examples = teaching.KernelExamples(blurs, config.numbers, self.draws, side, pictures)
         return Estimated(noise, blurs, examples)
@@ -254,6 +254,7 @@ class Method(protocol.Learned):
         clean, noise, field = self.draw(hr, rng)
         fake = crop_border(clean + noise, self.border)
         fake = fake + (fake.clamp(0, 1) - fake).detach()  # cut off as real LR is, but the gradient passes
+        fake = self.fit.images.tone.to(hr.device).to_light(fake)
         planes = 1 if self.config.discriminator == "small" else real.shape[1]
         dither = 2 * torch.rand(2 * len(real), planes, *real.shape[2:], generator=rng) - 1
         for_real, for_fake = dither.to(hr.device).chunk(2)
@@ -279,13 +280,12 @@ class Method(protocol.Learned):
     def draw(self, hr: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return the LR (B, C, h, w) of a batch without noise, its noise, and the field (B, F, h, w) it was drawn from.
 
-        Each image has its own kernel. The noise depends on the blurred image, but its gradient does not change the blur
-        (as in the authors' code).
+        ``hr`` is in light, LR and noise are in levels. Noise has no gradient by the blur (as in the authors' code).
         """
         height, width = (length // self.scale for length in hr.shape[2:])
         code = torch.randn(len(hr), self.optics.code_size, generator=rng).to(hr.device)
         field = torch.randn(len(hr), self.optics.field_planes(hr.shape[1]), height, width, generator=rng).to(hr.device)
-        clean = self.optics.clean(hr, code, field)
+        clean = self.fit.images.tone.to(hr.device).to_levels(self.optics.clean(hr, code, field))
         return clean, self.optics.noise(clean.detach().clamp(0, 1), code, field), field
 
     def imitation_error(self, clean: Tensor, noise: Tensor, field: Tensor, rng: torch.Generator) -> Tensor:

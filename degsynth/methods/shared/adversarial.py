@@ -52,6 +52,7 @@ from degsynth.methods.shared.unpaired_optics import KernelOptics, Memory, Networ
 from degsynth.methods.shared.unpaired_sets import Sets, kernel_facts, taps_per_side
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
+from degsynth.model.tone import Tone
 from degsynth.nets.discriminator import FinePatches, PatchGAN, redraw_weights
 from degsynth.nets.downsampler import Downsampler
 from degsynth.ops import kernel_families as families
@@ -116,6 +117,7 @@ class Adversary(protocol.Learned):
         if config.start == "random":
             redraw_weights(self.generator, FIRST_WEIGHTS_SIGMA)
         self.memory = Memory(self.kernel_size, channels)
+        self.tone = Tone()
         self._fit: Fit | None = None
         self.modules: dict[str, nn.Module] = {
             "optics": self.generator, "discriminator": self.discriminator, "memory": self.memory,
@@ -126,8 +128,9 @@ class Adversary(protocol.Learned):
     def prepare(self, images: Unpaired) -> None:
         """Take the spectra and the noise of both sides, and set the kernel where training begins."""
         sets = Sets(images, self.scale, self.name)
+        self.tone = images.tone
         side = self.scale * RETRIEVAL_PX
-        hr = () if self.linear else islice(images.hr, self.config.images)
+        hr = () if self.linear else islice(images.in_light()[0], self.config.images)
         parts = [image[:, :side, :side].clone() for image in hr]
         family = self.config.family if self.config.start == "spectral" else "box"
         try:
@@ -224,10 +227,15 @@ class Adversary(protocol.Learned):
         return for_real + losses.fake(self.discriminator(self.with_noise(fake, rng), _dither(fake, rng)))
 
     def with_noise(self, lr: Tensor, rng: torch.Generator) -> Tensor:
-        """Return synthetic lr (B, C or 1, h, w) with the noise that real LR has besides what comes from HR."""
+        """Return synthetic lr (B, C or 1, h, w) with the noise that real LR has besides what comes from HR.
+
+        ``lr`` and the result are in light, the noise is added to levels.
+        """
         white = torch.randn(lr.shape[0], self.channels, *lr.shape[2:], generator=rng).to(lr.device)
         noise = torch.einsum("ab,nbhw->nahw", self.memory.matched, white)
-        return lr + (noise if lr.shape[1] == self.channels else luma(noise))
+        noise = noise if lr.shape[1] == self.channels else luma(noise)
+        tone = self.tone.to(lr.device)
+        return tone.to_light(tone.to_levels(lr) + noise)
 
     def negative_log_likelihood(self) -> Tensor:
         """Return the negative log likelihood of a kernel: the misfit of the spectra, and ½ |z|² for its prior."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from degsynth.errors import ConfigError, FitError
 from degsynth.methods.protocol import Unpaired
+from degsynth.model.tone import Tone
 from degsynth.ops.blur import half_width
 from degsynth.ops.kernels import centroid, gaussian_shape, gaussian_sigma, transfer_function
 from degsynth.ops.noise_level import noise_covariance, noise_excess
@@ -44,7 +45,7 @@ def taps_per_side(kernel_size: int | None, scale: int, method: str) -> int:
 
 
 class Sets:
-    """Statistics of the set of HR images and the set of LR images: spectra of luma, noise, mean levels."""
+    """Statistics of the set of HR images and the set of LR images: spectra of luma in light, noise, mean levels."""
 
     def __init__(self, images: Unpaired, scale: int, method: str) -> None:
         """Measure all images. The HR images are decoded twice, the LR images once.
@@ -56,7 +57,9 @@ class Sets:
         self.scale, self.lr_noise, self.lr_noise_left = scale, images.noise, images.noise_left
         self.hr_noise = noise_covariance(images.hr)
         try:
-            self.spectra = Spectra(self._gray(images.hr, "hr"), self._gray(images.lr, "lr"), scale)
+            sides = ((images.hr, "hr"), (images.lr, "lr"))
+            hr, lr = (self._gray(of_side, side, images.tone) for of_side, side in sides)
+            self.spectra = Spectra(hr, lr, scale)
         except ValueError as error:
             raise FitError(f"{method}: {error}") from None
 
@@ -65,11 +68,11 @@ class Sets:
         self.spectra.to("cpu")
         return self
 
-    def _gray(self, images: Iterable[Tensor], side: str) -> Iterable[Tensor]:
-        """Iterate over the luma (h, w) of images, and keep the mean level and the reduced luma of each."""
+    def _gray(self, images: Iterable[Tensor], side: str, tone: Tone) -> Iterable[Tensor]:
+        """Iterate over the luma (h, w) of images in light, and keep the mean level and the reduced luma of each."""
         for image in images:
             self.means[side].append(image.double().mean((1, 2)))
-            gray = luma(image)
+            gray = luma(tone.to_light(image))
             self.coarse[side].append(area(gray[None], COARSE * (self.scale if side == "hr" else 1))[0, 0])
             yield gray[0]
 
