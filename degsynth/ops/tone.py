@@ -43,6 +43,11 @@ def to_light(levels: Tensor, factors: list[float], block: int = BLOCK) -> Tensor
 
     It is TorchScript, and the bits do not depend on the shape: every value is only multiplied and added to.
     """
+    if levels.requires_grad:  # what is written into a tensor has no gradient
+        curve = levels * factors[-1]
+        for place in range(len(factors) - 2, -1, -1):
+            curve = (curve + factors[place]) * levels
+        return curve
     flat = levels.reshape(-1)
     light = torch.empty_like(flat)
     for start in range(0, flat.shape[0], block):

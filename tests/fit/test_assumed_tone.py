@@ -96,7 +96,7 @@ def test_the_curve_is_for_integers_and_not_for_what_was_published(folder: Path, 
         (tmp_path / side).mkdir()
         for path in (folder / side).iterdir():
             pixels = images.read(path).pixels.astype(np.float32) / 255
-            tifffile.imwrite(tmp_path / side / f"{path.stem}.tif", pixels)
+            tifffile.imwrite(tmp_path / side / f"{path.stem}.tif", pixels, photometric="rgb")
     assert Folders(options(tmp_path), Events()).tone == ()
 
 
