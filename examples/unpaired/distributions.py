@@ -154,9 +154,8 @@ def measure(case: Case, arguments: argparse.Namespace) -> dict[str, float]:
     prepare(arguments.photos, case)
     options = [part for value in arguments.set for part in ("--set", value)]
     folders = case.folder / "HR", case.folder / "LR"
-    run = fit(
-        case.folder / "run", folders, "pdm", "--scale", case.scale, "--left-out", 0, "--seed", case.seed, *options
-    )
+    made = "--scale", case.scale, "--left-out", 0, "--tone", "none"  # by a program, which blurred levels
+    run = fit(case.folder / "run", folders, "pdm", *made, "--seed", case.seed, *options)
     model = checkpoint.load(run / "checkpoint.pt")
     figures = compare_kernels(model, case)
     if case.noise != "none":

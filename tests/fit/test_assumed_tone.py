@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from degsynth.fit.sources.unpaired import Folders
 from degsynth.methods import adl, pdm, spectral
 from degsynth.methods.pdm.estimate import GroupNoise
 from degsynth.methods.protocol import Unpaired
+from degsynth.methods.shared.unpaired_sets import Sets
 from degsynth.model import checkpoint
 from degsynth.model.tone import Tone
 from degsynth.ops.blur import blur_decimate
@@ -122,6 +124,17 @@ def prepared(module: Any, folders: Unpaired, **values: Any) -> Any:
     method = module.Method(build(module.Config, {**getattr(module, "QUICK", {}), **values}, "test"), 2, 3)
     method.prepare(folders)
     return method
+
+
+def test_spectra_are_those_of_light(parts: tuple[list[Tensor], list[Tensor]]) -> None:
+    folders = unpaired(parts[0], [photographed(hr) for hr in parts[1]])
+    light = unpaired([to_light(hr, FACTORS) for hr in folders.hr], [to_light(lr, FACTORS) for lr in folders.lr])
+    seen, wanted = Sets(folders, 2, "test"), Sets(replace(light, tone=Tone()), 2, "test")
+    assert torch.equal(seen.spectra.lr, wanted.spectra.lr)
+    assert torch.equal(seen.spectra.hr_power, wanted.spectra.hr_power)
+    levels = Sets(replace(folders, tone=Tone()), 2, "test")
+    assert torch.equal(torch.stack(seen.means["lr"]), torch.stack(levels.means["lr"]))
+    assert torch.equal(seen.hr_noise, levels.hr_noise)
 
 
 @pytest.mark.parametrize("module", [spectral, pdm])
