@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from degsynth import fit
 from degsynth.data import images
 from degsynth.errors import ConfigError
+from degsynth.evaluation.held_out import Part
+from degsynth.evaluation.residual import measure_left_out, over_fit
 from degsynth.fit.export import open_snapshot
 from degsynth.model import checkpoint
 from degsynth.model.residual import Residual
@@ -102,6 +105,60 @@ def test_models_are_compared_by_what_they_leave_out() -> None:
     measured = measure([(rounded, lr)], 1 / 255)
     assert measured is not None
     assert float(measured.noise.sigma.max()) < 0.1 / 255
+
+
+class Known:
+    """A model, and its degrader, that leaves a known pattern out of LR, of one strength on parts that begin in row 0
+    (held out) and of another on others (fitted)."""
+
+    def __init__(self, held: float, fitted: float) -> None:
+        self.degrader, self.strengths = self, (held, fitted)
+
+    def draw(self, seed: int, height: int, width: int) -> Tensor:
+        return torch.zeros(1, 0)
+
+    def field(self, seed: int, y: int, x: int, height: int, width: int, channels: int) -> Tensor:
+        pattern = torch.randn(1, 1, height, width, generator=torch.Generator().manual_seed(3))
+        return self.strengths[int(y > 0)] * pattern
+
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(hr, 2) - field
+
+
+def parts_of(photographs: list[Tensor], row: int) -> list[Part]:
+    """Parts of exactly reduced photographs, which begin in this row."""
+    crops = [0.2 + 0.6 * shot[:, 60:260, 60:260] for shot in photographs]
+    return [Part(hr, torch.nn.functional.avg_pool2d(hr, 2), (row, 0), (300, 300)) for hr in crops]
+
+
+@pytest.mark.parametrize(
+    ("model", "kernel", "factor"),
+    [
+        ((0.02, 0.01), (0.04, 0.04), 2.0),
+        ((0.02, 0.01), (0.04, 0.02), 1.0),
+        ((0.02, 0.02), (0.04, 0.02), 1.0),
+        ((0.01, 0.01), (0.02, 0.03), 1.5),
+    ],
+)
+def test_the_residual_of_fitted_pairs_is_enlarged_by_the_over_fit(
+    model: tuple[float, float], kernel: tuple[float, float], factor: float, photographs: list[Tensor]
+) -> None:
+    """The over-fit is known, also where the fitted scenes are easier or harder, as one kernel shows."""
+    held, fitted = parts_of(photographs, 0), parts_of(photographs, 8)
+    known: list[Any] = [Known(*strengths) for strengths in (model, kernel)]
+    assert over_fit(*known, held, fitted) == pytest.approx(factor, rel=0.01)
+    both = measure_left_out(known[0], held, fitted, known[1], 0.0)
+    assert both is not None
+    assert both.over_fit == pytest.approx(factor, rel=0.01)
+    wanted = torch.tensor([model[0], factor * model[1]]).square().mean().sqrt()
+    assert both.measured.sigma == pytest.approx(float(wanted), rel=0.05)
+
+
+def test_models_of_one_kernel_do_not_over_fit(photographs: list[Tensor]) -> None:
+    known: Any = Known(0.02, 0.01)
+    both = measure_left_out(known, parts_of(photographs, 0), parts_of(photographs, 8), None, 0.0)
+    assert both is not None
+    assert both.over_fit == 1.0
 
 
 def test_without_pairs_it_is_assumed(pair_folders: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:

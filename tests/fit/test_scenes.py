@@ -163,16 +163,17 @@ class OnGrid:
 
 
 def test_each_part_is_used_for_what_it_is_there(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One part chooses the weights, the other is shown; what the model leaves out is measured on both."""
+    """One part chooses the weights, the other is shown; what the model leaves out is measured on all."""
     source, _ = opened(options)
     scorer = pair_source.PairScorer(source, {}, "")
     measured: list[Any] = []
-    monkeypatch.setattr(pair_source, "measure_left_out", lambda model, parts, step: measured.append(parts))
+    monkeypatch.setattr(pair_source, "measure_left_out", lambda model, *parts: measured.extend(parts))
     method: Any = OnGrid()
     assert scorer.left_out(method, method) is None
     for parts, pairs in (
         (scorer.judge(method, "cpu").parts, source.parts.choosing),  # type: ignore[attr-defined]
         (measured[0], source.parts.held_out),
+        (measured[1], source.parts.fitted.subset(source.parts.fitted.spread(pair_source.MEASURED_PAIRS))),
     ):
         assert [part.lr.tolist() for part in parts] == [lr.tolist() for _, lr in pairs]
     assert len(measured[0]) == 4

@@ -39,6 +39,8 @@ from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 from degsynth.seeds import derive
 
+MEASURED_PAIRS = 12
+"""Number of fitted pairs, evenly spread, on which is measured what a model leaves out, beside the held-out pairs."""
 START_PAIRS = 64
 """Number of pairs, evenly spread, from which a learned method's starting point and its reference, the kernel of
 `linear`, are estimated."""
@@ -168,8 +170,7 @@ class PairScorer(source.Scorer):
     """Judges a fit by the luma PSNR of its LR against the real LR of held-out pairs.
 
     Weights are chosen on one part of these, and all that is reported is of the other. What the model leaves out is
-    measured on both, as it takes many pixels, and as the best of 20 states is hardly better than others where it was
-    chosen.
+    measured on both, and on pairs that were fitted to, as scenes differ much in it.
     """
 
     def __init__(self, pairs: Pairs, references: dict[str, Checkpoint], missing: str) -> None:
@@ -181,15 +182,19 @@ class PairScorer(source.Scorer):
         return HeldOut(choosing, _border(choosing), method.multiple_of, device)
 
     def left_out(self, method: Method, model: Checkpoint) -> LeftOut | None:
-        """Measure what a model leaves out of the held-out pairs; None where it has noise of its own."""
+        """Measure what a model leaves out of held-out and fitted pairs; None where it has noise of its own."""
+        kernel = self.references.get("linear")
         if model.spec.has_noise:
             return None
-        parts = HeldOut(self.source.held, self.source.border, model.spec.multiple_of).parts
-        left_out = measure_left_out(model, parts, self.source.level_step())
+        known = kernel is not None or not isinstance(method, Learned)
+        train = self.source.train.subset(self.source.train.spread(MEASURED_PAIRS if known else 0))
+        held, fitted = (
+            HeldOut(pairs, self.source.border, model.spec.multiple_of).parts for pairs in (self.source.held, train)
+        )
+        left_out = measure_left_out(model, held, fitted, kernel, self.source.level_step())
         if left_out is None:
             self.source.on_warning(
-                "the model adds no noise: on the held-out pairs it leaves nothing out, or they have too few pixels to "
-                "measure that"
+                "the model adds no noise: it leaves nothing out of the pairs, or they have too few pixels to measure it"
             )
         return left_out
 
