@@ -33,7 +33,7 @@ def resumed_snapshot(
         raise ConfigError(f"the images are not those that {folder.out} was begun with; fit them anew")
     if contents.get("split", "") != split:
         raise ConfigError(
-            f"{folder.out} was begun by a version of degsynth that held out other pairs; fit anew, or export one of "
-            f"its snapshots (degsynth export {folder.out} --snapshot {contents['step']})"
+            f"{folder.out} was begun by a version of degsynth that held out other pairs or did not blur in light; fit "
+            f"anew, or export one of its snapshots (degsynth export {folder.out} --snapshot {contents['step']})"
         )
     return contents

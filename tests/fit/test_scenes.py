@@ -246,7 +246,9 @@ def test_a_run_with_another_split_is_not_resumed_but_exported(
     for number, split in enumerate([None, "", "0" * 64]):
         other = {name: value for name, value in contents.items() if name != "split"}
         folder.save_snapshot(21 + number, other if split is None else {**other, "split": split})
-        with pytest.raises(ConfigError, match="held out other pairs; fit anew, or export") as caught:
+        with pytest.raises(
+            ConfigError, match="held out other pairs or did not blur in light; fit anew, or export"
+        ) as caught:
             fit.run(fit.FitOptions(**options), SMALL, out, resume=True)
         assert "\n" not in str(caught.value)
     assert fit.open_snapshot(out, 21, tmp_path / "early.pt").spec.method == "dml"

@@ -60,9 +60,9 @@ class Source(Protocol):
         """Return the SHA-256 over the names and bytes of all images, the held-out ones included."""
 
     def split_digest(self) -> str:
-        """Return a digest of which images are fitted to, choose weights and are reported.
+        """Return a digest of which images are fitted to, choose weights and are reported, and of how they are seen.
 
-        By default it is empty: the split follows from the images and the seed, as it did in earlier versions.
+        By default it is empty: that follows from the images and the options, as it did in earlier versions.
         """
         return ""
 

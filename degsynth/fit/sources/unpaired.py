@@ -126,6 +126,9 @@ class Folders(source.Source):
     def fingerprint(self) -> str:  # noqa: D102
         return text_digest(self.hr.fingerprint() + self.lr.fingerprint())
 
+    def split_digest(self) -> str:  # noqa: D102
+        return f"in light: {self.tone}" if self.tone else ""
+
     def start(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return the HR and LR images, or their middles, that estimates are made from."""
         chosen = self.train_lr.subset(self._chosen())
