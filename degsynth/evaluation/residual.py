@@ -77,7 +77,7 @@ def measure_left_out(
 def over_fit(model: Checkpoint, kernel: Checkpoint, held: Sequence[Part], fitted: Sequence[Part]) -> float:
     """Return the factor o, at least 1; of several pairs the geometric means of their ratios are compared."""
     ratios = [
-        torch.stack([_power(model, part) / _power(kernel, part).clamp(min=1e-12) for part in parts]).log().mean()
+        torch.stack([_power(model, part) / _power(kernel, part) for part in parts]).log().mean()
         for parts in (held, fitted)
     ]
     return max(1.0, float((ratios[0] - ratios[1]).exp().sqrt()))
