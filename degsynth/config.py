@@ -5,10 +5,13 @@ Configuration files are TOML: read by the standard library, written by tomli-w.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,6 +33,30 @@ def ignore_progress(stage: str, count: int, total: int) -> None:
 
 def ignore_text(text: str) -> None:
     """Ignore the text: the `OnText` of callers that do not want any."""
+
+
+Stop = Callable[[], AbstractContextManager[Callable[[], bool]]]
+"""Makes a context inside which a request to stop can wait; the function that it yields tells whether there is one."""
+
+
+def never_stop() -> AbstractContextManager[Callable[[], bool]]:
+    """Make a context in which nobody asks to stop: the `Stop` of callers that do not want to."""
+    return contextlib.nullcontext(lambda: False)
+
+
+@dataclass(frozen=True)
+class Events:
+    """Callbacks of a fit, a training or a test. The command line prints what it hears; tests look at it."""
+
+    on_progress: OnProgress = ignore_progress
+    on_note: OnText = ignore_text
+    """Called with something that a user should know."""
+    on_warning: OnText = ignore_text
+    """Called with something that a user must not overlook."""
+    on_figures: OnText = ignore_text
+    """Called now and then with losses and held-out scores."""
+    deferred_stop: Stop = never_stop
+    """Lets a request to stop wait for the end of a step."""
 
 
 class Strict(BaseModel):

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from degsynth.config import Events
 from degsynth.errors import ConfigError, FitError, FitStoppedError, shortened
 from degsynth.evaluation.held_out import Judge, StartJudge
-from degsynth.fit.options import Events
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.methods.protocol import Learned, Training
 from degsynth.model.degrader import Degrader

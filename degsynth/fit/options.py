@@ -1,17 +1,14 @@
-"""What a fit is asked for, and how it reports to whoever runs it."""
+"""What a fit is asked for."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from degsynth import methods
-from degsynth.config import Interval, OnProgress, OnText, Strict, build, ignore_progress, ignore_text
+from degsynth.config import Interval, Strict, build
 from degsynth.data.scenes import compile_pattern
 from degsynth.errors import ConfigError, shortened
 from degsynth.methods.protocol import Data
@@ -69,26 +66,6 @@ class FitOptions(Strict):
         if value is not None and "\0" in value:
             raise ValueError("no path has a null character")
         return value
-
-
-def _never_stop() -> AbstractContextManager[Callable[[], bool]]:
-    return contextlib.nullcontext(lambda: False)
-
-
-@dataclass(frozen=True)
-class Events:
-    """Callbacks of a fit. The command line prints what it hears; tests look at it."""
-
-    on_progress: OnProgress = ignore_progress
-    on_note: OnText = ignore_text
-    """Called with something that a user should know."""
-    on_warning: OnText = ignore_text
-    """Called with something that a user must not overlook."""
-    on_figures: OnText = ignore_text
-    """Called now and then with losses and held-out scores."""
-    deferred_stop: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never_stop
-    """Makes a context inside which a request to stop can wait for the end of a step; the function that it yields tells
-    whether there is such a request."""
 
 
 def check_options(options: FitOptions, data: Data) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import degsynth
-from degsynth.config import Strict
+from degsynth.config import Events, Strict
 from degsynth.data.images import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
@@ -27,7 +27,7 @@ from degsynth.evaluation.held_out import StartJudge
 from degsynth.evaluation.residual import LeftOut, with_residual
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
-from degsynth.fit.options import Events, FitOptions, check_options, resolve
+from degsynth.fit.options import FitOptions, check_options, resolve
 from degsynth.fit.resuming import resumed_snapshot
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.fit.sources import open_source

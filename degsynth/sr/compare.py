@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degsynth.config import Events
 from degsynth.data import images
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
@@ -23,7 +24,7 @@ from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
 from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders, short_names
 from degsynth.sr.jobs import Job, Test
-from degsynth.sr.options import Events, Training
+from degsynth.sr.options import Training
 from degsynth.sr.scores import BORDER, FIGURES, SHIFT
 from degsynth.sr.sources import bicubic_lr, open_degradation
 

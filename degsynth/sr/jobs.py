@@ -8,18 +8,18 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from degsynth.config import OnProgress
+from degsynth.config import Events, OnProgress
 from degsynth.errors import DegsynthError, FitError, FitStoppedError
 from degsynth.files import fingerprint, write_atomic
 from degsynth.parallel import one_torch_thread
 from degsynth.sr import networks, testing, training
-from degsynth.sr.options import Events, Training
+from degsynth.sr.options import Training
 from degsynth.sr.run_folder import CONFIG
 
 SCORES = "test.json"
@@ -102,7 +102,7 @@ def _inline(events: Events, index: int, jobs: Sequence[Job]) -> Events:
         if stage == "training":
             events.on_progress("training", before + count, total)
 
-    return Events(on_progress, events.on_warning, events.on_figures, events.deferred_stop)
+    return replace(events, on_progress=on_progress)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from degsynth.config import Interval, OnProgress, OnText, Strict, ignore_progress, ignore_text
+from degsynth.config import Interval, Strict
 from degsynth.errors import ConfigError
 from degsynth.sr.networks import Colours
 
@@ -61,27 +57,6 @@ class Training(Strict):
     """Number of LR images that a model makes of every HR image: each time one of them is drawn."""
     seed: int = 0
     """Seed of the first weights, the patches, and what models draw."""
-
-
-Stop = Callable[[], AbstractContextManager[Callable[[], bool]]]
-"""Makes a context inside which a request to stop can wait; the function that it yields tells whether there is one."""
-
-
-@contextlib.contextmanager
-def never_stop() -> Iterator[Callable[[], bool]]:
-    """Yield a function that never asks to stop: the `Stop` of callers that do not want to."""
-    yield lambda: False
-
-
-@dataclass(frozen=True)
-class Events:
-    """Callbacks of a training or a test."""
-
-    on_progress: OnProgress = ignore_progress
-    on_warning: OnText = ignore_text
-    on_figures: OnText = ignore_text
-    """Called now and then with the loss."""
-    deferred_stop: Stop = never_stop
 
 
 def parse_awgn(text: str | None) -> Interval | None:

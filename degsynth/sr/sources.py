@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degsynth.config import Interval
+from degsynth.config import Events, Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.opening import find_data_range
@@ -28,7 +28,7 @@ from degsynth.model.resolve import open_model, resolve
 from degsynth.ops.resample import bicubic, dihedral, luma
 from degsynth.seeds import Identity, derive
 from degsynth.sr.networks import SCALES, Colours
-from degsynth.sr.options import Events, Pairs, Training, parse_awgn
+from degsynth.sr.options import Pairs, Training, parse_awgn
 
 CACHE_BYTES = 2**31
 """Memory for decoded HR images and the LR images that were made of them."""

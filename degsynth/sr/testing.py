@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from degsynth.config import Events
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.ops.resample import enlarged
 from degsynth.sr.enlarging import TILE, super_resolve
 from degsynth.sr.networks import Trained
-from degsynth.sr.options import Events
 from degsynth.sr.scores import BORDER, SHIFT, in_8_bits, mean, score
 
 Make = Callable[[Tensor], Tensor]

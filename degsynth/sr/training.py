@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
+from degsynth.config import Events
 from degsynth.errors import FitError, FitStoppedError
 from degsynth.parallel import one_torch_thread
 from degsynth.sr import networks
 from degsynth.sr.networks import Record
-from degsynth.sr.options import Events, Training
+from degsynth.sr.options import Training
 from degsynth.sr.run_folder import RunFolder
 from degsynth.sr.sources import Batches, open_source
 

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from degsynth import fit
-from degsynth.config import build
+from degsynth.config import Events, build
 from degsynth.data import images
 from degsynth.errors import ConfigError
 from degsynth.evaluation import metrics
 from degsynth.evaluation.effective_kernel import effective_kernel
-from degsynth.fit.options import Events
 from degsynth.fit.sources.unpaired import Folders
 from degsynth.methods import adl, pdm, spectral
 from degsynth.methods.pdm.estimate import GroupNoise

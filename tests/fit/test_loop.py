@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from degsynth.config import Events
 from degsynth.data import pairs as pairing
 from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import ConfigError, FitError, FitStoppedError
 from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import HeldOut, by_degrader
 from degsynth.fit import loop
-from degsynth.fit.options import Events
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.methods.linear import LinearOptics
 from degsynth.methods.protocol import Learned, Training

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from degsynth.config import Events
 from degsynth.errors import ConfigError, FitStoppedError
 from degsynth.sr import compare, crops, networks, training
 from degsynth.sr.compare import Comparison
 from degsynth.sr.contestants import Folders, contestants, parse, short_names
-from degsynth.sr.options import Events, Pairs, Training, parse_model
+from degsynth.sr.options import Pairs, Training, parse_model
 from tests.doubles import linear_double
 
 

@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from degsynth.config import Events
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, FitStoppedError
 from degsynth.sr import folders, networks, testing, training
 from degsynth.sr.enlarging import super_resolve
-from degsynth.sr.options import Events, Pairs, Training
+from degsynth.sr.options import Pairs, Training
 from degsynth.sr.sources import Batches, FilePairs, MadePairs, bicubic_lr, open_source
 from tests.conftest import save_png
 from tests.doubles import stochastic

@@ -66,10 +66,10 @@ def command(
 
     Half of each batch real pairs: --train real+nikon.pt
     """
-    from degsynth.config import build
+    from degsynth.config import Events, build
     from degsynth.sr import compare, networks
     from degsynth.sr.contestants import Folders, contestants
-    from degsynth.sr.options import Events, Training
+    from degsynth.sr.options import Training
 
     if real_hr is not None and real_lr is None:
         raise ConfigError(f"--real-hr {real_hr} has no LR images; give --real-lr")
@@ -90,7 +90,7 @@ def command(
         folders, build(Training, values, "sr compare"), seeds, border, shift, workers, options.pick_device(device)
     )
     with console.Progress() as progress:
-        events = Events(progress, progress.warn, progress.figures, progress.deferred_stop)
+        events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         table = compare.run(entrants, chosen, out, events)
         _draw(table, folders, out)
     _print(table)

@@ -30,12 +30,12 @@ def command(
 
     Example: degsynth sr test runs/sr --hr test/HR --lr test/LR_x2
     """
+    from degsynth.config import Events
     from degsynth.sr import networks, testing
-    from degsynth.sr.options import Events
 
     loaded = networks.load(network, options.pick_device(device))
     with console.Progress() as progress:
-        events = Events(progress, progress.warn)
+        events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         pairs = testing.open_pairs(hr, lr, loaded, events)
         scores = testing.run({"network": loaded}, pairs, border, shift, events)
     if json:

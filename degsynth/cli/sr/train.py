@@ -63,9 +63,9 @@ def command(
 
     After Ctrl-C: degsynth sr train --resume --out runs/sr
     """
-    from degsynth.config import build
+    from degsynth.config import Events, build
     from degsynth.sr import training
-    from degsynth.sr.options import Events, Training
+    from degsynth.sr.options import Training
     from degsynth.sr.run_folder import RunFolder
 
     if out is None:
@@ -89,7 +89,7 @@ def command(
         }
         chosen = build(Training, values, "sr train")
     with console.Progress() as progress:
-        events = Events(progress, progress.warn, progress.figures, progress.deferred_stop)
+        events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         record = training.run(chosen, out, device, events, resume)
     console.note(f"{out}: {shared.described(record)}; {record['steps']} steps in {record['seconds']:.0f} s")
 

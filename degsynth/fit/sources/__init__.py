@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from degsynth.fit.options import Events, FitOptions
+from degsynth.config import Events
+from degsynth.fit.options import FitOptions
 from degsynth.fit.sources.pairs import Pairs
 from degsynth.fit.sources.photos import Photos
 from degsynth.fit.sources.source import Source

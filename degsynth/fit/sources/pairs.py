@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth.config import OnProgress
+from degsynth.config import Events, OnProgress
 from degsynth.data import scenes
 from degsynth.data.images import resolve_range
 from degsynth.data.opening import PairOptions, open_for_fit
@@ -24,7 +24,7 @@ from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
 from degsynth.evaluation.paired import SHIFT_WARNING_HR_PX, evaluate
 from degsynth.evaluation.residual import LeftOut, measure_left_out
 from degsynth.fit.export import measured_checkpoint
-from degsynth.fit.options import Events, FitOptions
+from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import linear

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degsynth.config import Interval, OnProgress
+from degsynth.config import Events, Interval, OnProgress
 from degsynth.data import images
 from degsynth.data.split import held_out_indices
 from degsynth.errors import ConfigError, DataError
@@ -17,7 +17,7 @@ from degsynth.evaluation.effective_kernel import texture
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.kernel_sets import HeldOutKernels
 from degsynth.files import is_pool_name, text_digest
-from degsynth.fit.options import Events, FitOptions
+from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means
 from degsynth.kernel_pool import estimate

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth.config import OnProgress
+from degsynth.config import Events, OnProgress
 from degsynth.data import grouping
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
@@ -23,7 +23,7 @@ from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.unpaired import LARGEST_SIDE, MOST_IMAGES, HeldOutSpectra, clean_lr
 from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
-from degsynth.fit.options import Events, FitOptions
+from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import spectral
