@@ -102,7 +102,7 @@ def command(
         float | None,
         typer.Option(
             metavar="RATIO",
-            help="For methods with two folders: σ of the noise that stands for what the model leaves out, relative to "
+            help="For methods without pairs: σ of the noise that stands for what the model leaves out, relative to "
             "the local contrast of LR images. 0: none. Unset: 0.35.",
         ),
     ] = None,

@@ -53,8 +53,8 @@ class FitOptions(Strict):
     """For pairs: regular expression whose first group, or all of it, is the scene in the name of a pair. No scene is
     both fitted to and held out. Unset: names without the usual endings of sub-images."""
     left_out: float = Field(default=0.35, ge=0, le=2)
-    """For methods with two folders: σ of the noise that stands for what the model leaves out, relative to the local
-    contrast of the LR image, since it cannot be measured without pairs; 0: none."""
+    """For methods without pairs: σ of the noise that stands for what the model leaves out, relative to the local
+    contrast of the LR image, since it cannot be measured; 0: none."""
     cache_mb: int = Field(default=CACHE_MB, ge=0, le=2**30)
     """Memory for decoded images, MiB."""
     device: str = "cpu"
@@ -78,9 +78,10 @@ def check_options(options: FitOptions, data: Data) -> None:
     if data != "unpaired" and options.lr_denoise != "none":
         source = "pairs" if data == "paired" else "LR alone"
         raise ConfigError(f"`lr_denoise={options.lr_denoise}` is for unpaired methods; {method} learns from {source}")
-    if data != "unpaired" and options.left_out != FitOptions.model_fields["left_out"].default:
-        source = "measures it on pairs" if data == "paired" else "learns from LR alone"
-        raise ConfigError(f"`left_out={options.left_out:g}` is for methods with two folders; {method} {source}")
+    if data == "paired" and options.left_out != FitOptions.model_fields["left_out"].default:
+        raise ConfigError(
+            f"`left_out={options.left_out:g}` is for methods without pairs; {method} measures it on pairs"
+        )
     if data == "lr" and options.data_range not in (None, "dtype"):
         raise ConfigError(f"`data_range`: method {method} finds black and white of every photograph by itself")
     _check_tone(options, data)

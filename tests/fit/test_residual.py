@@ -182,5 +182,5 @@ def test_without_pairs_it_is_assumed(pair_folders: Callable[..., tuple[Path, Pat
         assert (noise is not None) == (ratio > 0)
         record = json.loads((tmp_path / f"{ratio}" / "fit.json").read_text())["noise"]
         assert record == ({"assumed": 0.25} if ratio else None)
-    with pytest.raises(ConfigError, match="two folders"):
+    with pytest.raises(ConfigError, match="methods without pairs"):
         fit.run(fit.FitOptions(method="linear", hr=str(hr), lr=str(lr), left_out=0.1), {}, tmp_path / "linear")
