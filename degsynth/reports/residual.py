@@ -57,9 +57,10 @@ def _plot_spectrum(axis: Any, left_out: LeftOut) -> None:
     frequency = (torch.arange(1, RINGS) + 0.5) / (2 * RINGS)  # the mean of a window is taken out: ring 0 is empty
     for name, noise, style in (("measured", left_out.measured, "-"), ("drawn", left_out.drawn, "x")):
         axis.plot(frequency, 255**2 * noise.spectrum[1:], style, label=_spectrum_label(name, noise))
-    axis.set_yscale("log")
-    for side in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
-        side(ScalarFormatter())  # plain numbers, since they span little more than a decade
+    if bool((left_out.measured.spectrum[1:] > 0).any()):  # images below WINDOW px a side have no spectrum
+        axis.set_yscale("log")
+        for side in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            side(ScalarFormatter())  # plain numbers, since they span little more than a decade
     axis.set_xlabel("frequency, cycles per LR px", fontsize=8)
     axis.set_ylabel("power of the luma", fontsize=8)
     axis.tick_params(labelsize=7)

@@ -136,7 +136,7 @@ def test_spectra_are_those_of_light(parts: tuple[list[Tensor], list[Tensor]]) ->
     assert torch.equal(seen.hr_noise, levels.hr_noise)
 
 
-@pytest.mark.parametrize("module", [spectral, pdm])
+@pytest.mark.parametrize("module", [spectral, pdm], ids=["spectral", "pdm"])
 def test_noise_is_that_of_levels(module: Any) -> None:
     """The curve halves noise in the shadows and doubles it in the highlights, if noise is taken for one of light."""
     narrow = gaussian(20, 1.0, 1.0)
