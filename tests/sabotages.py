@@ -513,6 +513,14 @@ SABOTAGES = (
         ("fit/test_assumed_tone.py::test_training_of_adl_adds_noise_to_levels",),
     ),
     Sabotage(
+        "over-fit",
+        "the residual of pairs that a flexible model was fitted to counts as it is",
+        "evaluation/residual.py",
+        "return max(1.0, float((ratios[0] - ratios[1]).exp().sqrt()))",
+        "return 1.0",
+        ("fit/test_residual.py::test_the_residual_of_fitted_pairs_is_enlarged_by_the_over_fit",),
+    ),
+    Sabotage(
         "gap-sub-images",
         "sub-images of one photograph lie in both halves of a gap",
         "evaluation/gap/splits.py",
