@@ -822,11 +822,19 @@ SABOTAGES = (
     ),
     Sabotage(
         "gap-bootstrap",
-        "the interval of the accuracy draws one image only",
+        "the interval of the accuracy draws one scene only",
         "evaluation/gap/two_sample.py",
-        "chosen = torch.randint(len(rates), (RESAMPLES, len(rates)), generator=generator)",
-        "chosen = torch.randint(len(rates), (RESAMPLES, 1), generator=generator)",
+        "chosen = torch.randint(len(count), (RESAMPLES, len(count)), generator=generator)",
+        "chosen = torch.randint(len(count), (RESAMPLES, 1), generator=generator)",
         ("evaluation/test_gap.py::test_the_interval_counts_images_not_patches",),
+    ),
+    Sabotage(
+        "gap-scenes",
+        "the interval of the accuracy draws images, though parts of one photograph are alike",
+        "evaluation/gap/two_sample.py",
+        "np.unique([names[index] for index in images], return_inverse=True)",
+        "np.unique([str(index) for index in images], return_inverse=True)",
+        ("evaluation/test_gap.py::test_the_interval_counts_scenes_not_images",),
     ),
     Sabotage(
         "gap-flat-blocks",
