@@ -36,6 +36,7 @@ from degsynth.methods.protocol import Distribution, Learned, Method, Stochastic,
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
+from degsynth.ops.residual_measurement import assumed
 from degsynth.reports import panels, previews
 from degsynth.reports.distribution import draw_distribution
 from degsynth.reports.residual import draw_residual
@@ -292,15 +293,14 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
         if text := diversity.summary(draws):
             fit.events.on_note(text)
     left_out = scorer.left_out(fit.method, model)
-    noise = scorer.assumed_noise() if left_out is None else left_out.measured.noise
-    if noise is not None:
-        model = with_residual(model, noise)
-    if noise is not None and left_out is None:
-        ratio = fit.options.left_out
-        fit.events.on_note(f"what the model leaves out is assumed: noise with σ of {ratio:g} of the local contrast")
+    ratio = fit.options.left_out
     if left_out is not None:
+        model = with_residual(model, left_out.measured.noise)
         warnings += residual.warnings(left_out)
         fit.events.on_note(residual.summary(left_out))
+    elif fit.method.data != "paired" and ratio:
+        model = with_residual(model, assumed(ratio, fit.source.channels))
+        fit.events.on_note(f"what the model leaves out is assumed: noise with σ of {ratio:g} of the local contrast")
     return Measured(model, scores, factor, distribution, draws, left_out, warnings)
 
 

@@ -122,7 +122,7 @@ class Method(protocol.Method):
         }
 
     def warnings(self) -> list[str]:
-        """Warn where folders differ in content, noise was not told, or no kernel of the family explains the spectra."""
+        """Warn where contents differ, noise is drawn white for want of more, or no kernel explains the spectra."""
         warnings = self.fit.sets.warnings(self.fit.estimate.kernel) + noise_warnings(self.fit.noise)
         if not self.fit.estimate.plausible:
             hint = (

@@ -30,8 +30,6 @@ from degsynth.model.pool_file import Pool
 from degsynth.model.pool_model import scale_of
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import dihedral
-from degsynth.ops.residual_measurement import assumed
-from degsynth.ops.residual_noise import ResidualNoise
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 from degsynth.seeds import derive
@@ -206,11 +204,6 @@ class KernelScorer(source.Scorer):
         """Return the distance to all estimated kernels, held-out ones included: these alone would be too few."""
         photos = self.source
         return HeldOutKernels(torch.cat([photos.train, photos.held]), photos.scale, len(photos.train))
-
-    def assumed_noise(self) -> ResidualNoise | None:
-        """Return noise that is as strong, relative to the contrast, as the options say."""
-        ratio = self.source.options.left_out
-        return assumed(ratio, self.source.channels) if ratio else None
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
         """Return the distance of generated, estimated and bicubic kernels to held-out ones."""

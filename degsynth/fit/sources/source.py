@@ -15,7 +15,6 @@ from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.residual import LeftOut
 from degsynth.methods.protocol import Learned, Method
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.ops.residual_noise import ResidualNoise
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 
@@ -102,10 +101,6 @@ class Scorer(Protocol):
 
     def left_out(self, method: Method, model: Checkpoint) -> LeftOut | None:
         """Measure what a model leaves out of held-out LR; by default there is no real LR to compare with."""
-        return None
-
-    def assumed_noise(self) -> ResidualNoise | None:
-        """Return the noise that stands for what a model leaves out, where that cannot be measured; None: none."""
         return None
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:

@@ -33,8 +33,6 @@ from degsynth.model.tone import Tone
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance, noise_covariance
 from degsynth.ops.resample import luma
-from degsynth.ops.residual_measurement import assumed
-from degsynth.ops.residual_noise import ResidualNoise
 from degsynth.ops.spectra import Spectra
 from degsynth.ops.spread import evenly_spaced
 from degsynth.ops.tone import USUAL
@@ -239,11 +237,6 @@ class FolderScorer(source.Scorer):
     def judge(self, method: Learned, device: str) -> Judge:
         """Return the spectral distance of held-out images."""
         return self._held_out_spectra(method.spec().clean_halo, device)
-
-    def assumed_noise(self) -> ResidualNoise | None:
-        """Return noise that is as strong, relative to the contrast, as the options say."""
-        ratio = self.source.options.left_out
-        return assumed(ratio, self.source.channels) if ratio else None
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
         """Return spectral distance and drift of colours on held-out images, and how well a discriminator tells them."""

@@ -346,7 +346,7 @@ class Adversary(protocol.Learned):
         return kernel_psnr(network, self.retrieve(), self.fit.retrieval_images, self.scale)
 
     def warnings(self) -> list[str]:
-        """Warn where folders differ in content, noise was not told, or the kernel is far from the network."""
+        """Warn where contents differ, noise is drawn white for want of more, or kernel and network differ."""
         warnings = self.fit.sets.to_cpu().warnings(self.retrieve()) + noise_warnings(self.memory.noise)
         if not self.linear and self.network_psnr() < KERNEL_PSNR_WARNING:
             exported, other = ("network", "kernel") if self.exports_network else ("kernel", "network")
