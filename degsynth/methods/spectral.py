@@ -47,7 +47,7 @@ class Config(Strict):
     family: Family = "auto"
     """Family of kernels to search: box, gaussian, bicubic, disk, radial or auto."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
-    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more."""
+    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 9 times the scale if that is more."""
 
 
 PRESETS: dict[str, dict[str, Any]] = {"default": {}, "paper": {"family": "gaussian"}}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from degsynth.ops.edge_noise import DIRECTIONS, along_taps
-from degsynth.ops.grain import filtered_noise, separable
+from degsynth.ops.edge_noise import WHITE_PLANES, tap_powers
+from degsynth.ops.grain import compact, filtered_noise, middle, separable, tap_reach
 from degsynth.ops.resample import luma
 from degsynth.ops.residual_noise import (
     ResidualNoise,
     contrast_of,
     edge_part,
+    fine_table,
+    nearest,
     no_share,
-    sigma_at,
     structure,
-    surroundings,
     table_position,
 )
 
@@ -32,15 +32,16 @@ class Residual(nn.Module):
         super().__init__()
         self.channels = 0 if noise is None else len(noise.mixing)
         self.sigma = nn.Buffer(torch.zeros(2, 2) if noise is None else noise.sigma.float())
-        self.factors = nn.Buffer(torch.ones(2, 1, 1) if noise is None else separable(noise.taps).float())
+        self.factors = nn.Buffer(torch.ones(2, 1, 1) if noise is None else compact(separable(noise.taps)).float())
         self.mixing = nn.Buffer(torch.zeros(1, 1) if noise is None else noise.mixing.float())
         share = no_share() if noise is None else noise.share
-        self.edge_planes = DIRECTIONS if bool((share > 0).any()) else 0
+        self.edge_planes = WHITE_PLANES if bool((share > 0).any()) else 0
         self.share = nn.Buffer(share.float())
-        self.along = nn.Buffer(along_taps().float())
-        self.across = nn.Buffer(torch.ones(1) if noise is None else noise.across.float())
+        across = torch.ones(1) if noise is None else middle(noise.across, tap_reach(noise.across[None]))
+        self.across = nn.Buffer(across.float())
         self.tint = nn.Buffer(torch.ones(1) if noise is None else noise.tint.float())
-        self.weights = nn.Buffer(surroundings())
+        self.table = nn.Buffer(fine_table(self.sigma))
+        self.powers = nn.Buffer(tap_powers(self.across) if self.edge_planes else torch.zeros(1, 1, 1))
 
     @torch.jit.export
     def planes(self, channels: int) -> int:
@@ -52,12 +53,12 @@ class Residual(nn.Module):
     def forward(self, lr: Tensor, white: Tensor) -> Tensor:
         """Return the noise for lr (B, C, h, w) in [0, 1] from standard normal numbers (B, planes(C), h, w)."""
         level, same = luma(lr), lr.shape[1] == self.channels
-        tensor = structure(level, self.weights)
+        tensor = structure(level)
         row, column = table_position(level, contrast_of(tensor))
         grains = lr.shape[1] if same else 1
         mixing = self.mixing if same else torch.ones(lr.shape[1], 1, dtype=lr.dtype, device=lr.device)
         noise = torch.einsum("cd,ndhw->nchw", mixing, filtered_noise(white[:, :grains], self.factors))
         if self.edge_planes > 0:
-            edges, rest = edge_part(tensor, column, white[:, grains:], self.share, self.along, self.across)
+            edges, rest = edge_part(tensor, column, white[:, grains:], self.share, self.across, self.powers)
             noise = rest * noise + (edges * self.tint.view(1, -1, 1, 1) if same else edges)
-        return sigma_at(self.sigma, row, column) * noise
+        return nearest(self.table, row, column) * noise

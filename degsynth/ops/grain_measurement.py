@@ -15,10 +15,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from degsynth.ops.grain import KNOTS, MIN_VARIANCE, REACH, Grain, at_levels, combined, separable
+from degsynth.ops.grain import KNOTS, LEFT_OUT, MIN_VARIANCE, RANK, REACH, Grain, at_levels, middle, needed_reach
 from degsynth.ops.noise_level import matrix_sqrt
 from degsynth.ops.spread import evenly_spaced
 
@@ -293,8 +294,8 @@ def filter_taps(correlation: Tensor) -> Tensor:
     """Return symmetric taps of norm 1 that give white noise about this correlation (2·REACH + 1)².
 
     Their transfer function is the root of the spectrum of the correlation. The lags are tapered first, and small
-    values of the spectrum are raised, so that it is nowhere negative. The taps are of rank RANK, so that few products
-    are needed to apply them.
+    values of the spectrum are raised, so that it is nowhere negative. Outer taps that hardly matter are
+    left out, see `grain.LEFT_OUT`, and the rank is as low as the same rule allows, and at most RANK.
     """
     offsets = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
     taper = (1.2 - torch.hypot(offsets[:, None], offsets[None, :]) / (REACH + 1)).clamp(0, 1)
@@ -302,6 +303,10 @@ def filter_taps(correlation: Tensor) -> Tensor:
     wide[: 2 * REACH + 1, : 2 * REACH + 1] = correlation * taper
     spectrum = torch.fft.fft2(wide.roll((-REACH, -REACH), (0, 1))).real.clamp(min=1e-3)
     taps = torch.fft.ifft2(spectrum.sqrt()).real.roll((REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]
-    taps = combined(separable(taps))
+    reach = needed_reach(taps)
+    rows, sizes, columns = torch.linalg.svd(middle(taps, reach))
+    lost = 1.0 - sizes.square().cumsum(0) / sizes.square().sum()
+    rank = min(RANK, int((lost > LEFT_OUT).sum()) + 1)
+    taps = F.pad(rows[:, :rank] * sizes[:rank] @ columns[:rank], [REACH - reach] * 4)
     unit: Tensor = taps / taps.norm()
     return unit

@@ -1,4 +1,4 @@
-"""The low frequencies of an image, sampled sparsely: lfl compares HR and LR by these (adl, 3.3)."""
+"""The low frequencies of an image: sampled sparsely, as lfl compares HR and LR by them (adl, 3.3), or everywhere."""
 
 from __future__ import annotations
 
@@ -25,3 +25,16 @@ def low_pass(image: Tensor, filter: Literal["box", "gaussian"], size: int) -> Te
     rows = F.conv2d(planes, weights.view(1, 1, -1, 1), stride=(size, 1))
     means = F.conv2d(rows, weights.view(1, 1, 1, -1), stride=(1, size))
     return means.reshape(*image.shape[:2], *means.shape[2:])
+
+
+def smoothed(image: Tensor, sigma: float, reach: int) -> Tensor:
+    """Return image (B, C, h, w) blurred by a Gaussian of this standard deviation, px, which ends at ``reach`` px.
+
+    The outermost pixels are repeated beyond the borders.
+    """
+    distance = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
+    weights = torch.exp(-(distance**2) / (2 * sigma**2))
+    weights = weights / weights.sum()
+    planes = F.pad(image, [reach] * 4, mode="replicate").flatten(0, 1)[:, None]
+    blurred = F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+    return blurred.view(image.shape)

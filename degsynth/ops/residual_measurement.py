@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.ops import edge_measurement
@@ -14,6 +13,7 @@ from degsynth.ops.edge_measurement import EdgePixels
 from degsynth.ops.edge_noise import across_taps, directions, edge_correlation
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
+from degsynth.ops.low_pass import smoothed
 from degsynth.ops.noise_level import matrix_sqrt
 from degsynth.ops.resample import luma
 from degsynth.ops.residual_noise import (
@@ -25,7 +25,6 @@ from degsynth.ops.residual_noise import (
     share_at,
     sigma_at,
     structure,
-    surroundings,
     table_position,
 )
 from degsynth.ops.spectra import power
@@ -171,21 +170,14 @@ def _residual(real: Tensor, predicted: Tensor) -> tuple[_Residual, Tensor]:
     """
     predicted = predicted.clamp(0.0, 1.0)
     residual = real - predicted
-    slow = _smoothed(residual)
+    slow = smoothed(residual[None], SLOW_PX, SLOW_REACH)[0]
     level = luma(predicted)[None]
-    tensor = structure(level, surroundings().double())
+    tensor = structure(level)
     row, column = table_position(level, contrast_of(tensor))
-    amplitudes = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])[0]
+    amplitudes = directions(tensor)[0]
     inner = slice(BORDER, -BORDER), slice(BORDER, -BORDER)
     rest = _Residual((residual - slow)[:, *inner], row[0, 0][inner], column[0, 0][inner], amplitudes[:, *inner])
     return rest, luma(slow).square().mean()
-
-
-def _smoothed(image: Tensor) -> Tensor:
-    """Return the slow part of image (C, h, w); the outermost pixels are repeated beyond the borders."""
-    weights = surroundings(SLOW_PX, SLOW_REACH).to(image)
-    planes = F.pad(image[:, None], [SLOW_REACH] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(planes, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))[:, 0]
 
 
 def _variance_table(residuals: list[_Residual]) -> tuple[Tensor, Tensor]:

@@ -23,18 +23,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degsynth.ops.edge_noise import ACROSS_REACH, EDGE_HALO, across_taps, directions, edge_planes
+from degsynth.ops.edge_noise import ACROSS_REACH, EDGE_HALO, across_taps, along_edges, double_angle, edge_planes
 
-SURROUNDINGS_PX = 2.0
-"""Standard deviation of the Gaussian over which the contrast is averaged, LR px."""
-SURROUNDINGS_REACH = 6
-"""Distance at which that Gaussian ends, LR px."""
+SURROUNDINGS = (1, 1, 1, 2, 3)
+"""The contrast is averaged around a pixel by adding it to itself so many px farther on, once for each of these numbers,
+down and to the right. That is nearly a Gaussian with a standard deviation of 2 px, √(Σ stride²/4)."""
+SURROUNDINGS_REACH = sum(SURROUNDINGS) // 2
+"""Distance at which the average ends, LR px."""
 NOISE_HALO = max(SURROUNDINGS_REACH + 1, EDGE_HALO)
 """LR px beyond a pixel that its noise depends on; the slope needs one more pixel than the average."""
 SMALLEST_CONTRAST, LARGEST_CONTRAST = 1 / 255, 64 / 255
 """Contrasts between which the knots of the table lie, in [0, 1] levels per LR px."""
 LEVELS, CONTRASTS = 9, 13
 """Number of levels, from black to white, and of contrasts at which σ is stored."""
+FINE_STEPS = 16
+"""Number of steps into which the distance of two knots is divided where σ is looked up: to the nearest step it is
+within some 2 %, and is read at once instead of being interpolated between four knots."""
 EDGE_KNOTS = 5
 """Number of contrasts, a part of those above, at which the share of noise along edges is stored."""
 
@@ -65,45 +69,37 @@ class ResidualNoise:
     """(C,) float64: how much of that noise each channel gets, so that its luma has variance 1; or (1,), the same."""
 
 
-def surroundings(sigma: float = SURROUNDINGS_PX, reach: int = SURROUNDINGS_REACH) -> Tensor:
-    """Return the weights (2·reach + 1) of the Gaussian over which the contrast is averaged, of sum 1."""
-    distance = torch.arange(-reach, reach + 1)
-    weights = torch.exp(-(distance**2) / (2 * sigma**2))
-    return weights / weights.sum()
-
-
-def structure(lr_luma: Tensor, weights: Tensor) -> Tensor:
+def structure(lr_luma: Tensor) -> Tensor:
     """Return the structure tensor (B, 3, h, w) of luma (B, 1, h, w): Jxx, Jyy and Jxy. It is TorchScript.
 
-    They are the means of the products of the slopes, in levels per px, over the Gaussian ``weights``. At the borders
-    the outermost pixels are repeated.
+    They are the means of the products of the slopes, in levels per px, over the `SURROUNDINGS` of a pixel. At the
+    borders the outermost pixels are repeated.
     """
     padded = F.pad(lr_luma, [1, 1, 1, 1], mode="replicate")
     across = 0.5 * (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2])
     down = 0.5 * (padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1])
-    return averaged(torch.cat([across.square(), down.square(), across * down], 1), weights)
+    return averaged(torch.cat([across.square(), down.square(), across * down], 1))
 
 
-def averaged(planes: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean of planes (B, N, h, w) around every pixel, over the Gaussian ``weights``. It is TorchScript."""
-    reach = weights.shape[0] // 2
-    padded = F.pad(planes, [reach, reach, reach, reach], mode="replicate")
-    height, width = planes.shape[2], planes.shape[3]
-    rows = weights[0] * padded[:, :, :height]
-    for place in range(1, 2 * reach + 1):  # a convolution adds up in an order that depends on the size of the tile
-        rows = torch.addcmul(rows, padded[:, :, place : place + height], weights[place])
-    mean = weights[0] * rows[:, :, :, :width]
-    for place in range(1, 2 * reach + 1):
-        mean = torch.addcmul(mean, rows[:, :, :, place : place + width], weights[place])
-    return mean
+def averaged(planes: Tensor) -> Tensor:
+    """Return the mean of planes (B, N, h, w) over the `SURROUNDINGS` of every pixel. It is TorchScript.
+
+    Only additions are needed, so the bits are the same in any window of an image.
+    """
+    total = F.pad(planes, [4, 4, 4, 4], mode="replicate")  # SURROUNDINGS_REACH
+    for stride in [1, 1, 1, 2, 3]:  # SURROUNDINGS
+        total = total[:, :, :-stride] + total[:, :, stride:]
+    for stride in [1, 1, 1, 2, 3]:
+        total = total[:, :, :, :-stride] + total[:, :, :, stride:]
+    return total / 1024.0  # two times as many values are added with each stride
 
 
-def local_contrast(lr_luma: Tensor, weights: Tensor) -> Tensor:
+def local_contrast(lr_luma: Tensor) -> Tensor:
     """Return the contrast (B, 1, h, w) around every pixel of luma (B, 1, h, w), in levels per px. It is TorchScript.
 
-    It is the root of the mean of the squared slope, over the Gaussian ``weights``.
+    It is the root of the mean of the squared slope over the `SURROUNDINGS`.
     """
-    return contrast_of(structure(lr_luma, weights))
+    return contrast_of(structure(lr_luma))
 
 
 def contrast_of(tensor: Tensor) -> Tensor:
@@ -148,6 +144,18 @@ def sigma_at(sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return upper * (1.0 - down) + lower * down
 
 
+def fine_table(sigma: Tensor, steps: int = FINE_STEPS) -> Tensor:
+    """Return the table (LEVELS, CONTRASTS) with so many steps from knot to knot, by bilinear interpolation."""
+    rows, columns = (torch.arange((count - 1) * steps + 1, dtype=sigma.dtype) / steps for count in sigma.shape)
+    return sigma_at(sigma, *torch.meshgrid(rows, columns, indexing="ij"))
+
+
+def nearest(table: Tensor, row: Tensor, column: Tensor, steps: int = FINE_STEPS) -> Tensor:
+    """Return what a `fine_table` has nearest to positions (row, column) of the table of σ. It is TorchScript."""
+    place = (row * steps).round() * table.shape[1] + (column * steps).round()
+    return torch.take(table, place.long())
+
+
 def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tensor:
     """Return the share (EDGE_KNOTS,) at columns (B, 1, h, w) of the table of σ. It is TorchScript.
 
@@ -162,15 +170,15 @@ def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tenso
 
 
 def edge_part(
-    tensor: Tensor, column: Tensor, white: Tensor, share: Tensor, along: Tensor, across: Tensor
+    tensor: Tensor, column: Tensor, white: Tensor, share: Tensor, across: Tensor, powers: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return noise along edges, and the amplitude that is left for isotropic noise: both (B, 1, h, w). TorchScript.
 
     ``tensor`` (B, 3, h, w) is the structure tensor, ``column`` (B, 1, h, w) the place in the table of σ by contrast,
-    and ``white`` (B, DIRECTIONS, h, w) are standard normal numbers. The sum of the squares of both amplitudes is 1.
+    and ``white`` (B, WHITE_PLANES, h, w) are standard normal numbers. ``across`` are the taps across edges and
+    ``powers`` their `tap_powers`. The sum of the squares of both amplitudes is 1.
     """
-    amplitudes = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])
-    at_edges = share_at(share, column)
-    rest = (1.0 - at_edges * amplitudes.square().sum(1, keepdim=True)).clamp(min=0.0)
-    edges = (amplitudes * edge_planes(white, along, across)).sum(1, keepdim=True)
+    angle, at_edges = double_angle(tensor), share_at(share, column)
+    edges = along_edges(angle, edge_planes(white, across, powers))
+    rest = (1.0 - at_edges * angle.square().sum(1, keepdim=True)).clamp(min=0.0)
     return at_edges.sqrt() * edges, rest.sqrt()

@@ -26,7 +26,7 @@ line."""
 ENTRIES = 16_384
 """Number of intervals in the table of T. Between its entries T is interpolated linearly, to 5e-6 even where g is
 as flat as it may be and bends most."""
-BLOCK = 2**16
+BLOCK = 2**17
 """Number of values that are converted at a time, so that they stay in the cache from one operation to the next."""
 
 
@@ -41,7 +41,8 @@ def powers(coefficients: Sequence[float]) -> list[float]:
 def to_light(levels: Tensor, factors: list[float], block: int = BLOCK) -> Tensor:
     """Return g(levels) in a new tensor of the same shape, where g(x) = factors[0]·x + factors[1]·x² + …
 
-    It is TorchScript, and the bits do not depend on the shape: every value is only multiplied and added to.
+    There are at least two factors. It is TorchScript, and the bits do not depend on the shape: every value is only
+    multiplied and added to.
     """
     if levels.requires_grad:  # what is written into a tensor has no gradient
         curve = levels * factors[-1]
@@ -49,12 +50,14 @@ def to_light(levels: Tensor, factors: list[float], block: int = BLOCK) -> Tensor
             curve = (curve + factors[place]) * levels
         return curve
     flat = levels.reshape(-1)
-    light = torch.empty_like(flat)
-    for start in range(0, flat.shape[0], block):
+    light, last = torch.empty_like(flat), len(factors) - 1
+    constants = [levels.new_full([1], factor) for factor in factors]
+    for start in range(0, flat.shape[0], block):  # Horner's rule, with a product and a sum at a time
         x, y = flat[start : start + block], light[start : start + block]
-        torch.mul(x, factors[-1], out=y)
-        for place in range(len(factors) - 2, -1, -1):  # Horner's rule
-            y.add_(factors[place]).mul_(x)
+        torch.add(constants[last - 1], x, alpha=factors[last], out=y)
+        for place in range(last - 2, -1, -1):
+            torch.addcmul(constants[place], y, x, out=y)
+        y.mul_(x)
     return light.view_as(levels)
 
 

@@ -118,7 +118,8 @@ def lag_1(noise: Tensor) -> float:
 
 def test_noise_that_was_put_in_comes_back(fitted: spectral.Method) -> None:
     spec, degrader = fitted.spec(), fitted.degrader()
-    assert (spec.has_noise, spec.stochastic, spec.noise_halo, spec.channels) == (True, True, REACH, [3])
+    assert (spec.has_noise, spec.stochastic, spec.channels) == (True, True, [3])
+    assert 1 <= spec.noise_halo <= REACH, "as far as the filter reaches that draws the noise"
     for level in LEVELS:
         noise = drawn(degrader, level)
         wanted = float(strength(torch.tensor(level)))
@@ -247,7 +248,7 @@ def test_a_restored_method_draws_the_same_noise(
     other = module.Method(build(module.Config, values, "test"), 2, 3)
     for name, state in torch.load(tmp_path / "state.pt").items():
         other.modules[name].load_state_dict(state)
-    assert method.memory.noise.reach() == REACH
+    assert method.memory.noise.reach() > 0
     assert other.spec() == method.spec()
     assert torch.equal(drawn(other.degrader(), 0.4), drawn(method.degrader(), 0.4))
     assert float(drawn(other.degrader(), 0.4).std()) > 5 / 255

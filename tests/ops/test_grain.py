@@ -7,8 +7,20 @@ import torch
 from torch import Tensor
 
 from degsynth.methods.shared.measured_noise import is_noise
-from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, at_levels, combined, filtered_noise, grain, separable
-from degsynth.ops.grain_measurement import measure, unprojected
+from degsynth.ops.grain import (
+    KNOTS,
+    RANK,
+    REACH,
+    Grain,
+    at_levels,
+    combined,
+    compact,
+    filtered_noise,
+    grain,
+    nearest_level,
+    separable,
+)
+from degsynth.ops.grain_measurement import filter_taps, measure, unprojected
 from degsynth.ops.noise import block_field
 
 LEVELS = torch.tensor([40.0, 120.0, 200.0], dtype=torch.float64) / 255
@@ -81,6 +93,38 @@ def test_filtered_noise_is_what_a_convolution_makes(size: tuple[int, int]) -> No
     inside = torch.nn.functional.conv2d(torch.ones_like(planes), taps.square()[None, None], padding=REACH)
     expected = torch.nn.functional.conv2d(planes, taps[None, None], padding=REACH) / inside.sqrt()
     assert torch.allclose(filtered_noise(white, separable(taps)), expected.reshape(white.shape), atol=1e-9)
+
+
+def test_factors_that_are_0_are_left_out() -> None:
+    white = torch.randn(1, 3, 12, 15, generator=torch.Generator().manual_seed(2)).double()
+    factors = separable(torch.nn.functional.pad(binomial().double(), [REACH - 1] * 4))
+    assert factors.shape == (2, RANK, 2 * REACH + 1)
+    assert compact(factors).shape == (2, 1, 3), "binomial taps are one column times one row, 3 px long"
+    assert torch.allclose(filtered_noise(white, compact(factors)), filtered_noise(white, factors), atol=1e-12)
+    alone = torch.zeros(2 * REACH + 1, 2 * REACH + 1, dtype=torch.float64)
+    alone[REACH, REACH] = 1.0
+    assert compact(separable(alone)).shape == (2, 1, 1)
+    assert torch.equal(filtered_noise(white, compact(separable(alone))), white)
+
+
+@pytest.mark.parametrize("neighbours", [0.1, 0.5, 0.8])
+def test_taps_are_no_longer_than_they_need_to_be(neighbours: float) -> None:
+    offset = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
+    taps = filter_taps(neighbours ** torch.hypot(offset[:, None], offset[None, :]))
+    assert float(taps.norm()) == pytest.approx(1.0)
+    beside = float((taps[:, 1:] * taps[:, :-1]).sum())
+    assert beside == pytest.approx(neighbours, abs=0.05)
+    rank, side = compact(separable(taps)).shape[1:]
+    assert rank <= 2
+    assert side <= {0.1: 3, 0.5: 5, 0.8: 9}[neighbours]
+
+
+def test_a_level_is_looked_up_at_the_nearest_step() -> None:
+    curve = torch.stack([strength(torch.linspace(0, 1, KNOTS)), torch.linspace(0.01, 0.02, KNOTS)])
+    levels = torch.rand(2, 2, 30, 40, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(nearest_level(curve, levels), at_levels(curve, levels), rtol=0.01)
+    ends = torch.tensor([-1.0, 0.0, 1.0, 2.0]).expand(1, 2, 1, 4)
+    assert torch.allclose(nearest_level(curve, ends), at_levels(curve, ends))
 
 
 def test_a_window_has_the_noise_of_the_whole() -> None:

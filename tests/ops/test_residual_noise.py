@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.residual import Residual
-from degsynth.ops.edge_noise import across_taps, along_taps, directions, edge_planes
+from degsynth.ops.edge_noise import across_taps, directions, edge_planes, tap_powers
 from degsynth.ops.grain import REACH
 from degsynth.ops.grain_measurement import filter_taps
 from degsynth.ops.resample import luma
@@ -23,15 +23,18 @@ from degsynth.ops.residual_noise import (
     LEVELS,
     NOISE_HALO,
     SMALLEST_CONTRAST,
+    SURROUNDINGS,
+    SURROUNDINGS_REACH,
     ResidualNoise,
     contrast_knots,
     contrast_of,
+    fine_table,
     local_contrast,
+    nearest,
     no_share,
     share_at,
     sigma_at,
     structure,
-    surroundings,
     table_position,
 )
 
@@ -273,9 +276,11 @@ def slow_contrast(plane: np.ndarray) -> np.ndarray:
         for x in range(width):
             across, down = (at(y, x + 1) - at(y, x - 1)) / 2, (at(y + 1, x) - at(y - 1, x)) / 2
             slope[y, x] = across**2 + down**2
-    distance = np.arange(-6, 7)
-    weights = np.exp(-(distance**2) / 8.0)
-    weights /= weights.sum()
+    weights = np.ones(1)
+    for stride in SURROUNDINGS:
+        weights = np.convolve(weights, [0.5, *[0.0] * (stride - 1), 0.5])
+    distance = np.arange(len(weights)) - SURROUNDINGS_REACH
+    assert (weights * distance**2).sum() == pytest.approx(4.0), "the average is as wide as a Gaussian of σ 2"
     result = np.empty((height, width))
     for y in range(height):
         for x in range(width):
@@ -290,13 +295,13 @@ def slow_contrast(plane: np.ndarray) -> np.ndarray:
 
 def test_contrast_is_what_its_definition_says() -> None:
     plane = torch.rand(1, 1, 9, 14, generator=torch.Generator().manual_seed(3)).double()
-    contrast = local_contrast(plane, surroundings().double())
+    contrast = local_contrast(plane)
     assert np.allclose(contrast[0, 0].numpy(), slow_contrast(plane[0, 0].numpy()), atol=1e-9)
 
 
 def test_a_ramp_has_the_contrast_of_its_slope() -> None:
     ramp = 0.01 * torch.arange(64.0).expand(1, 1, 64, 64)
-    contrast = local_contrast(ramp, surroundings())
+    contrast = local_contrast(ramp)
     assert torch.allclose(contrast[:, :, :, 8:-8], torch.tensor(0.01), atol=1e-5)
 
 
@@ -315,6 +320,15 @@ def test_the_table_is_interpolated_between_its_knots() -> None:
         assert float(sigma_at(table, row, column)) == pytest.approx(float((corners * weights).sum()), abs=1e-6)
 
 
+def test_what_is_looked_up_is_what_is_interpolated() -> None:
+    table, rng = known_noise().sigma, torch.Generator().manual_seed(1)
+    row, column = (torch.rand(2000, generator=rng).double() * (count - 1) for count in table.shape)
+    exact = sigma_at(table, row, column)
+    assert float((nearest(fine_table(table), row, column) / exact - 1).abs().max()) < 0.02
+    knots = torch.meshgrid(torch.arange(LEVELS).double(), torch.arange(CONTRASTS).double(), indexing="ij")
+    assert torch.allclose(nearest(fine_table(table), *knots), table)
+
+
 def test_beyond_the_knots_the_outermost_ones_hold() -> None:
     row, column = table_position(torch.tensor([-1.0, 2.0]), torch.tensor([0.0, 5.0]))
     assert row.tolist() == [0.0, LEVELS - 1]
@@ -328,7 +342,7 @@ def test_a_share_of_0_has_a_root() -> None:
     assert float(share_at(share, place).min()) >= 0.0
     ramp = (0.002 * torch.arange(96.0) ** 1.3).clamp(max=1.0).expand(1, 3, 64, 96)
     module = Residual(dataclasses.replace(edge_noise(), share=share.double()))
-    drawn = module(ramp, torch.randn(1, 7, 64, 96, generator=torch.Generator().manual_seed(1)))
+    drawn = module(ramp, torch.randn(1, 5, 64, 96, generator=torch.Generator().manual_seed(1)))
     assert bool(drawn.isfinite().all())
 
 
@@ -347,19 +361,19 @@ def test_a_pixel_depends_on_no_more_than_the_halo(noise: ResidualNoise) -> None:
 def test_it_is_the_formula() -> None:
     noise = edge_noise()
     lr = torch.rand(1, 3, 21, 17, generator=torch.Generator().manual_seed(1)).double()
-    white = torch.randn(1, 7, 21, 17, generator=torch.Generator().manual_seed(2)).double()
+    white = torch.randn(1, 5, 21, 17, generator=torch.Generator().manual_seed(2)).double()
     drawn = Residual(noise).double()(lr, white)
     isotropic = Residual(dataclasses.replace(noise, share=no_share())).double()(lr, white[:, :3])
     y, x = 10, 8
     near = white[0, :3, y - REACH : y + REACH + 1, x - REACH : x + REACH + 1]
     grain = noise.mixing @ (near * noise.taps).sum((1, 2))
-    tensor = structure(luma(lr), surroundings().double())
+    tensor = structure(luma(lr))
     row, column = table_position(luma(lr)[0, 0, y, x], contrast_of(tensor)[0, 0, y, x])
-    sigma = sigma_at(noise.sigma, row, column)
+    sigma = nearest(fine_table(noise.sigma), row, column)
     assert torch.allclose(isotropic[0, :, y, x], sigma * grain, atol=1e-6)
     knot = min(int(column / 3), EDGE_KNOTS - 2)
     share = noise.share[knot] + (float(column) / 3 - knot) * (noise.share[knot + 1] - noise.share[knot])
-    amplitude = directions(tensor[:, :1], tensor[:, 1:2], tensor[:, 2:])[0, :, y, x]
-    along = (amplitude * edge_planes(white[:, 3:], along_taps(), noise.across)[0, :, y, x]).sum()
+    amplitude = directions(tensor)[0, :, y, x]
+    along = (amplitude * edge_planes(white[:, 3:], noise.across, tap_powers(noise.across))[0, :, y, x]).sum()
     rest = (1 - share * amplitude.square().sum()).sqrt()
     assert torch.allclose(drawn[0, :, y, x], sigma * (rest * grain + share.sqrt() * along * noise.tint), atol=1e-6)

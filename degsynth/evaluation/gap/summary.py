@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degsynth.ops.low_pass import smoothed
 from degsynth.ops.noise_level import BLOCK, CLIP_MARGIN, FLAT_SHARE
 from degsynth.ops.resample import luma
-from degsynth.ops.residual_noise import local_contrast, surroundings
+from degsynth.ops.residual_noise import local_contrast
 from degsynth.ops.spectra import LOWEST_BIN, SIDE, power
 
 SMOOTHED_PX = 1.5
@@ -114,10 +115,8 @@ def _flat_blocks(gray: Tensor) -> Tensor:
 
 def _detail(gray: Tensor) -> Tensor:
     """Return the finest detail of gray (1, h, w) by local contrast, as in `Summary.detail`."""
-    weights = surroundings(SMOOTHED_PX, SMOOTHED_REACH).double()
-    padded = F.pad(gray[None], [SMOOTHED_REACH] * 4, mode="replicate")
-    smooth = F.conv2d(F.conv2d(padded, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
-    contrast = local_contrast(smooth, surroundings().double())[0, 0, 1:-1, 1:-1].flatten()
+    smooth = smoothed(gray[None], SMOOTHED_PX, SMOOTHED_REACH)
+    contrast = local_contrast(smooth)[0, 0, 1:-1, 1:-1].flatten()
     place = torch.bucketize(255 * contrast, torch.tensor(CONTRAST_EDGES, dtype=torch.float64))
     bins = len(CONTRAST_EDGES) + 1
     squares = torch.bincount(place, second_difference(gray)[0].square().flatten(), minlength=bins)

@@ -16,7 +16,7 @@ from degsynth.model.optics import Optics
 from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
-from degsynth.ops.grain import KNOTS, REACH, Grain, grain, separable
+from degsynth.ops.grain import KNOTS, REACH, Grain, compact, grain, separable
 from degsynth.ops.noise import generator
 
 TAPS_AT_ONCE = 4_000_000
@@ -76,7 +76,8 @@ class GrainNoise(nn.Module):
         for item in range(lr.shape[0]):
             group = self.group(code[item])
             image, numbers = item_of(lr, item), item_of(white, item)
-            noises.append(grain(image, numbers, self.sigma[group], self.factors[group], self.mixing[group]))
+            factors = compact(self.factors[group])
+            noises.append(grain(image, numbers, self.sigma[group], factors, self.mixing[group]))
         return torch.cat(noises)
 
 

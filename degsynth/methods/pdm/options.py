@@ -40,7 +40,7 @@ class Config(Adversarial):
     imitation: int = Field(default=1_500, ge=1, le=10**9)
     """Number of steps in which each network is taught what was estimated."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
-    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more; with
+    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 9 times the scale if that is more; with
     start=flat 20 or 21."""
     numbers: int = Field(default=64, ge=4, le=2**14)
     """Length of z_k, the random numbers from which a kernel is made."""

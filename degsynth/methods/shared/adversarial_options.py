@@ -45,7 +45,7 @@ class Config(Adversarial):
     export: Literal["kernel", "network"] = "kernel"
     """What the checkpoint holds if the downsampler is a network: itself, or the kernel that comes nearest to it."""
     kernel_size: int | None = Field(default=None, ge=5, le=63)
-    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 10 times the scale if that is more."""
+    """Taps per side: even at even scales, odd at odd ones; unset: 20 or 21, or 9 times the scale if that is more."""
     start: Literal["spectral", "bicubic", "average", "random"] = "spectral"
     """Where training begins: at the kernel that `spectral` finds, at a fixed one, or at random weights (paper), which
     only a network can have."""

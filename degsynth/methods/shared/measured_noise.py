@@ -10,7 +10,7 @@ from torch import Tensor
 
 from degsynth.methods.protocol import Unpaired
 from degsynth.methods.shared.unpaired_sets import Sets
-from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, combined, grain, separable
+from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, combined, compact, grain, separable, tap_reach
 from degsynth.ops.grain_measurement import measure
 
 MIN_SIGMA = 1 / 255
@@ -36,16 +36,16 @@ class Parts(NamedTuple):
     @staticmethod
     def of(noise: Grain) -> Parts:
         """Return the parts of measured noise, with factors (2, RANK, 2·REACH + 1)."""
-        factors = no_correlation().double() if _reach(noise.taps) == 0 else separable(noise.taps)
+        factors = no_correlation().double() if tap_reach(noise.taps) == 0 else separable(noise.taps)
         return Parts(noise.sigma.float(), factors.float(), noise.mixing.float())
 
     def reach(self) -> int:
         """Return the largest distance, in rows and in columns, at which pixels have correlated noise: 0 if white."""
-        return _reach(self.factors.abs().sum((0, 1))[None])
+        return tap_reach(self.factors.abs().sum((0, 1))[None])
 
     def compact(self) -> Parts:
         """Return the same noise with as few factors as draw it: (2, 1, 1) if it is white."""
-        return self if self.reach() else self._replace(factors=torch.ones(2, 1, 1, device=self.factors.device))
+        return self._replace(factors=compact(self.factors))
 
     def cpu(self) -> Parts:
         """Return the same on the CPU."""
@@ -93,12 +93,6 @@ def no_correlation() -> Tensor:
 def silence(channels: int) -> Parts:
     """Return the parts of no noise."""
     return Parts(torch.zeros(channels, KNOTS), no_correlation(), torch.eye(channels))
-
-
-def _reach(taps: Tensor) -> int:
-    """Return how far from the middle, in rows and in columns, taps (N, K) that are not 0 lie."""
-    distances = (taps.nonzero() - torch.tensor(taps.shape) // 2).abs()
-    return int(distances.max()) if len(distances) else 0
 
 
 def draw_noise(noise: Grain, lr: Tensor, white: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def taps_per_side(kernel_size: int | None, scale: int, method: str) -> int:
 
     ConfigError, with the name of the method, where a kernel of that size cannot be centred.
     """
-    size = kernel_size or max(20, 10 * scale)
+    size = kernel_size or max(20, 9 * scale)
     size += 0 if kernel_size else (size - scale) % 2
     try:
         half_width(size, scale)
