@@ -49,8 +49,12 @@ class Row(Strict):
     cropped: bool = False
     """Whether rows or columns at the bottom or right of the HR image were cut off."""
     hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
-    """How the file in ``hr/`` was made: linked, copied, or ``written`` (decoded, cropped or turned, and encoded)."""
+    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, or in
+    another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
     channels: int | None = None
+    """Number of channels without alpha."""
+    alpha: bool | None = None
+    """Whether there is alpha beside them; None in older manifests."""
     dtype: str | None = None
     seed: int | None = None
     """``degrade(hr, seed)`` of the checkpoint makes this LR image again, before rounding, if the model's own noise and
@@ -63,6 +67,8 @@ class Row(Strict):
     """Learned noise that was added: the model's own, another model's (named in ``dataset.json``), or none."""
     warning: str | None = None
     """What may be wrong with the image."""
+    left_out: tuple[str, ...] = ()
+    """What the source says beside its pixels that the LR file does not: EXIF, XMP, …"""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     hr_bytes: int | None = None

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 from numpy.typing import NDArray
 
 from degsynth.data import bmp, exif, headers, jpeg, png
+from degsynth.data.carried import Carried, profile
 from degsynth.data.headers import Header
 from degsynth.data.regular import open_regular
 from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory, os_reason
@@ -31,6 +32,20 @@ METADATA = 2**28
 """Bytes of a PNG or BMP file beside its pixels that are accepted."""
 
 
+class Decoded(NamedTuple):
+    """A decoded file."""
+
+    samples: Array
+    """(H, W, C), alpha included."""
+    orientation: int
+    """1 to 8; the samples are not turned yet."""
+    carried: Carried
+    remade: bool
+    """Whether the file has another form than the samples, so that other programs may see another image in it: a
+    palette, a transparent colour, fewer than 8 bits, CMYK, planes one after the other, a thumbnail in front, an
+    orientation. As HR it is written anew."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How one file is decoded."""
@@ -38,10 +53,12 @@ class _Plan:
     header: Header
     pixels: Callable[[], Array]
     orientation: Callable[[], int]
+    carried: Callable[[], Carried] = Carried
+    remade: bool = False
 
 
-def decode_file(path: Path, max_pixels: int) -> tuple[Array, int]:
-    """Return the samples (H, W, C) of an image file, alpha included, and its orientation (1–8).
+def decode_file(path: Path, max_pixels: int) -> Decoded:
+    """Decode an image file.
 
     DataError names the file and says what is wrong with it. Only what can be an image is read into memory.
     """
@@ -82,7 +99,7 @@ def _most_bytes(head: bytes, path: Path, max_pixels: int) -> int:
     return 16 * min(sides[0] * sides[1], max_pixels) + METADATA
 
 
-def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
+def _decode(content: bytes, path: Path, max_pixels: int) -> Decoded:
     plan = _plan(content, path)
     headers.check_size(plan.header, len(content), max_pixels, path)
     try:
@@ -98,21 +115,37 @@ def _decode(content: bytes, path: Path, max_pixels: int) -> tuple[Array, int]:
         raise DataError(f"{path}: cannot be decoded; {reason}") from None
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     headers.check_decoded(plan.header, pixels.shape, 8 * pixels.dtype.itemsize, path)
-    return pixels, plan.orientation()
+    return Decoded(pixels, plan.orientation(), plan.carried(), plan.remade)
 
 
 def _plan(content: bytes, path: Path) -> _Plan:
     """Choose the decoder of a file by its header."""
     if content.startswith(png.SIGNATURE):
         chunks = png.read_chunks(content, path)
-        return _Plan(chunks.header, partial(png.decode, content), chunks.orientation)
+        remade = chunks.colour == 3 or chunks.depth < 8 or chunks.keyed
+        return _Plan(chunks.header, partial(png.decode, content), chunks.orientation, chunks.carried, remade)
     if content.startswith(b"\xff\xd8"):
         markers = jpeg.read_markers(content, path)
         return _Plan(
-            markers.header, partial(jpeg.decode, content, markers), lambda: exif.orientation(markers.exif, markers.xmp)
+            markers.header,
+            partial(jpeg.decode, content, markers),
+            lambda: exif.orientation(markers.exif, markers.xmp),
+            markers.carried,
+            markers.components == 4,
         )
     if content.startswith(b"BM"):
         bitmap = bmp.read_bitmap(content, path)
-        return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1)
-    header, block, xmp = headers.webp(content, path)
-    return _Plan(header, partial(imagecodecs.webp_decode, content), partial(exif.orientation, block, xmp))
+        return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1, remade=bitmap.bits != 24)
+    header, block, xmp, icc = headers.webp(content, path)
+    return _Plan(
+        header,
+        partial(imagecodecs.webp_decode, content),
+        partial(exif.orientation, block, xmp),
+        lambda: _of_webp(block, xmp, icc),
+    )
+
+
+def _of_webp(block: bytes, xmp: bytes, icc: bytes) -> Carried:
+    """Return what a WebP file carries."""
+    kept, left_out = profile(icc, 3)
+    return Carried(icc=kept, left_out=left_out + ("EXIF",) * bool(block) + ("XMP",) * bool(xmp))

@@ -22,4 +22,4 @@ def non_local_means(image: Image, sigma: float) -> Image:
         bgr = np.ascontiguousarray(image.pixels[..., ::-1])  # OpenCV expects BGR
         denoised = cv2.fastNlMeansDenoisingColored(bgr, None, STRENGTH * sigma, STRENGTH * sigma)
         denoised = np.ascontiguousarray(denoised[..., ::-1])
-    return Image(denoised, image.alpha, image.rotated)
+    return Image(denoised, image.alpha, image.remade)

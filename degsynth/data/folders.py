@@ -139,7 +139,7 @@ def _middle(image: Image) -> Image:
     """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
     rows, columns = min(KEPT, image.height), min(KEPT, image.width)
     y, x = (image.height - rows) // 2, (image.width - columns) // 2
-    return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.rotated)
+    return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.remade)
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def other_format(content: bytes) -> str:
     return next((name for start, name in starts.items() if content.startswith(start)), "")
 
 
-def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes]:
-    """Return the header, the EXIF block and XMP (empty if there is none) of a WebP.
+def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes, bytes]:
+    """Return the header of a WebP, and its EXIF block, XMP and ICC profile, which are empty where there is none.
 
     DataError where it is animated, cut off or damaged.
 
@@ -104,7 +104,7 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes]:
     """
     if int.from_bytes(content[4:8], "little") + 8 > len(content):
         raise DataError(f"{path}: cannot be decoded; it is truncated")
-    frames, at, block, xmp = 0, 12, b"", b""
+    frames, at, block, xmp, icc = 0, 12, b"", b"", b""
     size: tuple[int, int] | None = None
     while at + 8 <= len(content):
         kind, length = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
@@ -114,6 +114,8 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes]:
             block = content[at + 8 : at + 8 + length]
         if kind == b"XMP ":
             xmp = content[at + 8 : at + 8 + length]
+        if kind == b"ICCP":
+            icc = content[at + 8 : at + 8 + length]
         if kind == b"VP8X" and len(body) == 10:
             size = int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
         elif kind == b"VP8L" and size is None and body[:1] == b"\x2f":
@@ -128,4 +130,4 @@ def webp(content: bytes, path: Path) -> tuple[Header, bytes, bytes]:
         )
     if size is None:
         raise DataError(f"{path}: cannot be decoded; it is truncated or damaged")
-    return Header("WebP", size[1], size[0], (3, 4), 8), block, xmp
+    return Header("WebP", size[1], size[0], (3, 4), 8), block, xmp, icc

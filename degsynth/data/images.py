@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from degsynth.config import Interval
 from degsynth.data import exif, tiff
+from degsynth.data.carried import Carried, png_chunks
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.regular import open_regular
@@ -38,6 +39,9 @@ if hasattr(cv2, "setLogLevel"):  # OpenCV 4
 else:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+PNG_HEADER = 33
+"""Bytes of a PNG file before further chunks: its signature and the header chunk."""
+
 Array = NDArray[Any]
 
 
@@ -45,8 +49,8 @@ class Picture(Protocol):
     """An image that can be read by parts: it is in memory (`Image`), or parts are decoded on demand (`data.tiff`)."""
 
     @property
-    def rotated(self) -> bool:
-        """Whether others see something else in the file: an orientation was applied, or it begins with a thumbnail."""
+    def remade(self) -> bool:
+        """Whether the file itself has another form than the image: see `decoding.Decoded.remade`."""
 
     @property
     def height(self) -> int:
@@ -68,8 +72,24 @@ class Picture(Protocol):
     def has_alpha(self) -> bool:
         """Whether the image, and so every window, has alpha."""
 
+    @property
+    def meaning(self) -> Meaning:
+        """What the samples mean, and what else the file says."""
+
     def window(self, top: int, bottom: int, left: int, right: int) -> Image:
         """Return rows ``top`` … ``bottom`` − 1, columns ``left`` … ``right`` − 1."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the samples of an image mean, and what its file says beside them."""
+
+    others: int = 0
+    """Number of channels behind those of gray or RGB, such as near infrared."""
+    premultiplied: bool = False
+    """Whether the colours are multiplied by alpha."""
+    carried: Carried = field(default_factory=Carried)
+    """What goes along into files that are made of the image."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +100,9 @@ class Image:
     """Array (H, W, C) of uint8, uint16 or float32; C is 1 for gray, 3 for RGB."""
     alpha: Array | None = None
     """Array (H, W) of the same type, where the file has alpha."""
-    rotated: bool = False
-    """Whether others see something else in the file: an orientation was applied, or it begins with a thumbnail."""
+    remade: bool = False
+    """Whether the file itself has another form than the image: see `decoding.Decoded.remade`."""
+    meaning: Meaning = field(default_factory=Meaning)
 
     @property
     def height(self) -> int:  # noqa: D102
@@ -109,18 +130,19 @@ class Image:
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Image:  # noqa: D102
         part = slice(top, bottom), slice(left, right)
-        return Image(self.pixels[part], None if self.alpha is None else self.alpha[part], self.rotated)
+        return replace(self, pixels=self.pixels[part], alpha=None if self.alpha is None else self.alpha[part])
 
 
 @dataclass(frozen=True)
 class Size:
-    """Height, width, channels and type of an image file that is about to be written; its pixels come in bands."""
+    """Size, type and meaning of an image file that is about to be written; its pixels come in bands."""
 
     height: int
     width: int
     channels: int
     dtype: np.dtype[Any]
     has_alpha: bool = False
+    meaning: Meaning = field(default_factory=Meaning)
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
@@ -176,11 +198,11 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
         with opened(path, max_pixels) as picture:
             _check_whole(picture, path, max_pixels)
             return picture.window(0, picture.height, 0, picture.width)
-    pixels, orientation = decode_file(path, max_pixels)
+    pixels, orientation, carried, remade = decode_file(path, max_pixels)
     alpha = None
     if pixels.shape[2] in (2, 4):
         pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])
-    return _upright(Image(pixels, alpha), orientation)
+    return _upright(Image(pixels, alpha, remade, Meaning(carried=carried)), orientation)
 
 
 def _check_whole(picture: Picture, path: Path, max_pixels: int) -> None:
@@ -202,9 +224,10 @@ class _TiffPicture:
     """A TIFF as a `Picture`."""
 
     def __init__(self, page: tiff.Page) -> None:
-        self._page, self.rotated = page, not page.first
+        self._page, self.remade = page, page.remade
         self.height, self.width, self.has_alpha = page.height, page.width, page.alpha
         self.channels = page.samples - page.alpha
+        self.meaning = Meaning(self.channels - page.colours, page.premultiplied, page.carried)
         self.dtype = np.dtype(np.float32) if page.stored == np.float64 else page.stored.newbyteorder("=")
         _check_type(self.dtype, page.path)
 
@@ -212,9 +235,15 @@ class _TiffPicture:
         samples = self._page.window(top, bottom, left, right).astype(self.dtype, copy=False)
         if self.dtype == np.float32 and not np.isfinite(samples).all():
             raise DataError(f"{self._page.path}: holds values that are not finite numbers")
+        if self._page.nodata is not None and (samples == self._page.nodata).any():
+            raise DataError(
+                f"{self._page.path}: holds pixels without data (nodata is {self._page.nodata:g})",
+                "crop it to where there is data, or take the nodata tag out if these values are meant",
+            )
         if not self.has_alpha:
-            return Image(samples)
-        return Image(np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1]))
+            return Image(samples, None, self.remade, self.meaning)
+        colours, alpha = np.ascontiguousarray(samples[..., :-1]), np.ascontiguousarray(samples[..., -1])
+        return Image(colours, alpha, self.remade, self.meaning)
 
 
 def _check_type(dtype: np.dtype[Any], path: Path) -> None:
@@ -227,7 +256,8 @@ def _upright(image: Image, orientation: int) -> Image:
     if orientation == 1:
         return image
     alpha = None if image.alpha is None else exif.upright(image.alpha, orientation)
-    return Image(exif.upright(image.pixels, orientation), alpha, rotated=True)
+    meaning = replace(image.meaning, carried=image.meaning.carried.turned(orientation))
+    return Image(exif.upright(image.pixels, orientation), alpha, remade=True, meaning=meaning)
 
 
 def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | None) -> Interval | None:
@@ -238,14 +268,19 @@ def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | N
 
 
 def check_range(pixels: Array, data_range: Interval | None) -> None:
-    """Raise DataError where an image has values above the white of the range that its model was fitted to."""
+    """Raise DataError where an image has values outside of black and white.
+
+    Integers below black are no fault: they are the noise of a sensor around it, and are kept.
+    """
     if pixels.dtype == np.uint8:
         return
     black, white = resolve_range(pixels.dtype, data_range)
+    hint = "give black and white as `data_range=BLACK:WHITE`, or `data_range=dtype` for the whole range of the type"
     if float(pixels.max()) > white:
+        raise DataError(f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black)", hint)
+    if pixels.dtype == np.float32 and float(pixels.min()) < black:
         raise DataError(
-            f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black)",
-            "give black and white as `data_range=BLACK:WHITE`, or `data_range=dtype` for the whole range of the type",
+            f"the image reaches down to {pixels.min():g}, below black at {black:g} ({white:g} is white)", hint
         )
 
 
@@ -263,7 +298,10 @@ def resolve_range(dtype: np.dtype[Any], data_range: Interval | None) -> Interval
 
 
 def to_tensor(pixels: Array, data_range: Interval | None = None, device: str = "cpu") -> Tensor:
-    """Convert pixels (H, W, C) to float32 (C, H, W) in [0, 1] on a device; values outside the range are clipped."""
+    """Convert pixels (H, W, C) to float32 (C, H, W) in [0, 1] on a device; values outside the range are clipped.
+
+    Only integers below black become negative numbers: noise around black would not be noise without them.
+    """
     black, white = resolve_range(pixels.dtype, data_range)
     if device == "cpu":
         height, width, channels = pixels.shape
@@ -278,22 +316,28 @@ def to_tensor(pixels: Array, data_range: Interval | None = None, device: str = "
         tensor.sub_(black)
     if white - black != 1.0:
         tensor.div_(white - black)
-    return tensor if pixels.dtype == np.uint8 else tensor.clamp_(0.0, 1.0)
+    if pixels.dtype == np.uint8:
+        return tensor
+    return tensor.clamp_(0.0 if pixels.dtype == np.float32 else None, 1.0)
 
 
 def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Interval | None = None) -> Array:
-    """Convert floats (C, H, W) in [0, 1] to pixels (H, W, C) of ``dtype``: clamp, then round to the nearest level."""
+    """Convert floats (C, H, W) in [0, 1] to pixels (H, W, C) of ``dtype``: clamp, then round to the nearest level.
+
+    Integers may lie below black, as in `to_tensor`.
+    """
     black, white = resolve_range(dtype, data_range)
-    values = image.clamp(0.0, 1.0) * (white - black) + black
-    if dtype != np.float32:
-        values = values.round()
+    if dtype == np.float32:
+        values = image.clamp(0.0, 1.0) * (white - black) + black
+    else:
+        values = (image.clamp(max=1.0) * (white - black) + black).clamp_(min=0.0).round_()
     return np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy().astype(dtype))
 
 
 def encode(image: Image, suffix: str) -> bytes:
     """Return the bytes of a lossless file, ``.png`` or ``.tif``."""
     buffer = io.BytesIO()
-    size = Size(image.height, image.width, image.channels, image.dtype, image.has_alpha)
+    size = Size(image.height, image.width, image.channels, image.dtype, image.has_alpha, image.meaning)
     write(buffer, suffix, size, [image])
     return buffer.getvalue()
 
@@ -301,19 +345,32 @@ def encode(image: Image, suffix: str) -> bytes:
 def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
     """Write a lossless file, ``.png`` or ``.tif``, from bands of rows that come from top to bottom."""
     if suffix in TIFF_SUFFIXES:
-        tiff.write(file, size.height, size.width, size.channels, size.has_alpha, size.dtype, map(_samples, bands))
+        meaning = size.meaning
+        layout = tiff.Layout(
+            size.height,
+            size.width,
+            size.channels - meaning.others,
+            meaning.others,
+            size.has_alpha,
+            meaning.premultiplied,
+            size.dtype,
+        )
+        tiff.write(file, layout, meaning.carried, map(_samples, bands))
         return
     parts = [_samples(band) for band in bands]
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
-        file.write(imagecodecs.png_encode(np.ascontiguousarray(samples)))
-        return
-    if samples.shape[2] > 1:
-        samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-    done, content = cv2.imencode(".png", samples)
-    if not done:
-        raise DataError(f"cannot encode {samples.shape} {samples.dtype} as PNG")
-    file.write(content.data)
+        content = memoryview(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    else:
+        if samples.shape[2] > 1:
+            samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+        done, encoded = cv2.imencode(".png", samples)
+        if not done:
+            raise DataError(f"cannot encode {samples.shape} {samples.dtype} as PNG")
+        content = encoded.data
+    file.write(content[:PNG_HEADER])
+    file.write(png_chunks(size.meaning.carried))
+    file.write(content[PNG_HEADER:])
 
 
 def _samples(image: Image) -> Array:

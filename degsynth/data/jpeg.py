@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from degsynth.data.carried import Carried, Density, profile
 from degsynth.data.headers import Header
 from degsynth.errors import DataError
 
@@ -35,6 +36,9 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 MOST_SCANS = 256
 """A progressive JPEG has about ten scans. Each goes over all pixels, however short it is, so thousands take hours."""
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
+ICC = b"ICC_PROFILE\0"
+UNITS: dict[int, Literal["none", "inch", "centimetre"]] = {0: "none", 1: "inch", 2: "centimetre"}
+"""Units of the density by their codes."""
 MOST_PADDING = 2**16
 """Zeros behind a scan, up to this number, are taken for padding."""
 FULL = (1 << 64) - 1
@@ -72,6 +76,18 @@ class Markers:
     """What decoders complain of without need."""
     padding: Change = (0, 0, b"")
     """The zeros at the end of the last scan, which may be padding."""
+    density: Density | None = None
+    profiles: dict[int, bytes] = field(default_factory=dict)
+    """The parts of the ICC profile by their numbers."""
+    others: set[str] = field(default_factory=set)
+    """Names of what else the file says."""
+
+    def carried(self) -> Carried:
+        """Return what is carried into files that are made of the image."""
+        icc = b"".join(self.profiles[number] for number in sorted(self.profiles))
+        kept, left_out = profile(icc, 3 if self.components == 4 else self.components)  # CMYK is converted to RGB
+        names = self.others | ({"EXIF"} if self.exif else set()) | ({"XMP"} if self.xmp else set())
+        return Carried(icc=kept, density=self.density, left_out=(*left_out, *sorted(names)))
 
 
 def read_markers(content: bytes, path: Path) -> Markers:
@@ -96,6 +112,7 @@ def read_markers(content: bytes, path: Path) -> Markers:
             continue
         length = int.from_bytes(content[at + 2 : at + 4], "big")
         body = content[at + 4 : at + 2 + length]
+        _note(markers, code, body)
         if code in FRAMES and not markers.frame:
             markers.frame, markers.header = code, _frame(code, body, path)
             markers.components = body[5]
@@ -119,6 +136,20 @@ def read_markers(content: bytes, path: Path) -> Markers:
     if markers.frame in PROGRESSIVE and (incomplete or len(markers.exact) < markers.components):
         markers.fault = markers.fault or "scans are missing"
     return markers
+
+
+def _note(markers: Markers, code: int, body: bytes) -> None:
+    """Take what a marker says beside the pixels."""
+    if code == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 12:
+        across, down = int.from_bytes(body[8:10], "big"), int.from_bytes(body[10:12], "big")
+        if across and down:
+            markers.density = Density(across, down, UNITS.get(body[7], "none"))
+    elif code == 0xE2 and body.startswith(ICC) and len(body) > len(ICC) + 2:
+        markers.profiles[body[len(ICC)]] = body[len(ICC) + 2 :]
+    elif code == 0xED:
+        markers.others.add("IPTC")
+    elif code == 0xFE:
+        markers.others.add("comment")
 
 
 def _frame(code: int, body: bytes, path: Path) -> Header:

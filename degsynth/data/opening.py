@@ -109,7 +109,7 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
     """Return black and white of a set of images; None stands for the whole range of the type.
 
     A range that was asked for is kept. Otherwise white of 16-bit files is the largest value of 10, 12, 14 or 16 bits,
-    whichever is the least that holds every value; float files must have values of at most 1, else DataError.
+    whichever is the least that holds every value; float files must have values from 0 to 1, else DataError.
     """
     if asked == "dtype" or dtype == "uint8":
         return None
@@ -118,11 +118,13 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
         if not black < white:
             raise ConfigError(f"`data_range={black:g}:{white:g}`: black must be below white")
         return Interval(float(black), float(white))
-    largest = max(float(image.pixels.max()) for image in decoded)
+    ends = [(float(image.pixels.min()), float(image.pixels.max())) for image in decoded]
+    smallest, largest = min(low for low, _ in ends), max(high for _, high in ends)
     if dtype == "uint16":
         return Interval(0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1)))
-    if largest > 1.0:
-        raise DataError(f"float images reach {largest:g}", "give black and white as `data_range=BLACK:WHITE`")
+    if largest > 1.0 or smallest < 0.0:
+        values = f"from {smallest:g} to {largest:g}"
+        raise DataError(f"float images have values {values}", "give black and white as `data_range=BLACK:WHITE`")
     return None
 
 

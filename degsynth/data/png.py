@@ -13,12 +13,15 @@ import imagecodecs
 from numpy.typing import NDArray
 
 from degsynth.data import exif
+from degsynth.data.carried import MOST_ICC, Carried, Density, profile
 from degsynth.data.headers import Header
 from degsynth.errors import DataError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEFLATE_RATIO = 1032
 """Deflate makes data shorter by this factor at most."""
+COLOURS = (b"sRGB", b"gAMA", b"cHRM", b"cICP")
+"""Chunks that say what the colours are; they hold for LR images, too."""
 CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """Number of channels of each colour type, after a palette was applied."""
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -42,6 +45,21 @@ class Chunks:
     """EXIF block."""
     texts: list[bytes] = field(default_factory=list)
     """Text chunks in which an orientation may stand."""
+    colours: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Chunks (kind, body) that say what the colours are."""
+    icc: bytes = b""
+    """ICC profile, compressed."""
+    density: Density | None = None
+
+    def carried(self) -> Carried:
+        """Return what is carried into files that are made of the image."""
+        try:
+            icc = zlib.decompressobj().decompress(self.icc, MOST_ICC + 1) if self.icc else b""
+        except zlib.error:
+            icc = b"damaged"
+        kept, left_out = profile(icc, 3 if self.colour & 2 else 1)
+        left_out += ("EXIF",) * bool(self.block) + ("texts",) * bool(self.texts)
+        return Carried(icc=kept, chunks=tuple(self.colours), density=self.density, left_out=left_out)
 
     def orientation(self) -> int:
         """Return the orientation (1–8): of the EXIF block, of an EXIF block that is stored as text, or of XMP."""
@@ -89,6 +107,14 @@ def _note(chunks: Chunks, kind: bytes, body: bytes, path: Path) -> None:
         chunks.keyed = True
     elif kind == b"eXIf":
         chunks.block = body
+    elif kind in COLOURS:
+        chunks.colours.append((kind, body))
+    elif kind == b"iCCP":
+        chunks.icc = body.partition(b"\0")[2][1:]  # behind the name, and the method of compression
+    elif kind == b"pHYs" and len(body) == 9:
+        across, down = int.from_bytes(body[:4], "big") / 100, int.from_bytes(body[4:8], "big") / 100
+        if across and down:
+            chunks.density = Density(across, down, "centimetre" if body[8] else "none")
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         chunks.texts.append(kind + body)
     elif kind == b"acTL" and (frames := int.from_bytes(body[:4], "big")) > 1:

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from degsynth.data import exif, jpeg
+from degsynth.data import exif, georeference, jpeg
+from degsynth.data.carried import Carried, Density, profile
 from degsynth.data.headers import MAX_PIXELS, RAISE_LIMIT
 from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory
 
@@ -43,6 +45,19 @@ LESSER = 1 | 4
 MOST_PAGES = 100
 """A file with more pages is refused before they are read."""
 ORIENTATION_TAG, XMP_TAG = 0x0112, 0x02BC
+ICC_TAG, ACROSS_TAG, DOWN_TAG, UNIT_TAG = 34675, 282, 283, 296
+UNITS: dict[int, Literal["none", "inch", "centimetre"]] = {1: "none", 2: "inch", 3: "centimetre"}
+"""Units of the resolution by their codes."""
+LEFT_OUT = {
+    270: "description",
+    700: "XMP",
+    33723: "IPTC",
+    34377: "Photoshop",
+    34665: "EXIF",
+    34853: "GPS",
+    50844: "RPC (a georeference)",
+}
+"""Tags that are not carried into files that are made of an image."""
 
 # tifffile would log its own lines about a damaged file; the DataError raised here says it already.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -58,13 +73,18 @@ class Page:
             page = self._only_page(file)
             self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
             self.stored = np.dtype(page.dtype)
-            self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in ALPHA
+            extra = tuple(page.extrasamples)
+            self.alpha = bool(extra) and extra[-1] in ALPHA
+            self.premultiplied = self.alpha and extra[-1] == tifffile.EXTRASAMPLE.ASSOCALPHA
+            self.colours = 1 if page.photometric == tifffile.PHOTOMETRIC.MINISBLACK else 3
+            self.nodata = georeference.nodata({tag.code: tag for tag in page.tags})
+            self.carried = _carried(page, self.colours)
             tag, xmp = page.tags.get(ORIENTATION_TAG), page.tags.get(XMP_TAG)
             self.orientation = exif.valid_orientation(
                 None if tag is None else tag.value, xmp.value if xmp and isinstance(xmp.value, bytes) else b""
             )
-            self.first = page.index == 0
             self.separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and self.samples > 1
+            self.remade = page.index > 0 or self.separate or page.bitspersample not in (8, 16, 32)
             across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (self.width, page.rowsperstrip)
             self.segment = min(down, self.height), across
             # A damaged file may list fewer segments than the page consists of.
@@ -90,6 +110,16 @@ class Page:
             kind = getattr(page.photometric, "name", page.photometric)
             raise DataError(f"{path}: a TIFF of photometric {kind}", "save it as gray or RGB")
         self._check_samples(page)
+        if any(sample in ALPHA for sample in extra[:-1]) or self.samples - self.alpha < self.colours:
+            raise DataError(
+                f"{path}: a TIFF of {self.samples} samples a pixel of which alpha is not the last",
+                "save it with one alpha, as the last sample",
+            )
+        if self.alpha and self.samples - 1 > self.colours:
+            raise DataError(
+                f"{path}: a TIFF of {self.samples} samples a pixel, colours, others and alpha, which few programs read",
+                "save it without alpha, or with colours and alpha alone",
+            )
         self._page = page
         self._decoded: dict[int, Array] = {}
 
@@ -245,30 +275,72 @@ class Page:
         return content
 
 
-def write(
-    file: Any, height: int, width: int, channels: int, alpha: bool, dtype: np.dtype[Any], bands: Iterable[Array]
-) -> None:
-    """Write a page, compressed losslessly, from bands (rows, width, channels [+ 1]) that come from top to bottom.
+def _carried(page: tifffile.TiffPage, colours: int) -> Carried:
+    """Return what a page carries into files that are made of it."""
+    tags = {tag.code: tag for tag in page.tags}
+    icc = tags.get(ICC_TAG)
+    kept, left_out = profile(icc.value if icc is not None and isinstance(icc.value, bytes) else b"", colours)
+    across, down, unit = (tags.get(code) for code in (ACROSS_TAG, DOWN_TAG, UNIT_TAG))
+    density = None
+    if across is not None and down is not None:
+        sides = _ratio(across.value), _ratio(down.value)
+        if min(sides) > 0:
+            density = Density(*sides, UNITS.get(int(unit.value) if unit is not None else 2, "inch"))
+    left_out += tuple(name for code, name in LEFT_OUT.items() if code in tags)
+    return Carried(icc=kept, density=density, georeference=georeference.read(tags), left_out=left_out)
+
+
+def _ratio(value: Any) -> float:
+    """Return a resolution, which is stored as numerator and denominator; 0 where it is none."""
+    return float(value[0]) / float(value[1]) if isinstance(value, tuple) and len(value) == 2 and value[1] else 0.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Size and meaning of the samples of a page that is about to be written."""
+
+    height: int
+    width: int
+    colours: int
+    """1 for gray, 3 for RGB."""
+    others: int
+    """Number of further channels."""
+    alpha: bool
+    premultiplied: bool
+    """Whether the colours are multiplied by alpha."""
+    dtype: np.dtype[Any]
+
+
+def write(file: Any, layout: Layout, carried: Carried, bands: Iterable[Array]) -> None:
+    """Write a page, compressed losslessly, from bands (rows, width, samples) that come from top to bottom.
 
     ``file`` is a path or a binary file. The bytes written do not depend on the heights of the bands.
     """
-    samples = channels + alpha
-    row_bytes = width * samples * dtype.itemsize
-    rows = max(1, min(height, STRIP_BYTES // row_bytes))
-    shape = (height, width) if samples == 1 else (height, width, samples)
+    samples = layout.colours + layout.others + layout.alpha
+    row_bytes = layout.width * samples * layout.dtype.itemsize
+    rows = max(1, min(layout.height, STRIP_BYTES // row_bytes))
+    shape = (layout.height, layout.width) if samples == 1 else (layout.height, layout.width, samples)
+    extra = ["unspecified"] * layout.others
+    if layout.alpha:
+        extra.append("assocalpha" if layout.premultiplied else "unassalpha")
+    density = carried.density or Density(0, 0, "none")
     # tifffile accepts strips one by one only if they are compressed already.
-    with tifffile.TiffWriter(file, bigtiff=height * row_bytes > CLASSIC_BYTES) as writer:
+    with tifffile.TiffWriter(file, bigtiff=layout.height * row_bytes > CLASSIC_BYTES) as writer:
         writer.write(
             (bytes(imagecodecs.deflate_encode(strip.tobytes())) for strip in regrouped(bands, rows)),
             shape=shape,
-            dtype=dtype,
+            dtype=layout.dtype,
             rowsperstrip=rows,
-            photometric="rgb" if channels == 3 else "minisblack",
+            photometric="rgb" if layout.colours == 3 else "minisblack",
             planarconfig=None if samples == 1 else "contig",
-            extrasamples=["unassalpha"] if alpha else None,
+            extrasamples=extra or None,
             compression="adobe_deflate",
             metadata=None,
             software="",
+            iccprofile=carried.icc or None,
+            resolution=density[:2] if carried.density else None,
+            resolutionunit=next(code for code, unit in UNITS.items() if unit == density.unit),
+            extratags=[(*tag, True) for tag in carried.georeference],
         )
 
 

@@ -71,7 +71,7 @@ def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
     image = images.read(tmp_path / "photo.jpg")
     upright = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert np.array_equal(image.pixels, upright[..., ::-1])
-    assert image.rotated == (orientation != 1)
+    assert image.remade == (orientation != 1)
 
 
 def test_names_and_links_that_cannot_be_followed(tmp_path: Path) -> None:

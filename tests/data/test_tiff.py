@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from degsynth.data import images, tiff
+from degsynth.data.carried import Carried
 from degsynth.errors import DataError
 
 RNG = np.random.default_rng(3)
@@ -127,6 +128,9 @@ def test_the_file_does_not_depend_on_the_bands(channels: int, alpha: bool, tmp_p
 def test_large_files_get_long_offsets() -> None:
     written: dict[str, Any] = {}
 
+    def layout(side: int) -> tiff.Layout:
+        return tiff.Layout(side, side, 1, 0, False, False, np.dtype(np.uint16))
+
     class Writer:
         def __init__(self, file: object, bigtiff: bool) -> None:
             written["bigtiff"] = bigtiff
@@ -142,9 +146,9 @@ def test_large_files_get_long_offsets() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tifffile, "TiffWriter", Writer)
-        tiff.write(None, 60_000, 60_000, 1, False, np.dtype(np.uint16), [])
+        tiff.write(None, tiff.Layout(60_000, 60_000, 1, 0, False, False, np.dtype(np.uint16)), Carried(), [])
         assert written == {"bigtiff": True, "rows": 2}
-        tiff.write(None, 20_000, 20_000, 1, False, np.dtype(np.uint16), [])
+        tiff.write(None, layout(20_000), Carried(), [])
         assert written["bigtiff"] is False
 
 

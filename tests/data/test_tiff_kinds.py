@@ -111,7 +111,7 @@ WITH_LESSER_PAGES = {
 def test_overviews_masks_and_thumbnails_are_passed_over(kind: str, tmp_path: Path) -> None:
     assert np.array_equal(read(pages(*WITH_LESSER_PAGES[kind]), "a.tif", tmp_path), PHOTO)
     with images.opened(tmp_path / "a.tif") as picture:  # what others see first in the file is another picture
-        assert picture.rotated == (kind == "thumbnail first")
+        assert picture.remade == (kind == "thumbnail first")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from degsynth.apply.options import Options
 from degsynth.data import images
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
-from degsynth.model.render import render_bands, tiles_of
+from degsynth.model.render import Source, render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
+from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import area
 from degsynth.seeds import Identity
 
@@ -77,19 +78,21 @@ class PairWriter:
         identity = Identity(self.options.seed, output.source, draw=output.draw)
         draw = self.degradation.draw(identity, picture.channels, height, width)
         suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
-        lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha)
+        meaning = picture.meaning
+        of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
+        lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{suffix}"
         lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
         hr_size = (self.scale * height, self.scale * width)
         cropped = (picture.height, picture.width) != hr_size
         hr_sha256 = hr_bytes = None
-        if picture.rotated or cropped:  # the file itself cannot serve as HR
+        if picture.remade or cropped:  # the file itself cannot serve as HR
             hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
             if sibling is not None:
                 files.copy(str(sibling.hr), hr_name)
                 hr_sha256, hr_bytes = sibling.hr_sha256, sibling.hr_bytes
             else:
-                hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1])
+                hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
                 hr_sha256, hr_bytes = files.write(hr_name, hr_file, images.bands(picture, *hr_size))
         else:
             hr_name = f"hr/{output.stem}{path.suffix}"
@@ -106,12 +109,14 @@ class PairWriter:
             cropped=cropped,
             hr_kept=hr_kept,
             channels=picture.channels,
+            alpha=picture.has_alpha,
             dtype=str(picture.dtype),
             seed=identity.seed("kernel"),
             kernel_id=draw.kernel_id,
             hardware_factor=draw.hardware_factor,
             noise=self.degradation.noise_name,
             warning=self.degradation.row_warning(),
+            left_out=meaning.carried.left_out,
             awgn_sigma=draw.awgn_sigma,
             hr_bytes=hr_bytes,
             hr_sha256=hr_sha256,
@@ -128,20 +133,35 @@ class PairWriter:
         """Yield the LR image in the type of the file; its alpha is the mean over an LR pixel."""
         _, height, width = draw.size
 
-        def source(top: int, bottom: int, left: int, right: int) -> Tensor:
-            pixels = picture.window(top, bottom, left, right).pixels
-            if self.options.data_range is None:
-                images.check_range(pixels, self.data_range)
-            return images.to_tensor(pixels, self.data_range, self.options.device)
-
         top = 0
-        for band in render_bands(self.degradation, draw, source, self._tiling(height, width)):
+        for band in render_bands(self.degradation, draw, self._source(picture), self._tiling(height, width)):
             bottom = top + band.shape[1]
             alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
+            if alpha is not None and picture.meaning.premultiplied:
+                band = band * images.to_tensor(alpha[..., None])
             yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
             top = bottom
             if self._abandoned.is_set():
                 raise OutputError("the run has ended")
+
+    def _source(self, picture: images.Picture) -> Source:
+        """Return the function that reads windows of a picture: the colours that are seen, without alpha."""
+        spec = self.degradation.model.spec
+        reach = pyramid_reach(spec.clean_halo + self.scale) if picture.has_alpha else 0
+
+        def source(top: int, bottom: int, left: int, right: int) -> Tensor:
+            rows = max(0, top - reach), min(picture.height, bottom + reach)
+            columns = max(0, left - reach), min(picture.width, right + reach)
+            window = picture.window(*rows, *columns)
+            images.check_range(window.pixels, self.data_range)
+            colours = images.to_tensor(window.pixels, self.data_range, self.options.device)
+            if window.alpha is not None:
+                alpha = images.to_tensor(window.alpha[..., None], device=self.options.device)
+                if bool((alpha < 1.0).any()):
+                    colours = filled(colours, alpha, reach, picture.meaning.premultiplied)
+            return colours[:, top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
+
+        return source
 
     def _alpha(self, picture: images.Picture, top: int, bottom: int, width: int) -> images.Array:
         """Return the alpha of rows ``top`` … ``bottom`` − 1 of the LR image."""
