@@ -43,8 +43,11 @@ class Carried:
     left_out: tuple[str, ...] = field(default=())
     """Names of what is in the file and goes nowhere."""
 
-    def decimated(self, scale: int) -> Carried:
-        """Return what the LR image of an HR image carries: it has ``scale`` times fewer pixels in the same length."""
+    def decimated(self, scale: float) -> Carried:
+        """Return what the LR image of an HR image carries: it has ``scale`` times fewer pixels in the same length.
+
+        With 1 / scale it is what the HR image of an LR image carries.
+        """
         density = self.density
         if density is not None and density.unit != "none":
             density = density._replace(across=density.across / scale, down=density.down / scale)

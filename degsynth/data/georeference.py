@@ -60,7 +60,7 @@ def _without_statistics(tag: Tag) -> Tag:
     return tag._replace(value=text, length=0)
 
 
-def decimated(tags: Sequence[Tag], scale: int) -> tuple[Tag, ...]:
+def decimated(tags: Sequence[Tag], scale: float) -> tuple[Tag, ...]:
     """Return the tags of an LR image from those of its HR image."""
     offset = 0.5 * (scale - 1) if _are_points(tags) else 0.0
     result = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from degsynth.data import images
 from degsynth.data.images import Image
 from degsynth.model.tiling import spans
+from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import enlarged, luma
 from degsynth.sr.networks import Trained
 
@@ -56,12 +59,24 @@ def _times(part: slice, scale: int) -> slice:
 
 
 def enlarge_image(network: Trained, image: Image, tile: int = TILE) -> Image:
-    """Super-resolve an image file's pixels, to the same type; alpha is enlarged bicubically."""
-    levels = network.record.interval
-    images.check_range(image.pixels, levels)
-    made = super_resolve(network, images.to_tensor(image.pixels, levels), tile)
-    alpha = None
+    """Super-resolve an image file's pixels, to the same type; alpha is enlarged bicubically.
+
+    Hidden colours are replaced by those around them first (`degsynth.ops.alpha`).
+    """
+    record = network.record
+    images.check_range(image.pixels, record.interval)
+    lr, alpha = images.to_tensor(image.pixels, record.interval), None
     if image.alpha is not None:
-        plane = images.to_tensor(image.alpha[..., None], levels)
-        alpha = images.quantise(enlarged(plane[None], network.record.scale)[0], image.dtype, levels)[..., 0]
-    return Image(images.quantise(made, image.dtype, levels), alpha)
+        alpha = images.to_tensor(image.alpha[..., None])
+        if bool((alpha < 1.0).any()):
+            lr = filled(lr, alpha, pyramid_reach(record.halo), image.meaning.premultiplied)
+    made = super_resolve(network, lr, tile)
+    carried = image.meaning.carried.decimated(1 / record.scale)
+    meaning = replace(image.meaning, carried=carried)
+    if alpha is None:
+        return Image(images.quantise(made, image.dtype, record.interval), meaning=meaning)
+    alpha = enlarged(alpha[None], record.scale)[0].clamp(0.0, 1.0)
+    if image.meaning.premultiplied:
+        made = made * alpha
+    pixels = images.quantise(made, image.dtype, record.interval)
+    return Image(pixels, images.quantise(alpha, image.dtype)[..., 0], meaning=meaning)

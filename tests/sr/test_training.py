@@ -19,7 +19,7 @@ from degsynth.config import Events
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, FitStoppedError
 from degsynth.sr import folders, networks, testing, training
-from degsynth.sr.enlarging import super_resolve
+from degsynth.sr.enlarging import enlarge_image, super_resolve
 from degsynth.sr.options import Pairs, Training
 from degsynth.sr.sources import Batches, FilePairs, MadePairs, bicubic_lr, open_source
 from tests.conftest import save_png
@@ -168,6 +168,16 @@ def test_tiles_equal_the_whole(trained: networks.Trained, channels: int) -> None
     whole, tiles = super_resolve(trained, lr, 1000), super_resolve(trained, lr, 16)
     assert whole.shape == (channels, 114, 140)
     assert float((whole - tiles).abs().max()) < 2e-6
+
+
+def test_hidden_colours_do_not_reach_what_is_seen(trained: networks.Trained) -> None:
+    rng = np.random.default_rng(1)
+    colours = rng.integers(0, 256, (20, 24, 3), np.uint8)
+    alpha = np.full((20, 24), 255, np.uint8)
+    alpha[:, 14:] = 0
+    other = np.where(alpha[..., None] > 0, colours, 255 - colours)
+    first, second = (enlarge_image(trained, images.Image(side, alpha)).pixels for side in (colours, other))
+    assert np.array_equal(first[:, : 2 * 14], second[:, : 2 * 14])
 
 
 def test_a_folder_keeps_names_types_and_alpha(trained: networks.Trained, tmp_path: Path) -> None:
