@@ -34,6 +34,9 @@ from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
 from degsynth.watching import History
 
+RANDOM_VERSION = 2
+"""Version of the random numbers that do not come from the model: white noise, and drawn hardware factors. A data set
+that has other ones is not resumed. (1: only 32 bits of a seed counted.)"""
 OnRow = Callable[[Row, int], None]
 """Called with every finished row and the number of rows in all."""
 
@@ -164,6 +167,7 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
             "noise_model": noise_model,
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
+            **({"random": RANDOM_VERSION} if noise.awgn is not None or factor is not None else {}),
             "data_range": images.choose_range(options.data_range, model.spec.data_range),
         },
         "environment": {

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from degsynth.model.optics import Optics
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.noise import generator
+from degsynth.ops.noise import uniform
 from degsynth.ops.subpixel import suited
 
 NEGLIGIBLE = 2e-5
@@ -60,7 +60,7 @@ class PoolOptics(Optics):
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:
         """Return the code (1, 1) of the image with this seed: the number of its kernel."""
-        number = int(torch.randint(self.drawn.shape[0], (1,), generator=generator(seed)))
+        number = int(uniform(seed, 0.0, float(self.drawn.shape[0])))
         return self.drawn[number].float().cpu().reshape(1, 1)
 
     @torch.jit.export

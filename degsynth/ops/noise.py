@@ -1,7 +1,11 @@
 """Planes of random numbers of which any window can be drawn without the rest.
 
-The LR plane is divided into blocks of 256×256. The numbers of block (r, c) come from a CPU generator whose seed is a
-hash of (seed, r, c). So a window holds the same numbers, whichever tile, batch, worker or device asks for it.
+The LR plane is divided into blocks of 256×256. The numbers of block (r, c) follow from a hash of (seed, r, c). So a
+window holds the same numbers, whichever tile, batch, worker or device asks for it.
+
+The generator of torch on a CPU takes no more than 32 bits of its seed: of a million images, a hundred would share their
+numbers with another one. The other bits of a seed therefore choose a rotation in 16 dimensions, by which all numbers
+are turned, 16 at a time. Independent normal numbers stay independent and normal whatever the rotation.
 """
 
 from __future__ import annotations
@@ -38,6 +42,29 @@ def block_seed(seed: int, row: int, column: int) -> int:
     return x ^ (x >> 32)
 
 
+def rotation(bits: int) -> Tensor:
+    """Return an orthogonal matrix (16, 16) for each number of 31 bits. It is TorchScript.
+
+    It is H D₁ H D₂ H / 64, where H is Hadamard's matrix and the diagonals of D₁ and D₂ are signs, one for each bit.
+    The first sign is always +, as both matrices with all signs turned give the same product. All entries are multiples
+    of 1/16, so no machine rounds them.
+    """
+    hadamard = torch.ones(1, 1)
+    for _ in range(4):
+        hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+    signs = [1.0]
+    for place in range(31):
+        signs.append(1.0 - 2.0 * float((bits >> place) & 1))
+    both = torch.tensor(signs).view(2, 16, 1)
+    return hadamard @ (both[0] * (hadamard @ (both[1] * hadamard))) / 64.0
+
+
+def normals(seed: int, count: int) -> Tensor:
+    """Return standard normal numbers (count,) that follow from all 63 bits of a seed. It is TorchScript."""
+    plain = torch.randn((count + 15) // 16, 16, generator=generator(seed & 0xFFFFFFFF))
+    return (plain @ rotation(seed >> 32)).view(-1)[:count]
+
+
 def block_field(seed: int, y: int, x: int, height: int, width: int, channels: int, block: int = BLOCK) -> Tensor:
     """Return standard normal numbers (1, channels, height, width): the window at (y, x) of an unbounded plane.
 
@@ -48,8 +75,7 @@ def block_field(seed: int, y: int, x: int, height: int, width: int, channels: in
         return field
     for row in range(y // block, (y + height - 1) // block + 1):
         for column in range(x // block, (x + width - 1) // block + 1):
-            rng = generator(block_seed(seed, row, column))
-            values = torch.randn(1, channels, block, block, generator=rng)
+            values = normals(block_seed(seed, row, column), channels * block * block).view(1, channels, block, block)
             top, bottom = max(y, row * block), min(y + height, (row + 1) * block)
             left, right = max(x, column * block), min(x + width, (column + 1) * block)
             field[:, :, top - y : bottom - y, left - x : right - x] = values[
@@ -59,5 +85,8 @@ def block_field(seed: int, y: int, x: int, height: int, width: int, channels: in
 
 
 def uniform(seed: int, low: float, high: float) -> float:
-    """Return one random number from [low, high), for a quantity of which an image has one value, e.g. its AWGN σ."""
-    return low + (high - low) * float(torch.rand(1, generator=generator(seed), dtype=torch.float64))
+    """Return one random number from [low, high), for a quantity of which an image has one value, e.g. its AWGN σ.
+
+    It is made of 53 bits of a hash of the seed. It is TorchScript.
+    """
+    return low + (high - low) * (float(block_seed(seed, 0, 0) >> 10) / 9007199254740992.0)  # 2⁵³

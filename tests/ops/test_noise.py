@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degsynth.ops.noise import block_field, block_seed, uniform
+from degsynth.ops.noise import block_field, block_seed, normals, rotation, uniform
 
 WHOLE = block_field(5, 0, 0, 600, 560, 2)
 
@@ -53,6 +56,42 @@ def test_block_seeds_do_not_collide() -> None:
     assert len(seeds) == 20 * 40 * 40
 
 
+def test_rotations_are_orthogonal_and_differ() -> None:
+    seen = set()
+    for bits in (*range(64), *(2**place for place in range(31)), 2**31 - 1):
+        matrix = rotation(bits)
+        assert torch.equal(matrix @ matrix.T, torch.eye(16)), "exact: no entry is rounded"
+        seen.add(matrix.numpy().tobytes())
+    assert len(seen) == 64 + 25 + 1
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.integers(0, 2**32 - 1))
+def test_every_bit_of_a_seed_matters(one: int, other: int, low: int) -> None:
+    """torch alone would give the same numbers for all seeds that agree in their lower 32 bits."""
+    first, second = (normals((high << 32) + low, 20) for high in (one, other))
+    assert torch.equal(first, second) == (one == other)
+
+
+def test_seeds_with_equal_lower_halves_have_independent_numbers() -> None:
+    first, second = (normals((high << 32) + 7, 160_000) for high in (123_456_789, 987_654_321))
+    assert abs(float((first * second).mean())) < 0.2  # the trace of a random rotation is about 1 of 16
+    for values in (first, second):
+        assert abs(float(values.mean())) < 5 / 400
+        assert abs(float(values.var()) - 1) < 5 * (2 / 160_000) ** 0.5
+        kurtosis = float((values**4).mean())
+        assert abs(kurtosis - 3) < 5 * (96 / 160_000) ** 0.5
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 70))
+def test_fewer_numbers_are_the_first_ones(seed: int, count: int) -> None:
+    assert torch.equal(normals(seed, count), normals(seed, 200)[:count])
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_normals_script_to_the_same_numbers(seed: int) -> None:
+    assert torch.equal(SCRIPTED_NORMALS(seed, 33), normals(seed, 33))
+
+
 def test_uniform_stays_inside_and_spreads() -> None:
     values = [uniform(seed, 2.0, 6.0) for seed in range(400)]
     assert all(2 <= v < 6 for v in values)
@@ -60,12 +99,12 @@ def test_uniform_stays_inside_and_spreads() -> None:
     assert uniform(1, 3.0, 3.0) == 3.0
 
 
-def _script() -> object:
+def _script(function: Callable[..., Any]) -> Any:
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.script(block_seed)
+        return torch.jit.script(function)
 
 
-SCRIPTED = _script()
+SCRIPTED, SCRIPTED_NORMALS = _script(block_seed), _script(normals)

@@ -17,7 +17,7 @@ from degsynth.nets.kernel_generator import KernelGenerator
 from degsynth.nets.noise_generator import NoiseGenerator
 from degsynth.ops.blur import apply_kernels, blur_decimate
 from degsynth.ops.grain import KNOTS, REACH, Grain, compact, grain, separable
-from degsynth.ops.noise import generator
+from degsynth.ops.noise import normals
 
 TAPS_AT_ONCE = 4_000_000
 """Largest number of taps of per-pixel kernels that is computed at a time: 16 MB, of which there are some copies."""
@@ -142,7 +142,7 @@ class ImageKernelOptics(PDMOptics):
 
     @torch.jit.export
     def draw(self, seed: int) -> Tensor:  # noqa: D102
-        return torch.randn(1, self.code_size, generator=generator(seed))
+        return normals(seed, self.code_size).view(1, -1)
 
     @torch.jit.export
     def image_kernels(self, code: Tensor) -> Tensor:
