@@ -29,6 +29,7 @@ from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnText, ignore_text
 from degsynth.data import images
+from degsynth.data.levels import choose_range
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
@@ -168,7 +169,7 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
             **({"random": RANDOM_VERSION} if noise.awgn is not None or factor is not None else {}),
-            "data_range": images.choose_range(options.data_range, model.spec.data_range),
+            "data_range": choose_range(options.data_range, model.spec.data_range),
         },
         "environment": {
             "degsynth": degsynth.__version__,

@@ -45,7 +45,7 @@ def command(
 
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
-    from degsynth.data.images import choose_range
+    from degsynth.data.levels import choose_range
     from degsynth.data.opening import ScoringOptions, open_for_model
     from degsynth.evaluation.paired import evaluate
     from degsynth.model import checkpoint

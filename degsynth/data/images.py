@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import cv2
 import imagecodecs
@@ -26,7 +26,9 @@ from degsynth.data import exif, tiff
 from degsynth.data.carried import Carried, png_chunks
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
+from degsynth.data.levels import resolve_range
 from degsynth.data.regular import open_regular
+from degsynth.data.tiff_pages import Place
 from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
@@ -173,19 +175,73 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(images), sorted(others)
 
 
+class Stack(Protocol):
+    """The images of a file, one after the other: pages of a TIFF, or the only image of another file."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def picture(self, page: int) -> Picture:
+        """Open an image; DataError where it is damaged."""
+
+
 @contextlib.contextmanager
-def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
-    """Open an image file; a TIFF can then be read by parts, others are decoded now. DataError where it is damaged.
+def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
+    """Open an image file that may hold several images. DataError where it is damaged.
 
     An image that declares more than ``max_pixels`` pixels is an error, as is a TIFF with a strip or tile of more, or
     with `tiff.PARTS` times as many in all. None stands for the limit of the environment, or 2³⁰.
     """
     max_pixels = pixel_limit(max_pixels)
     if path.suffix.lower() not in TIFF_SUFFIXES:
-        yield read(path, max_pixels)
+        yield _Single(path, max_pixels)
         return
     with open_regular(path) as file:
-        yield _tiff(file, path, max_pixels)
+        yield _TiffStack(tiff.find_places(file, path), path, max_pixels)
+
+
+@contextlib.contextmanager
+def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
+    """Open a file of one image; a TIFF can then be read by parts, others are decoded now.
+
+    DataError where it is damaged, and where there are several images; ``max_pixels`` is as in `opened_stack`.
+    """
+    with opened_stack(path, max_pixels) as stack:
+        if len(stack) > 1:
+            raise DataError(f"{path}: a TIFF of {len(stack)} pages", "save the page that is meant as a file of its own")
+        yield stack.picture(0)
+
+
+class _Single:
+    """A file of one image as a `Stack`."""
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self._path, self._max_pixels = path, max_pixels
+
+    def __len__(self) -> int:
+        return 1
+
+    def picture(self, page: int) -> Picture:
+        return read(self._path, self._max_pixels)
+
+
+class _TiffStack:
+    """A TIFF as a `Stack`."""
+
+    def __init__(self, places: list[Place], path: Path, max_pixels: int) -> None:
+        self._places, self._path, self._max_pixels = places, path, max_pixels
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def picture(self, page: int) -> Picture:
+        """Open a page to be read by parts; one that its orientation turns is decoded as a whole."""
+        opened_page = tiff.Page(self._places[page], self._path, self._max_pixels)
+        picture = _TiffPicture(opened_page)
+        if opened_page.orientation == 1:
+            return picture
+        _check_whole(picture, self._path, self._max_pixels)
+        return _upright(picture.window(0, picture.height, 0, picture.width), opened_page.orientation)
 
 
 def read(path: Path, max_pixels: int | None = None) -> Image:
@@ -208,16 +264,6 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
 def _check_whole(picture: Picture, path: Path, max_pixels: int) -> None:
     """Raise DataError where a TIFF has too many pixels to be decoded as a whole."""
     check_size(Header("TIFF", picture.height, picture.width, (), 0), 0, max_pixels, path)
-
-
-def _tiff(file: BinaryIO, path: Path, max_pixels: int) -> Picture:
-    """Open a TIFF to be read by parts; one that its orientation turns is decoded as a whole."""
-    page = tiff.Page(file, path, max_pixels)
-    picture = _TiffPicture(page)
-    if page.orientation == 1:
-        return picture
-    _check_whole(picture, path, max_pixels)
-    return _upright(picture.window(0, picture.height, 0, picture.width), page.orientation)
 
 
 class _TiffPicture:
@@ -258,43 +304,6 @@ def _upright(image: Image, orientation: int) -> Image:
     alpha = None if image.alpha is None else exif.upright(image.alpha, orientation)
     meaning = replace(image.meaning, carried=image.meaning.carried.turned(orientation))
     return Image(exif.upright(image.pixels, orientation), alpha, remade=True, meaning=meaning)
-
-
-def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | None) -> Interval | None:
-    """Choose the data range: the one asked for, otherwise that of the fit. None is the whole range of the type."""
-    if asked == "dtype":
-        return None
-    return asked if asked is not None else fitted
-
-
-def check_range(pixels: Array, data_range: Interval | None) -> None:
-    """Raise DataError where an image has values outside of black and white.
-
-    Integers below black are no fault: they are the noise of a sensor around it, and are kept.
-    """
-    if pixels.dtype == np.uint8:
-        return
-    black, white = resolve_range(pixels.dtype, data_range)
-    hint = "give black and white as `data_range=BLACK:WHITE`, or `data_range=dtype` for the whole range of the type"
-    if float(pixels.max()) > white:
-        raise DataError(f"the image reaches {pixels.max():g}, beyond white at {white:g} ({black:g} is black)", hint)
-    if pixels.dtype == np.float32 and float(pixels.min()) < black:
-        raise DataError(
-            f"the image reaches down to {pixels.min():g}, below black at {black:g} ({white:g} is white)", hint
-        )
-
-
-def resolve_range(dtype: np.dtype[Any], data_range: Interval | None) -> Interval:
-    """Return black and white in a file's own units.
-
-    For 8-bit files they are 0 and 255; for 16-bit and float files ``data_range``, or the whole range of the type where
-    that is None (0 and 1 for float).
-    """
-    if dtype == np.uint8:
-        return Interval(0.0, 255.0)
-    if data_range is not None:
-        return data_range
-    return Interval(0.0, 65535.0) if dtype == np.uint16 else Interval(0.0, 1.0)
 
 
 def to_tensor(pixels: Array, data_range: Interval | None = None, device: str = "cpu") -> Tensor:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
-from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
+from degsynth.data.levels import check_range
 from degsynth.data.pair_check import PairCheck, check
 from degsynth.data.pairs import Pair, PairSet, match
 from degsynth.errors import ConfigError, DataError
@@ -163,7 +163,7 @@ def _check_ranges(pairs: PairSet) -> None:
     for pair in pairs.pairs:
         for path, image in zip((pair.hr, pair.lr), pairs.decoded(pair), strict=True):
             try:
-                images.check_range(image.pixels, pairs.data_range)
+                check_range(image.pixels, pairs.data_range)
             except DataError as error:
                 raise DataError(f"{path}: {error.message}", error.hint) from None
 

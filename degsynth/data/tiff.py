@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from degsynth.data import exif, georeference, jpeg
 from degsynth.data.carried import Carried, Density, profile
 from degsynth.data.headers import MAX_PIXELS, RAISE_LIMIT
+from degsynth.data.tiff_pages import Place, places
 from degsynth.errors import MORE_MEMORY, DataError, is_out_of_memory
 
 Array = NDArray[Any]
@@ -40,10 +41,6 @@ RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
 For others, there is no bound."""
 PARTS = 16
 """A TIFF, which is read by parts, may have so many times the pixels of an image that is decoded as a whole."""
-LESSER = 1 | 4
-"""Bits of ``NewSubfileType`` of pages that are no images of their own: a reduced image, and a mask."""
-MOST_PAGES = 100
-"""A file with more pages is refused before they are read."""
 ORIENTATION_TAG, XMP_TAG = 0x0112, 0x02BC
 ICC_TAG, ACROSS_TAG, DOWN_TAG, UNIT_TAG = 34675, 282, 283, 296
 UNITS: dict[int, Literal["none", "inch", "centimetre"]] = {1: "none", 2: "inch", 3: "centimetre"}
@@ -63,14 +60,31 @@ LEFT_OUT = {
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
-class Page:
-    """The only full page of a TIFF file, gray or RGB, with or without alpha."""
+def find_places(file: BinaryIO, path: Path) -> list[Place]:
+    """Return where the images of a TIFF file are; DataError, which names ``path``, where it has none."""
+    try:
+        return places(file, path)
+    except DataError:
+        raise
+    except Exception as error:  # tifffile raises many kinds of errors for damaged files
+        raise damaged(error, path) from None
 
-    def __init__(self, file: BinaryIO, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+
+def damaged(error: Exception, path: Path) -> DataError:
+    """Return the error that says that a file is damaged, with the first line of the codec's own error."""
+    if is_out_of_memory(error):
+        return DataError(f"{path}: memory is too short to decode it", MORE_MEMORY)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DataError(f"{path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})")
+
+
+class Page:
+    """A full page of a TIFF file, or a plane behind it: gray or RGB, with or without further channels and alpha."""
+
+    def __init__(self, place: Place, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         """Read the tags of the page; DataError, which names ``path``, where the page cannot be used."""
-        self.path = path
+        self.path, page = path, place.page
         try:
-            page = self._only_page(file)
             self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
             self.stored = np.dtype(page.dtype)
             extra = tuple(page.extrasamples)
@@ -84,7 +98,7 @@ class Page:
                 None if tag is None else tag.value, xmp.value if xmp and isinstance(xmp.value, bytes) else b""
             )
             self.separate = page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and self.samples > 1
-            self.remade = page.index > 0 or self.separate or page.bitspersample not in (8, 16, 32)
+            self.remade = page.index > 0 or place.plane > 0 or self.separate or page.bitspersample not in (8, 16, 32)
             across, down = (page.tilewidth, page.tilelength) if page.is_tiled else (self.width, page.rowsperstrip)
             self.segment = min(down, self.height), across
             # A damaged file may list fewer segments than the page consists of.
@@ -105,7 +119,7 @@ class Page:
         except DataError:
             raise
         except Exception as error:  # tifffile and its codecs raise many kinds of errors for damaged files
-            raise self._damaged(error) from None
+            raise damaged(error, self.path) from None
         if page.photometric not in PHOTOMETRICS:
             kind = getattr(page.photometric, "name", page.photometric)
             raise DataError(f"{path}: a TIFF of photometric {kind}", "save it as gray or RGB")
@@ -120,30 +134,8 @@ class Page:
                 f"{path}: a TIFF of {self.samples} samples a pixel, colours, others and alpha, which few programs read",
                 "save it without alpha, or with colours and alpha alone",
             )
-        self._page = page
+        self._page, self._skipped = page, place.plane * page.nbytes
         self._decoded: dict[int, Array] = {}
-
-    def _only_page(self, file: BinaryIO) -> tifffile.TiffPage:
-        """Return the page of a file that is a full image; DataError where there are several, or the file is empty.
-
-        Reduced images and masks that go with the page, as their ``NewSubfileType`` says, are passed over.
-        """
-        if file.seek(0, 2) == 0:
-            raise DataError(f"{self.path}: the file is empty (0 bytes)")
-        file.seek(0)
-        pages = tifffile.TiffFile(file).pages
-        count = len(pages)
-        read = [cast(tifffile.TiffPage, pages[index]) for index in range(min(count, MOST_PAGES))]
-        full = [page for page in read if not page.subfiletype & LESSER]
-        if count > 1 and (len(full) != 1 or count > MOST_PAGES):
-            raise DataError(f"{self.path}: a TIFF of {count} pages", "save the page that is meant as a file of its own")
-        page = (full or read)[0]
-        if not full and page.subifds:  # raw files of cameras have a small picture in front
-            raise DataError(
-                f"{self.path}: a TIFF whose page is a small picture of another one below it, as in raw files",
-                "develop it, and save it as a TIFF of one page",
-            )
-        return page
 
     def _check_limits(self, page: tifffile.TiffPage, wanted: int, max_pixels: int) -> None:
         """Raise DataError where the page has too many pixels, or a segment more than its bytes can hold."""
@@ -183,13 +175,6 @@ class Page:
         if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG:
             raise DataError(f"{self.path}: a TIFF of YCbCr without JPEG compression", "save it as RGB")
 
-    def _damaged(self, error: Exception) -> DataError:
-        """Return the error that says that the file is damaged, with the first line of the codec's own error."""
-        if is_out_of_memory(error):
-            return DataError(f"{self.path}: memory is too short to decode it", MORE_MEMORY)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return DataError(f"{self.path}: cannot be decoded; it is truncated, damaged or no TIFF ({reason[:80]})")
-
     def window(self, top: int, bottom: int, left: int, right: int) -> Array:
         """Return the samples (bottom − top, right − left, S) of rows ``top`` … ``bottom`` − 1, as they are stored."""
         shape = (bottom - top, right - left, self.samples)
@@ -222,7 +207,7 @@ class Page:
         except DataError:
             raise
         except Exception as error:  # as above
-            raise self._damaged(error) from None
+            raise damaged(error, self.path) from None
         return out
 
     def _whole(self, index: int) -> Array:
@@ -254,7 +239,8 @@ class Page:
         """Read rows and columns of a strip whose bytes in the file are as in memory."""
         samples = 1 if self.separate else self.samples
         pixel = samples * self.stored.itemsize
-        count, begin = columns.stop - columns.start, self._page.dataoffsets[index] + columns.start * pixel
+        count = columns.stop - columns.start
+        begin = self._page.dataoffsets[index] + self._skipped + columns.start * pixel
         if count == self.width:
             content = self._read(begin + rows.start * self.width * pixel, (rows.stop - rows.start) * count * pixel)
         else:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
+from degsynth.data.levels import check_range, choose_range
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, DataError
@@ -61,7 +62,7 @@ def run(
     options = options or CalibrationOptions()
     if model.spec.hardware_factor is None:
         raise ConfigError(f"{model.path} ({model.spec.method}) has no hardware factor; models fitted by abl have one")
-    data_range = images.choose_range(options.data_range, model.spec.data_range)
+    data_range = choose_range(options.data_range, model.spec.data_range)
 
     def on_try(count: int) -> None:
         on_progress("trying factors", count, max(count, factor_search.COARSE))
@@ -167,7 +168,7 @@ class _Middles:
 
     def _check_range(self, image: images.Image, path: Path) -> None:
         try:
-            images.check_range(image.pixels, self.data_range)
+            check_range(image.pixels, self.data_range)
         except DataError as error:
             raise DataError(f"{path}: {error.message}", error.hint) from None
 

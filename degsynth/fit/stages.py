@@ -20,7 +20,7 @@ import torch
 
 import degsynth
 from degsynth.config import Events, Strict
-from degsynth.data.images import resolve_range
+from degsynth.data.levels import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
 from degsynth.evaluation.held_out import StartJudge

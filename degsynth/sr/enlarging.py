@@ -9,6 +9,7 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.data.images import Image
+from degsynth.data.levels import check_range
 from degsynth.model.tiling import spans
 from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import enlarged, luma
@@ -64,7 +65,7 @@ def enlarge_image(network: Trained, image: Image, tile: int = TILE) -> Image:
     Hidden colours are replaced by those around them first (`degsynth.ops.alpha`).
     """
     record = network.record
-    images.check_range(image.pixels, record.interval)
+    check_range(image.pixels, record.interval)
     lr, alpha = images.to_tensor(image.pixels, record.interval), None
     if image.alpha is not None:
         alpha = images.to_tensor(image.alpha[..., None])

@@ -20,6 +20,7 @@ from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.data import images
+from degsynth.data.levels import check_range, choose_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import Source, render_bands, tiles_of
@@ -37,7 +38,7 @@ class PairWriter:
         self.degradation, self.options, self.root = degradation, options, root
         self.scale = degradation.model.spec.scale
         self.files = Files(out)
-        self.data_range = images.choose_range(options.data_range, degradation.model.spec.data_range)
+        self.data_range = choose_range(options.data_range, degradation.model.spec.data_range)
         self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
         self._streams = WorkerStreams(options.device)
         self._abandoned = threading.Event()
@@ -153,7 +154,7 @@ class PairWriter:
             rows = max(0, top - reach), min(picture.height, bottom + reach)
             columns = max(0, left - reach), min(picture.width, right + reach)
             window = picture.window(*rows, *columns)
-            images.check_range(window.pixels, self.data_range)
+            check_range(window.pixels, self.data_range)
             colours = images.to_tensor(window.pixels, self.data_range, self.options.device)
             if window.alpha is not None:
                 alpha = images.to_tensor(window.alpha[..., None], device=self.options.device)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from degsynth.config import Events, OnProgress
 from degsynth.data import scenes
-from degsynth.data.images import resolve_range
+from degsynth.data.levels import resolve_range
 from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches, PatchOptions

@@ -15,7 +15,7 @@ from degsynth.config import Events, OnProgress
 from degsynth.data import grouping
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
-from degsynth.data.images import resolve_range
+from degsynth.data.levels import resolve_range
 from degsynth.data.opening import FolderOptions, find_data_range, open_folders
 from degsynth.data.patches import PatchOptions, UnpairedPatches
 from degsynth.errors import ConfigError, DataError, FitError

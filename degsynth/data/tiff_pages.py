@@ -1,0 +1,66 @@
+"""The images of a TIFF file: its full pages, or the planes of an ImageJ stack that are stored behind a single page.
+
+Overviews, masks and thumbnails (``NewSubfileType``) are no images of their own. ImageJ writes a stack of more than
+4 GiB as one page; the description says how many planes follow its pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import tifffile
+
+from degsynth.errors import DataError
+
+LESSER = 1 | 4
+"""Bits of ``NewSubfileType`` of pages that are no images of their own: a reduced image, and a mask."""
+MOST_PAGES = 10_000
+"""A file with more pages is refused before they are read."""
+
+
+class Place(NamedTuple):
+    """Where an image of a file is."""
+
+    page: tifffile.TiffPage
+    plane: int
+    """Number of the plane behind the pixels of the page; 0 is the page itself."""
+
+
+def places(file: BinaryIO, path: Path) -> list[Place]:
+    """Return where the images of a file are; there is at least one. DataError where the file has none, or too many.
+
+    Raises what tifffile raises where the file is damaged.
+    """
+    if file.seek(0, 2) == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes)")
+    size = file.tell()
+    file.seek(0)
+    document = tifffile.TiffFile(file)
+    count = len(document.pages)
+    if count > MOST_PAGES:
+        raise DataError(f"{path}: a TIFF of {count} pages, more than {MOST_PAGES}", "split it")
+    pages = [cast(tifffile.TiffPage, document.pages[index]) for index in range(count)]
+    full = [page for page in pages if not page.subfiletype & LESSER]
+    if count == 1 and (planes := _planes(document, pages[0], size)) > 1:
+        return [Place(pages[0], plane) for plane in range(planes)]
+    if not full and pages[0].subifds:  # raw files of cameras have a small picture in front
+        raise DataError(
+            f"{path}: a TIFF whose page is a small picture of another one below it, as in raw files",
+            "develop it, and save it as a TIFF of one page",
+        )
+    if not full and count > 1:
+        raise DataError(
+            f"{path}: a TIFF of {count} pages, all of them overviews or masks",
+            "save the page that is meant as a file of its own",
+        )
+    return [Place(page, 0) for page in full or pages]
+
+
+def _planes(document: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> int:
+    """Return how many planes lie one behind the other from the pixels of a single page on."""
+    metadata = document.imagej_metadata or {}
+    planes = metadata.get("images", 1)
+    if not document.is_imagej or not isinstance(planes, int) or planes < 2 or not page.is_contiguous:
+        return 1
+    return planes if page.dataoffsets[0] + planes * page.nbytes <= size else 1
