@@ -20,6 +20,7 @@ import torch
 
 import degsynth
 from degsynth import watching
+from degsynth.apply.audit import strays
 from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
 from degsynth.apply.layouts.names import plan_outputs
@@ -93,9 +94,21 @@ def run(
                     on_row(row, total)
         if not inputs.interrupted:
             _record(manifest.write, rows)
+            if existing == "resume":
+                _warn_of_strays(out, rows, on_warning)
             Root(out).remove_tree(PARTIAL)
     failed = sum(row.status == "failed" for row in rows)
     return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted)
+
+
+def _warn_of_strays(out: Path, rows: list[Row], on_warning: OnText) -> None:
+    """Name a file that trainers would read, and that no row names."""
+    others = strays(out, {name for row in rows for name in row.names})
+    if others:
+        on_warning(
+            f"OUT {out} holds {len(others)} files that its manifest does not name, e.g. {others[0]}; trainers would "
+            "read them, and `degsynth verify` lists them"
+        )
 
 
 class _Inputs:

@@ -85,13 +85,7 @@ def command(
     ] = "quick",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training set that degsynth wrote.")] = False,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            help="Refuse images that declare more pixels than this, before they are decoded. Unset: the number in the "
-            "environment variable DEGSYNTH_MAX_PIXELS, which holds for every command, or 1073741824.",
-        ),
-    ] = None,
+    max_pixels: options.MaxPixels = None,
     timeout: Annotated[
         float,
         typer.Option(
