@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.apply.dataset_folder import DATASET_NAME, described
+from degsynth.apply.layouts import record
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, ignore_progress
@@ -19,10 +20,10 @@ from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason, sh
 from degsynth.files import file_digest, open_regular
 from degsynth.parallel import stream
 
-Kind = Literal["unfinished", "manifest", "missing", "changed", "damaged", "size", "stray", "orphan"]
+Kind = Literal["unfinished", "manifest", "missing", "changed", "damaged", "size", "stray", "orphan", "outdated"]
 """What may be wrong with a data set: its run has not ended; a line of the manifest is no row; a file is missing; it is
 not the file that was written or linked; it cannot be decoded; its size is not the one of the row, or HR is not scale ×
-LR; no row names it; or a row names it, and its partner is missing."""
+LR; no row names it; a row names it, and its partner is missing; or a layout was made of an earlier state."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def verify(
     rows = list({(row.source, row.page, row.draw): row for row in written}.values())
     problems = list(_of_the_run(manifest.path, damage, (out / PARTIAL).exists()))
     sources = None if hr is None else hr if hr.is_dir() else hr.parent
-    files = _Files(Root(out), sources, description.made_by.get("scale"), max_pixels)
+    root = Root(out)
+    files = _Files(root, sources, description.made_by.get("scale"), max_pixels)
     pairs = [row for row in rows if row.status == "ok"]
     for count, finished in enumerate(stream(pairs, files.of_row, workers), 1):
         if finished.error is not None:
@@ -79,6 +81,9 @@ def verify(
         on_progress("verify", count, len(pairs))
     named = {name for row in rows for name in row.names}
     problems += [Problem(name, "stray", "no row of the manifest names it") for name in strays(out, named)]
+    made_of = record.fingerprint(rows)
+    for layout in record.existing(root):
+        problems += _of_layout(root, layout, made_of)
     problems.sort(key=lambda problem: problem.file)
     return Report(len(pairs), len(rows) - len(pairs), problems)
 
@@ -95,6 +100,24 @@ def _of_the_run(manifest: Path, damage: list[str], unfinished: bool) -> Iterator
     if not manifest.exists():
         yield Problem(FILE_NAME, "missing", "there is no manifest")
     yield from (Problem(FILE_NAME, "manifest", line) for line in damage)
+
+
+def _of_layout(root: Root, layout: record.Record, made_of: str) -> Iterator[Problem]:
+    """Yield what is wrong with a layout: its files are compared with its own record."""
+    if layout.made_of != made_of:
+        reason = f"it was made before the data set changed; `layout={layout.layout}` with `existing=resume` renews it"
+        yield Problem(layout.layout, "outdated", reason)
+    for file in layout.files:
+        name = f"{layout.layout}/{file.name}"
+        try:
+            with open_regular(root.path / name) as content:
+                if file_digest(content) != file.sha256:
+                    yield Problem(name, "changed", "its SHA-256 is not that of the layout's record")
+        except FileNotFoundError:
+            yield Problem(name, "missing", "the layout's record names it, and no file is there")
+        except OSError as error:
+            yield Problem(name, "damaged", os_reason(error))
+    yield from (Problem(name, "stray", "it is no file of the layout") for name in record.strays(root, layout))
 
 
 class _Files:

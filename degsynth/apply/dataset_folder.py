@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from degsynth.apply.layouts import LAYOUTS, record
 from degsynth.apply.lock import locked
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import LOCK, PARTIAL, Root
@@ -252,11 +253,14 @@ def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check
 
 
 def _clear(root: Root, on_warning: OnText) -> None:
-    """Remove the files that the manifest names; ConfigError, before anything is removed, where there are others.
+    """Remove the files that the manifest names, and all layouts.
 
-    Where lines of the manifest are damaged, the files that they may have named are nobody's: they are moved aside.
+    ConfigError, before anything is removed, where there are other files. Where lines of the manifest are damaged, the
+    files that they may have named are nobody's: they are moved aside.
     """
     out = root.path
+    for name in LAYOUTS:
+        record.check_replaceable(root, name)
     rows, damage = Manifest(out).read_what_is_whole()
     named = {name for row in rows for name in row.names}
     strays = [name for name in root.files("hr", "lr") if name not in named]
@@ -274,4 +278,6 @@ def _clear(root: Root, on_warning: OnText) -> None:
         root.remove(name)
     for name in ("hr", "lr"):
         root.remove_empty_folders(name)
+    for made in record.existing(root):
+        record.remove(root, made.layout)
     root.remove(FILE_NAME)

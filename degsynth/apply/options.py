@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
@@ -61,7 +62,13 @@ class Options:
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
 
+    layouts: tuple[str, ...] = ()
+    """Layouts (`degsynth.apply.layouts.LAYOUTS`) that are made of the finished data set, each in a folder of its name.
+    """
+
     def __post_init__(self) -> None:
+        for layout in self.layouts:
+            layouts.check(layout)
         for name in ("workers", "tile", "limit", "draws", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:

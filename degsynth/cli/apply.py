@@ -51,6 +51,14 @@ def command(
     ] = None,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="pairs|basicsr|kair|neosr|trainner|div2k|hf|webdataset|lmdb|hdf5",
+            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT; can be given "
+            "several times, and with --resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Number of LR images of each HR image; each gets its own random numbers.")
     ] = 1,
@@ -106,6 +114,8 @@ def command(
     Example: degsynth apply nikon.pt hr/ set/ --noise runs/phone --draws 3
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
+
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --layout basicsr --layout webdataset
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
@@ -140,13 +150,17 @@ def command(
         check=check,
         limit=limit,
         max_pixels=max_pixels,
+        layouts=tuple(dict.fromkeys(name for name in layout or () if name != "pairs")),
     )
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
-        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn)
+        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn, progress)
     _report(out, summary)
+    if not summary.interrupted:
+        for name in chosen.layouts:
+            console.note(f"layout {name}: {out / name}")
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)

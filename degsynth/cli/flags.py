@@ -24,6 +24,7 @@ FLAGS = {
     "group_scene": "--group-scene",
     "hardware_factor": "--hardware-factor",
     "hr": "--hr",
+    "layout": "--layout",
     "left_out": "--left-out",
     "limit": "--limit",
     "link": "--link",
