@@ -92,7 +92,7 @@ def kair(root: Path) -> list[Sample]:
 
     paths_h, paths_l = listed(root / "hr"), listed(root / "lr")
     assert len(paths_h) == len(paths_l)
-    return [(Path(h).stem, decoded(h), decoded(l)) for h, l in zip(paths_h, paths_l, strict=True)]
+    return [(Path(hr).stem, decoded(hr), decoded(lr)) for hr, lr in zip(paths_h, paths_l, strict=True)]
 
 
 def neosr(root: Path) -> list[Sample]:

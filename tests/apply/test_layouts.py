@@ -270,11 +270,8 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_the_number_of_workers_changes_no_byte(
-    made: Path, model: Checkpoint, photographs: list[Tensor], tmp_path: Path
-) -> None:
-    hr = write_hr(tmp_path / "HR", photographs)
-    apply.run(model, hr, tmp_path / "out", Options(layouts=(*PNG_LAYOUTS, "hdf5"), workers=3))
+def test_the_number_of_workers_changes_no_byte(made: Path, model: Checkpoint, tmp_path: Path) -> None:
+    apply.run(model, made.parent / "HR", tmp_path / "out", Options(layouts=(*PNG_LAYOUTS, "hdf5"), workers=3))
     for name in (*PNG_LAYOUTS, "hdf5"):
         assert contents(tmp_path / "out" / name) == contents(made / name), name
 
