@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,20 +146,38 @@ def test_div2k(made: Path) -> None:
     check_samples(made, readers.edsr(made / "div2k", 2, len(STEMS)), numbers)
 
 
+LOAD = """
+import hashlib, json, sys
+import datasets
+import numpy as np
+
+folder, cache = sys.argv[1:]
+for arguments in ({"path": "imagefolder", "data_dir": folder}, {"path": folder}):
+    loaded = datasets.load_dataset(**arguments, cache_dir=cache)
+    assert set(loaded) == {"train"}, loaded
+    for sample in loaded["train"]:
+        images = [sample["hr"], sample["lr"]]
+        hashes = [hashlib.sha256(np.asarray(image)[..., :3].tobytes()).hexdigest() for image in images]
+        print(json.dumps([sample["source"], sample["scale"], [image.mode for image in images], hashes]))
+"""
+"""What a user of the library datasets does. It runs in a process of its own, as the library starts threads."""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="the library datasets is not installed")
 def test_hugging_face(made: Path, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="the library datasets is not installed")
-    for arguments in ({"path": "imagefolder", "data_dir": str(made / "hf")}, {"path": str(made / "hf")}):
-        loaded = datasets.load_dataset(**arguments, cache_dir=str(tmp_path / "cache"))
-        assert set(loaded) == {"train"}
-        assert len(loaded["train"]) == len(STEMS)
-        for sample in loaded["train"]:
-            assert sample["scale"] == 2
-            stem = next(stem for stem, name in STEMS.items() if name == sample["source"])
-            for side, truth in zip(("hr", "lr"), expected(made, stem), strict=True):
-                assert sample[side].size == truth.shape[1::-1]
-                if sample[side].mode == "RGB":
-                    assert np.array_equal(np.asarray(sample[side])[..., ::-1], truth)
-            assert sample["hr"].mode == sample["lr"].mode
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_DATASETS_OFFLINE": "1"}
+    command = [sys.executable, "-c", LOAD, made / "hf", tmp_path / "cache"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted(line[0] for line in lines) == sorted(2 * list(STEMS.values()))  # once for each way to load
+    for source, scale, modes, hashes in lines:
+        stem = next(stem for stem, name in STEMS.items() if name == source)
+        assert scale == 2
+        assert modes[0] == modes[1]
+        if modes[0].startswith("RGB"):
+            truths = [np.ascontiguousarray(truth[..., ::-1]) for truth in expected(made, stem)]
+            assert hashes == [hashlib.sha256(truth.tobytes()).hexdigest() for truth in truths]
 
 
 def test_the_metadata_of_hugging_face_names_files(made: Path) -> None:

@@ -21,7 +21,7 @@ PAIRS_NAME = "pairs.jsonl"
 """File in the folder of a layout that has a row for every pair: which HR image it came from, and where it is now."""
 FORMAT = 1
 """Version of what layouts consist of; a layout of another version is made anew."""
-LARGEST_RECORD = 2**30
+LARGEST_RECORD = 2**28
 """Bytes of the largest record that is read."""
 LOCK_NAME = "lock.mdb"
 """A file that readers of LMDB make."""
