@@ -2,6 +2,7 @@
 
 from degsynth.apply.audit import Problem, Report, verify
 from degsynth.apply.options import CHECKS, LINKS, Options, Summary
+from degsynth.apply.replay import Replay
 from degsynth.apply.stages import run
 
-__all__ = ["CHECKS", "LINKS", "Options", "Problem", "Report", "Summary", "run", "verify"]
+__all__ = ["CHECKS", "LINKS", "Options", "Problem", "Replay", "Report", "Summary", "run", "verify"]

@@ -65,6 +65,8 @@ def run(
     """
     options = options or Options()
     degradation = options.degradation(checkpoint)
+    if options.replay is not None:
+        options.replay.check_model(checkpoint)
     names, ignored = images.find(hr)
     for layout in options.layouts:
         check_replaceable(Root(out), layout)
@@ -77,7 +79,7 @@ def run(
     with opened(out, hr, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = plan_outputs(names, options.draws, rows, options.limit)
+        planned = _planned(names, options, rows)
         writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
@@ -98,7 +100,17 @@ def run(
             else:
                 inputs.interrupted = True
     failed = sum(row.status == "failed" for row in rows)
-    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted)
+    differences = options.replay.differences(rows) if options.replay is not None else []
+    if options.replay is not None and differences:
+        on_warning(options.replay.explain(differences, description["environment"]))
+    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted, len(differences))
+
+
+def _planned(names: list[str], options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+    """Return the outputs that are missing, by source."""
+    if options.replay is not None:
+        return options.replay.plan(finished, options.limit)
+    return plan_outputs(names, options.draws, finished, options.limit)
 
 
 def _made(

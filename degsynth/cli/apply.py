@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from degsynth.cli import console, options
 from degsynth.cli.signals import GracefulStop
 from degsynth.errors import ConfigError, DegsynthError
+from degsynth.files import is_pool_name
 
 if TYPE_CHECKING:
     from degsynth.apply import Summary
@@ -92,6 +93,14 @@ def command(
         ),
     ] = "quick",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training set that degsynth wrote.")] = False,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MANIFEST",
+            help="Make the outputs of this manifest again, with the options in the dataset.json beside it. Give the "
+            "same MODEL and HR, and --noise only for the noise of another model. The exit code is 1 if a byte differs.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
     max_pixels: options.MaxPixels = None,
     timeout: Annotated[
@@ -116,6 +125,8 @@ def command(
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --layout basicsr --layout webdataset
+
+    Example: degsynth apply nikon.pt my_hr_photos/ again/ --replay trainset/manifest.jsonl
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
@@ -134,13 +145,35 @@ def command(
         raise ConfigError("--resume and --overwrite exclude each other")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
+    recorded = None if replay is None else apply.Replay.read(replay)
+    if recorded is not None:
+        _refuse(
+            {
+                "--scale": scale,
+                "--noise": noise if noise in ("learned", "none") else None,
+                "--awgn": awgn,
+                "--awgn-luma": awgn_luma,
+                "--hardware-factor": hardware_factor,
+                "--data-range": data_range,
+                "--seed": seed or None,
+                "--draws": None if draws == 1 else draws,
+            }
+        )
+        scale = recorded.made_by.scale if is_pool_name(model) else None
     loaded = open_model(model, scale, device)
+    added = _with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma)
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "noise": added,
+        "draws": draws,
+        "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
+        "data_range": levels,
+    }
+    if recorded is not None:
+        recorded.check_model(loaded)
+        settings = recorded.settings(added.noise_model)
     chosen = apply.Options(
-        seed=seed,
-        noise=_with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma),
-        draws=draws,
-        hardware_factor=options.interval(hardware_factor, "hardware_factor"),
-        data_range=levels,
+        **settings,
         tile=tile,
         memory=None if memory is None else 1e9 * memory,
         link=link,
@@ -164,8 +197,15 @@ def command(
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)
-    if summary.failed:
+    if summary.failed or summary.differing:
         raise typer.Exit(1)
+
+
+def _refuse(given: dict[str, object]) -> None:
+    """Raise ConfigError where an option was given that a replay takes from dataset.json."""
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{flag} {value} and --replay exclude each other: it is what it was then", "leave it out")
 
 
 def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:
