@@ -82,13 +82,13 @@ class Replay:
         """Return the noise that was added; ``other`` is the model whose noise it was. ConfigError where it is not."""
         recorded = self.made_by.noise_model
         if recorded is None and other is not None:
-            raise ConfigError(f"`noise`: {self.path} was made without the noise of another model", "leave it out")
+            raise ConfigError(f"{self.path} was made without the noise of another model", f"leave {other.path} out")
         if recorded is not None:
             if other is None:
                 raise ConfigError(
                     f"{self.path} was made with the noise of another model ({recorded.method}, SHA-256 "
                     f"{recorded.sha256})",
-                    "give it as `noise=OTHER`",
+                    "give that model for the noise",
                 )
             self._check(other, recorded.sha256, "the model of the noise")
         awgn = self.made_by.awgn

@@ -124,9 +124,9 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
-    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --layout basicsr --layout webdataset
+    Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
 
-    Example: degsynth apply nikon.pt my_hr_photos/ again/ --replay trainset/manifest.jsonl
+    Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator

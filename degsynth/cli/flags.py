@@ -34,7 +34,6 @@ FLAGS = {
     "memory": "--memory",
     "method": "--method",
     "minutes": "--minutes",
-    "noise": "--noise",
     "number": "--number",
     "out": "--out",
     "overwrite": "--overwrite",

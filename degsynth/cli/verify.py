@@ -34,7 +34,7 @@ def command(
         bool, typer.Option("--json", help="Print the problems as JSON lines on stdout instead of a table.")
     ] = False,
 ) -> None:
-    """Check that a data set is whole: every file is there, can be decoded, and is as it was written.
+    """Check that a data set is whole, and as it was written.
 
     Every problem is a row on stdout: a file that is missing, was changed, cannot be decoded, or has another size than
     the manifest says; a file in OUT/hr or OUT/lr that no row of the manifest names (stray), or whose partner is missing

@@ -76,8 +76,13 @@ def test_the_noise_of_another_model(model: Checkpoint, hr: Path, tmp_path: Path)
     apply.run(plain, hr, tmp_path / "before", Options(noise=Noise(True, model)))
     again(plain, hr, tmp_path / "before", tmp_path / "after", model)
     assert contents(tmp_path / "after") == contents(tmp_path / "before")
-    with pytest.raises(ConfigError, match=r"was made with the noise of another model \(double, SHA-256 .*noise=OTHER"):
+    with pytest.raises(
+        ConfigError, match=r"was made with the noise of another model \(double, SHA-256 .*give that model for the noise"
+    ):
         Replay.read(tmp_path / "before").settings()
+    apply.run(plain, hr, tmp_path / "clean")
+    with pytest.raises(ConfigError, match=r"was made without the noise of another model; leave .*model.pt out"):
+        Replay.read(tmp_path / "clean").settings(model)
     with pytest.raises(ConfigError, match=r"the model of the noise .* has the SHA-256"):
         Replay.read(tmp_path / "before").settings(stochastic(tmp_path / "other.pt", 1))
 
