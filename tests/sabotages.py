@@ -334,6 +334,14 @@ SABOTAGES = (
         ("apply/test_audit.py",),
     ),
     Sabotage(
+        "replay-differences",
+        "a replay does not notice other bytes",
+        "apply/replay.py",
+        "elif row.lr_sha256 != before.lr_sha256:",
+        "elif False:",
+        ("apply/test_replay.py",),
+    ),
+    Sabotage(
         "layout-dots",
         "names in layouts have dots, at which WebDataset and LMDB cut them",
         "apply/layouts/names.py",

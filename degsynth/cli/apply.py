@@ -193,7 +193,8 @@ def command(
     _report(out, summary)
     if not summary.interrupted:
         for name in chosen.layouts:
-            console.note(f"layout {name}: {out / name}")
+            if (out / name).is_dir():
+                console.note(f"layout {name}: {out / name}")
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)

@@ -440,6 +440,54 @@ def test_a_layout_that_cannot_be_written_leaves_the_one_before(
     assert apply.verify(out).problems == []
 
 
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from degsynth import apply
+from degsynth.apply import Options
+from degsynth.errors import OutputError
+from degsynth.model import checkpoint
+
+model, hr, out, layout = sys.argv[1:]
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    apply.run(checkpoint.load(Path(model)), Path(hr), Path(out), Options(layouts=(layout,), existing="resume"))
+except OutputError as error:
+    print(error)
+"""
+"""A run whose files cannot be longer than 100 kB."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of the length of files")
+@pytest.mark.parametrize("layout", ["webdataset", "hdf5", "lmdb"])
+def test_a_disk_that_is_full(layout: str, model: Checkpoint, tmp_path: Path) -> None:
+    """One line, nothing that a library prints, and nothing half-written."""
+    if importlib.util.find_spec(layout) is None and layout in layouts.EXTRAS:
+        pytest.skip(f"the library {layout} is not installed")
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (100, 100, 3))
+        save_png(tmp_path / f"HR/{number}.png", noise.astype(np.uint8))
+    out = tmp_path / "out"
+    apply.run(model, tmp_path / "HR", out)
+    command = [sys.executable, "-c", FULL, model.path, tmp_path / "HR", out, layout]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    assert re.fullmatch(rf"layout {layout}: .*; the data set itself is whole: mend that.*\n", result.stdout)
+    assert not (out / layout).exists()
+    apply.run(model, tmp_path / "HR", out, Options(layouts=(layout,), existing="resume"))
+    assert apply.verify(out).problems == []
+
+
+def test_a_layout_of_no_pairs_is_not_made(model: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "HR").mkdir()
+    (tmp_path / "HR/broken.png").write_text("no image")
+    warnings: list[str] = []
+    apply.run(model, tmp_path / "HR", tmp_path / "out", Options(layouts=("hf",)), on_warning=warnings.append)
+    assert warnings == ["layout hf is not made: there is no pair that it can hold"]
+    assert not (tmp_path / "out/hf").exists()
+
+
 @pytest.mark.parametrize("existing", ["resume", "overwrite"])
 def test_files_of_others_are_not_removed(
     existing: Any, model: Checkpoint, photographs: list[Tensor], tmp_path: Path

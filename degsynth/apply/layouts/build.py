@@ -43,11 +43,15 @@ def build_layouts(
         before = record.read(root, name)
         if before is not None and before.made_of == made_of and record.is_complete(root, before):
             continue
+        pairs = _pairs(name, rows, callbacks.on_warning)
+        if not pairs:
+            callbacks.on_warning(f"layout {name} is not made: there is no pair that it can hold")
+            continue
         folder = f"{PARTIAL}/{name}"
         root.remove_tree(folder)
         place = Place(root, folder, scale, options.workers, options.max_pixels, callbacks)
         try:
-            _build(name, _pairs(name, rows, callbacks.on_warning), place, made_of)
+            _build(name, pairs, place, made_of)
         except StoppedError:
             return False
         except (OSError, DegsynthError) as error:

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Sequence
 
 from degsynth.apply.layouts.place import SIDES, Pair, Place
+from degsynth.errors import OutputError
 
 HOLDS_PNG = True
 FIRST_SIZE = 2**26
@@ -60,15 +61,21 @@ class _Database:
 
     def flush(self) -> None:
         """Write what waits, in one transaction; where the database is too small for it, it grows."""
-        while self._waiting:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for key, content in self._waiting:
-                        transaction.put(key, content, append=True)
-                self._waiting, self._bytes = [], 0
-            except self._lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-        self._environment.sync(True)
+        try:
+            while self._waiting:
+                self._write()
+            self._environment.sync(True)
+        except self._lmdb.Error as error:  # which is no OSError, even where the disk is full
+            raise OutputError(str(error)) from None
+
+    def _write(self) -> None:
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for key, content in self._waiting:
+                    transaction.put(key, content, append=True)
+            self._waiting, self._bytes = [], 0
+        except self._lmdb.MapFullError:
+            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
 
     def close(self) -> None:
         """Close the file."""
