@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from degsynth.apply.layouts import LAYOUTS, record
 from degsynth.apply.lock import locked
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import LOCK, PARTIAL, Root
@@ -44,7 +45,7 @@ def check_folder(out: Path, hr: Path, existing: str) -> bool:
     Root(out).refuse_links("hr", "lr", PARTIAL, LOCK, FILE_NAME, DATASET_NAME)
     # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
-    written_by_degsynth = _made_by(out) is not None
+    written_by_degsynth = described(out) is not None
     if filled and existing == "refuse":
         way = (
             "use `existing=resume` to go on, `existing=overwrite` to begin anew, or another folder"
@@ -68,8 +69,8 @@ class Description(BaseModel):
     resumed_in: list[dict[str, Any]] = []
 
 
-def _made_by(out: Path) -> Description | None:
-    """Return what ``dataset.json`` says; None where degsynth wrote no such file."""
+def described(out: Path) -> Description | None:
+    """Return what ``dataset.json`` of a data set says; None where degsynth wrote no such file."""
     try:
         with Root(out).open(DATASET_NAME, "rb") as file:
             return Description.model_validate_json(file.read(LARGEST_DESCRIPTION))
@@ -216,7 +217,7 @@ def _read(bands: Iterable[images.Image]) -> Iterator[images.Image]:
 def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check, on_warning: OnText) -> list[Row]:
     """Check that the data set was made with the same options, remove outdated outputs, return the finished rows."""
     out = root.path
-    before = _made_by(out)
+    before = described(out)
     if before is None:
         raise ConfigError(f"OUT {out}: its {DATASET_NAME} was changed by somebody else")
     for name, value in description["made_by"].items():
@@ -235,7 +236,7 @@ def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check
     outdated: list[Row] = []
     for row in rows.values():
         (finished if verification.holds(row) else outdated).append(row)
-    kept = {name for row in finished for name in (row.hr, row.lr)}
+    kept = {name for row in finished for name in row.names}
     for row in outdated:
         if row.status != "ok":
             continue
@@ -245,22 +246,24 @@ def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check
                 "the files are left as they are, without a row in the manifest"
             )
             continue
-        for name in (row.hr, row.lr):  # the outputs that take their place may have other names
-            if name is not None and name not in kept:
+        for name in row.names:  # the outputs that take their place may have other names
+            if name not in kept:
                 root.remove(name)
     return finished
 
 
 def _clear(root: Root, on_warning: OnText) -> None:
-    """Remove the files that the manifest names; ConfigError, before anything is removed, where there are others.
+    """Remove the files that the manifest names, and all layouts.
 
-    Where lines of the manifest are damaged, the files that they may have named are nobody's: they are moved aside.
+    ConfigError, before anything is removed, where there are other files. Where lines of the manifest are damaged, the
+    files that they may have named are nobody's: they are moved aside.
     """
     out = root.path
+    for name in LAYOUTS:
+        record.check_replaceable(root, name)
     rows, damage = Manifest(out).read_what_is_whole()
-    named = {name for row in rows for name in (row.hr, row.lr) if name is not None}
-    held = [path for side in ("hr", "lr") for path in (out / side).rglob("*") if path.is_symlink() or not path.is_dir()]
-    strays = sorted(name for path in held if (name := path.relative_to(out).as_posix()) not in named)
+    named = {name for row in rows for name in row.names}
+    strays = [name for name in root.files("hr", "lr") if name not in named]
     if strays and not damage:
         raise ConfigError(
             f"OUT {out} holds {len(strays)} files that its manifest does not name, e.g. {strays[0]}; "
@@ -275,4 +278,6 @@ def _clear(root: Root, on_warning: OnText) -> None:
         root.remove(name)
     for name in ("hr", "lr"):
         root.remove_empty_folders(name)
+    for made in record.existing(root):
+        record.remove(root, made.layout)
     root.remove(FILE_NAME)

@@ -78,6 +78,11 @@ class Row(Strict):
     lr_sha256: str | None = None
     """SHA-256 of the file in ``lr/``."""
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the files of the row, relative to the folder of the data set."""
+        return [name for name in (self.hr, self.lr) if name is not None]
+
     @field_validator("source", "hr", "lr")
     @classmethod
     def _stays_below(cls, name: str | None) -> str | None:

@@ -8,7 +8,9 @@ from typing import Literal
 
 import torch
 
+from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
+from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
 from degsynth.errors import ConfigError
@@ -61,7 +63,17 @@ class Options:
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
 
+    layouts: tuple[str, ...] = ()
+    """Layouts (`degsynth.apply.layouts.LAYOUTS`) that are made of the finished data set, each in a folder of its name.
+    """
+
+    replay: Replay | None = None
+    """A manifest whose outputs are made again, under the same names, and no others. The options above must be those of
+    `Replay.settings`."""
+
     def __post_init__(self) -> None:
+        for layout in self.layouts:
+            layouts.check(layout)
         for name in ("workers", "tile", "limit", "draws", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -97,3 +109,5 @@ class Summary:
     ignored: list[str]
     """Files of the HR folder whose names are not those of images."""
     interrupted: bool = False
+    differing: int = 0
+    """Outputs that are not those of the manifest that was replayed."""

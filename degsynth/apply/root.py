@@ -118,6 +118,12 @@ class Root:
             with contextlib.suppress(OSError), self._parent(below) as (last, folder):
                 os.rmdir(last, dir_fd=folder)
 
+    def files(self, *folders: str) -> list[str]:
+        """Return the sorted names of all files and links below folders; links are not followed."""
+        found = (path for folder in folders for path in (self.path / folder).rglob("*"))
+        held = (path for path in found if path.is_symlink() or not path.is_dir())
+        return sorted(path.relative_to(self.path).as_posix() for path in held)
+
     def refuse_links(self, *names: str) -> None:
         """Raise ConfigError where one of the names, or a folder below one, is a link."""
         for name in names:

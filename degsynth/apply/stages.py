@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,18 @@ import torch
 
 import degsynth
 from degsynth import watching
+from degsynth.apply.audit import strays
 from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
-from degsynth.apply.layouts.names import plan_outputs
+from degsynth.apply.layouts.build import build_layouts
+from degsynth.apply.layouts.names import PlannedOutput, plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
+from degsynth.apply.layouts.place import Callbacks
+from degsynth.apply.layouts.record import check_replaceable
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
-from degsynth.config import OnText, ignore_text
+from degsynth.config import OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
 from degsynth.data.levels import choose_range
 from degsynth.errors import DataError, OutputError, os_reason
@@ -54,16 +58,22 @@ def run(
     on_row: OnRow = ignore_row,
     should_stop: Callable[[], bool] = lambda: False,
     on_warning: OnText = ignore_text,
+    on_progress: OnProgress = ignore_progress,
 ) -> Summary:
     """Degrade the images of ``hr`` (a folder, searched recursively, or one image) and write the data set ``out``.
 
     ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs;
-    ``on_warning(line)`` takes what the user should know. Raises DataError or ConfigError before anything is written,
-    OutputError where the disk refuses later on; a bad image is a failed row.
+    ``on_warning(line)`` takes what the user should know; ``on_progress`` follows the making of layouts. Raises
+    DataError or ConfigError before anything is written, OutputError where the disk refuses later on; a bad image is a
+    failed row.
     """
     options = options or Options()
     degradation = options.degradation(checkpoint)
+    if options.replay is not None:
+        options.replay.check_model(checkpoint)
     names, ignored = images.find(hr)
+    for layout in options.layouts:
+        check_replaceable(Root(out), layout)
     description = _description(degradation, options)
     board = watching.board()
     existing = options.existing
@@ -73,23 +83,12 @@ def run(
     with opened(out, hr, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = plan_outputs(names, options.draws, rows, options.limit)
+        planned = _planned(names, options, rows)
         writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
-
-        def work(name: str) -> list[Row]:
-            with board.in_hand(name):
-                return writer.write(planned[name])
-
-        def results() -> Iterator[tuple[str, list[Row]]]:
-            yield from ((name, writer.failed(planned[name], DataError(why))) for name, why in inputs.given_up())
-            for part, workers in ((inputs.suspects, 1), (inputs.others, options.workers)):
-                for done in threads.run(work, part(), workers, writer.abandon):
-                    yield done.item, done.result or writer.failed(planned[done.item], done.error)
-
-        for name, made in results():
+        for name, made in _made(writer, planned, inputs, options.workers):
             for row in made:
                 _record(manifest.append, row)
                 rows.append(row)
@@ -97,9 +96,51 @@ def run(
                     on_row(row, total)
         if not inputs.interrupted:
             _record(manifest.write, rows)
-            Root(out).remove_tree(PARTIAL)
+            if existing == "resume":
+                _warn_of_strays(out, rows, on_warning)
+            scale = checkpoint.spec.scale
+            if build_layouts(out, rows, scale, options, Callbacks(should_stop, on_progress, on_warning)):
+                Root(out).remove_tree(PARTIAL)
+            else:
+                inputs.interrupted = True
     failed = sum(row.status == "failed" for row in rows)
-    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted)
+    differences = options.replay.differences(rows) if options.replay is not None else []
+    if options.replay is not None and differences:
+        on_warning(options.replay.explain(differences, description["environment"]))
+    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted, len(differences))
+
+
+def _planned(names: list[str], options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+    """Return the outputs that are missing, by source."""
+    if options.replay is not None:
+        return options.replay.plan(finished, options.limit)
+    return plan_outputs(names, options.draws, finished, options.limit)
+
+
+def _made(
+    writer: PairWriter, planned: Mapping[str, list[PlannedOutput]], inputs: _Inputs, workers: int
+) -> Iterator[tuple[str, list[Row]]]:
+    """Make the outputs of all images; yield the name of each image and the rows of what became of it."""
+    board = watching.board()
+
+    def work(name: str) -> list[Row]:
+        with board.in_hand(name):
+            return writer.write(planned[name])
+
+    yield from ((name, writer.failed(planned[name], DataError(why))) for name, why in inputs.given_up())
+    for part, number in ((inputs.suspects, 1), (inputs.others, workers)):
+        for done in threads.run(work, part(), number, writer.abandon):
+            yield done.item, done.result or writer.failed(planned[done.item], done.error)
+
+
+def _warn_of_strays(out: Path, rows: list[Row], on_warning: OnText) -> None:
+    """Name a file that trainers would read, and that no row names."""
+    others = strays(out, {name for row in rows for name in row.names})
+    if others:
+        on_warning(
+            f"OUT {out} holds {len(others)} files that its manifest does not name, e.g. {others[0]}; trainers would "
+            "read them, and `degsynth verify` lists them"
+        )
 
 
 class _Inputs:

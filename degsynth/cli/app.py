@@ -30,6 +30,7 @@ from degsynth.cli import (
     selftest,
     sr,
     streams,
+    verify,
 )
 from degsynth.cli.flags import with_flags
 from degsynth.cli.signals import stop_at_once, stopped_by
@@ -77,7 +78,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (fit, export, apply, calibrate, evaluate, gap, selftest, inspect, methods, demo):
+for module in (fit, export, apply, verify, calibrate, evaluate, gap, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
 app.add_typer(sr.app, name=sr.NAME)

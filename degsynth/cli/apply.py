@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from degsynth.cli import console, options
 from degsynth.cli.signals import GracefulStop
 from degsynth.errors import ConfigError, DegsynthError
+from degsynth.files import is_pool_name
 
 if TYPE_CHECKING:
     from degsynth.apply import Summary
@@ -51,6 +52,14 @@ def command(
     ] = None,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
+    layout: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="pairs|basicsr|kair|neosr|trainner|div2k|hf|webdataset|lmdb|hdf5",
+            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT; can be given "
+            "several times, and with --resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Number of LR images of each HR image; each gets its own random numbers.")
     ] = 1,
@@ -84,14 +93,16 @@ def command(
         ),
     ] = "quick",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training set that degsynth wrote.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
-    max_pixels: Annotated[
-        int | None,
+    replay: Annotated[
+        Path | None,
         typer.Option(
-            help="Refuse images that declare more pixels than this, before they are decoded. Unset: the number in the "
-            "environment variable DEGSYNTH_MAX_PIXELS, which holds for every command, or 1073741824.",
+            metavar="MANIFEST",
+            help="Make the outputs of this manifest again, with the options in the dataset.json beside it. Give the "
+            "same MODEL and HR, and --noise only for the noise of another model. The exit code is 1 if a byte differs.",
         ),
     ] = None,
+    limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
+    max_pixels: options.MaxPixels = None,
     timeout: Annotated[
         float,
         typer.Option(
@@ -112,6 +123,10 @@ def command(
     Example: degsynth apply nikon.pt hr/ set/ --noise runs/phone --draws 3
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
+
+    Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
+
+    Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
@@ -130,13 +145,35 @@ def command(
         raise ConfigError("--resume and --overwrite exclude each other")
     levels = options.data_range(data_range)
     device = options.pick_device(device)
+    recorded = None if replay is None else apply.Replay.read(replay)
+    if recorded is not None:
+        _refuse(
+            {
+                "--scale": scale,
+                "--noise": noise if noise in ("learned", "none") else None,
+                "--awgn": awgn,
+                "--awgn-luma": awgn_luma,
+                "--hardware-factor": hardware_factor,
+                "--data-range": data_range,
+                "--seed": seed or None,
+                "--draws": None if draws == 1 else draws,
+            }
+        )
+        scale = recorded.made_by.scale if is_pool_name(model) else None
     loaded = open_model(model, scale, device)
+    added = _with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma)
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "noise": added,
+        "draws": draws,
+        "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
+        "data_range": levels,
+    }
+    if recorded is not None:
+        recorded.check_model(loaded)
+        settings = recorded.settings(added.noise_model)
     chosen = apply.Options(
-        seed=seed,
-        noise=_with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma),
-        draws=draws,
-        hardware_factor=options.interval(hardware_factor, "hardware_factor"),
-        data_range=levels,
+        **settings,
         tile=tile,
         memory=None if memory is None else 1e9 * memory,
         link=link,
@@ -146,18 +183,30 @@ def command(
         check=check,
         limit=limit,
         max_pixels=max_pixels,
+        layouts=tuple(dict.fromkeys(name for name in layout or () if name != "pairs")),
     )
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
-        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn)
+        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn, progress)
     _report(out, summary)
+    if not summary.interrupted:
+        for name in chosen.layouts:
+            if (out / name).is_dir():
+                console.note(f"layout {name}: {out / name}")
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)
-    if summary.failed:
+    if summary.failed or summary.differing:
         raise typer.Exit(1)
+
+
+def _refuse(given: dict[str, object]) -> None:
+    """Raise ConfigError where an option was given that a replay takes from dataset.json."""
+    for flag, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{flag} {value} and --replay exclude each other: it is what it was then", "leave it out")
 
 
 def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:

@@ -36,6 +36,14 @@ PoolScale = Annotated[
         help="For a kernel pool: scale (HR size / LR size); 1 gives LR images of HR size. Unset: that of the pool.",
     ),
 ]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Refuse images that declare more pixels than this, before they are decoded. Unset: the number in the "
+        "environment variable DEGSYNTH_MAX_PIXELS, which holds for every command, or 1073741824.",
+    ),
+]
 HardwareFactor = Annotated[
     str | None,
     typer.Option(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,6 +14,10 @@ from degsynth.apply.manifest import Row
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
 """Of two files with equal stems, the one whose ending comes first here (the more faithful format) keeps the stem."""
 
+UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+"""What trainers stumble over in names: dots, spaces, commas, characters beyond ASCII."""
+LONGEST_SAFE = 80
+"""Characters of the longest safe stem; a tar file has room for 100 in a name."""
 LONGEST_NAME = 255
 """Bytes of the longest file name that common file systems take."""
 
@@ -98,3 +104,35 @@ def _fitting(stem: str, name: str) -> str:
     digest = hashlib.sha256(encoded).hexdigest()[:16]
     kept = encoded[: longest - len(digest) - 1].decode("utf-8", "ignore")  # no part of a character
     return f"{folder}{slash}{kept}_{digest}"
+
+
+def safe_stems(names: Sequence[str]) -> dict[str, str]:
+    """Give every path a stem of at most `LONGEST_SAFE` ASCII letters, digits, underscores and hyphens.
+
+    The paths are of LR files of a data set (``lr/sub/my photo.png`` becomes ``sub_my_photo``). No two stems are equal,
+    ignoring case; a stem that another path has already gets a number, and one that was cut ends in a hash. A path whose
+    stem is safe as it is goes first. The result depends on the set of paths only.
+    """
+    plain = {name: PurePosixPath(name).relative_to("lr").with_suffix("").as_posix() for name in names}
+    safe = {name: _safe(stem) for name, stem in plain.items()}
+    stems: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in sorted(plain, key=lambda name: (safe[name] != plain[name], name)):
+        stem, number = safe[name], 2
+        while stem.casefold() in taken:
+            stem, number = f"{safe[name]}_{number}", number + 1
+        stems[name] = stem
+        taken.add(stem.casefold())
+    return stems
+
+
+def _safe(stem: str) -> str:
+    """Return a stem without what is unsafe: accents are dropped, and everything else becomes an underscore."""
+    letters = unicodedata.normalize("NFKD", stem)
+    ascii_only = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    safe = UNSAFE.sub("_", ascii_only).strip("_") or "image"
+    longest = LONGEST_SAFE - len("_1000000")
+    if len(safe) <= longest:
+        return safe
+    digest = hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{safe[: longest - len(digest) - 1]}_{digest}"
