@@ -33,7 +33,7 @@ class Row(Strict):
     error: str | None = None
     """Why the image could not be made."""
     page: int = 0
-    """Slice of a stack."""
+    """Number of the page or plane, where a TIFF holds several images."""
     draw: int = 0
     """Number of this LR image among several of one HR image."""
     hr: str | None = None
@@ -53,6 +53,8 @@ class Row(Strict):
     another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
     channels: int | None = None
     """Number of channels without alpha."""
+    others: int = 0
+    """How many of them lie behind those of gray or RGB, such as near infrared."""
     alpha: bool | None = None
     """Whether there is alpha beside them; None in older manifests."""
     dtype: str | None = None

@@ -113,20 +113,20 @@ class Replay:
 
         Only the first ``limit`` sources are taken, where that is given.
         """
-        done = {(row.source, row.draw) for row in finished}
+        done = {(row.source, row.page, row.draw) for row in finished}
         planned: dict[str, list[PlannedOutput]] = {source: [] for source in sorted({row.source for row in self.rows})}
-        for row in sorted(self.rows, key=lambda row: (row.source, row.draw)):
+        for row in sorted(self.rows, key=lambda row: (row.source, row.page, row.draw)):
             stem = PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
-            if (row.source, row.draw) not in done:
-                planned[row.source].append(PlannedOutput(row.source, row.draw, stem))
+            if (row.source, row.page, row.draw) not in done:
+                planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page))
         return {source: planned[source] for source in list(planned)[:limit] if planned[source]}
 
     def differences(self, rows: Sequence[Row]) -> list[str]:
         """Say for each output that is not the one of the manifest how it differs."""
-        recorded = {(row.source, row.draw): row for row in self.rows}
+        recorded = {(row.source, row.page, row.draw): row for row in self.rows}
         found = []
         for row in rows:
-            before = recorded.get((row.source, row.draw))
+            before = recorded.get((row.source, row.page, row.draw))
             if row.status != "ok" or before is None:
                 continue
             if before.source_bytes not in (None, row.source_bytes):

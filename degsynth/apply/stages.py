@@ -83,7 +83,7 @@ def run(
     with opened(out, hr, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = _planned(names, options, rows)
+        planned = _planned(names, hr if hr.is_dir() else hr.parent, options, rows)
         writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
@@ -110,11 +110,12 @@ def run(
     return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted, len(differences))
 
 
-def _planned(names: list[str], options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+def _planned(names: list[str], folder: Path, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source."""
     if options.replay is not None:
         return options.replay.plan(finished, options.limit)
-    return plan_outputs(names, options.draws, finished, options.limit)
+    pages = {name: count for name in names if (count := images.count(folder / name, options.max_pixels)) > 1}
+    return plan_outputs(names, options.draws, finished, options.limit, pages)
 
 
 def _made(

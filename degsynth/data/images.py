@@ -200,6 +200,17 @@ def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
         yield _TiffStack(tiff.find_places(file, path), path, max_pixels)
 
 
+def count(path: Path, max_pixels: int | None = None) -> int:
+    """Return the number of images in a file; 1 also for a file that cannot be opened, as opening it says why."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return 1
+    try:
+        with opened_stack(path, max_pixels) as stack:
+            return len(stack)
+    except DataError:
+        return 1
+
+
 @contextlib.contextmanager
 def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
     """Open a file of one image; a TIFF can then be read by parts, others are decoded now.
@@ -341,6 +352,16 @@ def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Interval | None = 
     else:
         values = (image.clamp(max=1.0) * (white - black) + black).clamp_(min=0.0).round_()
     return np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy().astype(dtype))
+
+
+def straight(image: Image) -> Image:
+    """Return an image of integers whose colours are not multiplied by alpha, as PNG has them."""
+    if not image.meaning.premultiplied or image.alpha is None:
+        return image
+    opaque = np.iinfo(image.dtype).max
+    alpha = np.maximum(image.alpha[..., None], 1).astype(np.float64)
+    pixels = (image.pixels * (opaque / alpha)).round().clip(0, opaque).astype(image.dtype)
+    return replace(image, pixels=pixels, meaning=replace(image.meaning, premultiplied=False))
 
 
 def encode(image: Image, suffix: str) -> bytes:

@@ -6,6 +6,8 @@ Overviews, masks and thumbnails (``NewSubfileType``) are no images of their own.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -41,6 +43,7 @@ def places(file: BinaryIO, path: Path) -> list[Place]:
     if count > MOST_PAGES:
         raise DataError(f"{path}: a TIFF of {count} pages, more than {MOST_PAGES}", "split it")
     pages = [cast(tifffile.TiffPage, document.pages[index]) for index in range(count)]
+    _check_end(document, pages)
     full = [page for page in pages if not page.subfiletype & LESSER]
     if count == 1 and (planes := _planes(document, pages[0], size)) > 1:
         return [Place(pages[0], plane) for plane in range(planes)]
@@ -55,6 +58,20 @@ def places(file: BinaryIO, path: Path) -> list[Place]:
             "save the page that is meant as a file of its own",
         )
     return [Place(page, 0) for page in full or pages]
+
+
+def _check_end(document: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> None:
+    """Raise ValueError where the last page names a further one: tifffile stops without a word where it finds none.
+
+    One that goes back to an earlier page, in a circle, is the end.
+    """
+    kind, file, last = document.tiff, document.filehandle, pages[-1]
+    file.seek(last.offset)
+    (tags,) = struct.unpack(kind.tagnoformat, file.read(kind.tagnosize))
+    file.seek(last.offset + kind.tagnosize + tags * kind.tagsize)
+    (following,) = struct.unpack(kind.offsetformat, file.read(kind.offsetsize))
+    if following and following not in {page.offset for page in pages}:
+        raise ValueError("a page that should follow is missing")
 
 
 def _planes(document: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> int:

@@ -106,4 +106,4 @@ def _pairs(name: str, rows: Sequence[Row], on_warning: OnText) -> list[Pair]:
 
 
 def _fits_png(row: Row) -> bool:
-    return row.dtype in PNG_TYPES and row.channels in PNG_CHANNELS
+    return row.dtype in PNG_TYPES and row.channels in PNG_CHANNELS and not row.others

@@ -32,33 +32,46 @@ class PlannedOutput:
     """Number of this LR image among those of the HR image."""
     stem: str
     """Path of the output relative to ``lr/`` and ``hr/``, without extension."""
+    page: int = 0
+    """Number of the HR image in its file, which may hold several."""
 
 
 def plan_outputs(
-    names: Sequence[str], draws: int, finished: Sequence[Row], limit: int | None = None
+    names: Sequence[str],
+    draws: int,
+    finished: Sequence[Row],
+    limit: int | None = None,
+    pages: Mapping[str, int] | None = None,
 ) -> dict[str, list[PlannedOutput]]:
-    """Return the outputs that are missing, by source: ``draws`` for each of the first ``limit`` names, less finished.
+    """Return the outputs that are missing, by source: ``draws`` for each image of the first ``limit`` names.
 
-    Stems are chosen among all names, whatever the limit, so that they do not change when more images are made later.
+    ``pages`` are the numbers of images of files that hold several. Stems are chosen among all names, whatever the
+    limit, so that they do not change when more images are made later.
     """
+    counts = pages or {}
 
-    def key(source: str, draw: int) -> str:
-        """Return the path that an output's stem is made from: the image's, with the draw's number where it has one."""
+    def key(source: str, page: int, draw: int) -> str:
+        """Return the path that an output's stem is made from: the image's, with the numbers of page and draw."""
         path = PurePosixPath(source)
-        return source if draws == 1 else path.with_name(f"{path.stem}_{draw}{path.suffix}").as_posix()
+        numbers = f"_p{page:04}" * (counts.get(source, 1) > 1) + f"_{draw}" * (draws > 1)
+        return path.with_name(f"{path.stem}{numbers}{path.suffix}").as_posix() if numbers else source
 
-    keys = {(name, draw): key(name, draw) for name in names for draw in range(draws)}
+    keys = {
+        (name, page, draw): key(name, page, draw)
+        for name in names
+        for page in range(counts.get(name, 1))
+        for draw in range(draws)
+    }
     settled = {
-        key(row.source, row.draw): PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
+        key(row.source, row.page, row.draw): PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
         for row in finished
     }
     stems = assign_stems(list(keys.values()), settled)
+    chosen = set(names[:limit])
     missing: dict[str, list[PlannedOutput]] = {}
-    for name in names[:limit]:
-        outputs = [PlannedOutput(name, draw, stems[keys[name, draw]]) for draw in range(draws)]
-        outputs = [output for output in outputs if keys[name, output.draw] not in settled]
-        if outputs:
-            missing[name] = outputs
+    for (name, page, draw), path in keys.items():
+        if name in chosen and path not in settled:
+            missing.setdefault(name, []).append(PlannedOutput(name, draw, stems[path], page))
     return missing
 
 

@@ -6,9 +6,10 @@ are in memory where the file format allows that.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,15 @@ from degsynth.model.tiling import Tiling, fitting
 from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import area
 from degsynth.seeds import Identity
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An HR image that was opened."""
+
+    picture: images.Picture
+    alone: bool
+    """Whether it is the only image of its file."""
 
 
 class PairWriter:
@@ -52,14 +62,21 @@ class PairWriter:
         path = self.root / outputs[0].source
         before = _identity(path)
         with (
-            images.opened(path, self.options.max_pixels) as picture,
+            images.opened_stack(path, self.options.max_pixels) as stack,
             self._streams.current(),
             torch.inference_mode(),
             self.files.transaction() as files,
         ):
             rows: list[Row] = []
-            for output in outputs:
-                rows.append(self._write_output(files, output, picture, rows[0] if rows else None))
+            for page, same in itertools.groupby(outputs, lambda output: output.page):
+                if page >= len(stack):
+                    raise DataError(f"{path}: page {page} of {len(stack)}; the source is another file than it was")
+                source = _Source(stack.picture(page), alone=len(stack) == 1)
+                sibling: Row | None = None
+                for output in same:
+                    row = self._write_output(files, output, source, sibling)
+                    rows.append(row)
+                    sibling = sibling or row
             if _identity(path) != before:  # HR may be of the new image, and LR of the old
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
@@ -68,15 +85,16 @@ class PairWriter:
     def failed(self, outputs: list[PlannedOutput], error: Exception | None) -> list[Row]:
         """Return the rows of outputs that could not be made."""
         reason = _reason(error, self.root / outputs[0].source)
-        return [Row(source=output.source, status="failed", draw=output.draw, error=reason) for output in outputs]
+        return [
+            Row(source=output.source, status="failed", page=output.page, draw=output.draw, error=reason)
+            for output in outputs
+        ]
 
-    def _write_output(
-        self, files: Transaction, output: PlannedOutput, picture: images.Picture, sibling: Row | None
-    ) -> Row:
+    def _write_output(self, files: Transaction, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
         """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
-        path = self.root / output.source
+        path, picture = self.root / output.source, source.picture
         height, width = lr_size(picture.height, picture.width, self.scale)
-        identity = Identity(self.options.seed, output.source, draw=output.draw)
+        identity = Identity(self.options.seed, output.source, output.page, output.draw)
         draw = self.degradation.draw(identity, picture.channels, height, width)
         suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
         meaning = picture.meaning
@@ -87,7 +105,7 @@ class PairWriter:
         hr_size = (self.scale * height, self.scale * width)
         cropped = (picture.height, picture.width) != hr_size
         hr_sha256 = hr_bytes = None
-        if picture.remade or cropped:  # the file itself cannot serve as HR
+        if picture.remade or cropped or not source.alone:  # the file itself cannot serve as HR
             hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
             if sibling is not None:
                 files.copy(str(sibling.hr), hr_name)
@@ -101,6 +119,7 @@ class PairWriter:
         return Row(
             source=output.source,
             status="ok",
+            page=output.page,
             draw=output.draw,
             hr=hr_name,
             lr=lr_name,
@@ -110,6 +129,7 @@ class PairWriter:
             cropped=cropped,
             hr_kept=hr_kept,
             channels=picture.channels,
+            others=meaning.others,
             alpha=picture.has_alpha,
             dtype=str(picture.dtype),
             seed=identity.seed("kernel"),

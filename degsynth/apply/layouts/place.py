@@ -155,8 +155,9 @@ class Place:
                 return file.read()
         buffer = io.BytesIO()
         with images.opened(path, self._max_pixels) as picture:
-            size = images.Size(picture.height, picture.width, picture.channels, picture.dtype, picture.has_alpha)
-            images.write(buffer, ".png", size, images.bands(picture, picture.height, picture.width))
+            image = images.straight(picture.window(0, picture.height, 0, picture.width))
+            size = images.Size(image.height, image.width, image.channels, image.dtype, image.has_alpha, image.meaning)
+            images.write(buffer, ".png", size, [image])
         return buffer.getvalue()
 
     def pixels(self, pair: Pair, side: Side) -> images.Array:
@@ -175,10 +176,7 @@ class Place:
 
 
 def is_plain_png(file: BinaryIO) -> bool:
-    """Tell whether a file is a PNG that all readers take for the same samples: no palette, no key colour, no profile.
-
-    A colour profile counts for some readers only, and its LR image has none.
-    """
+    """Tell whether a file is a PNG that all readers take for the same samples: no palette and no key colour."""
     head = file.read(FIRST_CHUNK)
     if len(head) < FIRST_CHUNK or not head.startswith(SIGNATURE) or head[24] < 8 or head[25] == 3:
         return False
@@ -186,7 +184,7 @@ def is_plain_png(file: BinaryIO) -> bool:
         kind = chunk[4:]
         if kind == b"IDAT":
             return True
-        if kind in (b"iCCP", b"tRNS"):
+        if kind == b"tRNS":
             return False
         file.seek(int.from_bytes(chunk[:4], "big") + 4, os.SEEK_CUR)
     return False
