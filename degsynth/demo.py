@@ -20,7 +20,7 @@ from torch import Tensor
 
 from degsynth import apply
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError
@@ -137,7 +137,7 @@ def simulate(out: Path, seed: int) -> None:
         for side, pixels in (("HR", hr), ("LR_x2", images.quantise(lr, np.dtype(np.uint8)))):
             path = folder / side / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(images.encode(images.Image(pixels), ".png"))
+            path.write_bytes(writing.encode(images.Image(pixels), ".png"))
 
 
 def _draw(path: Path, model: checkpoint.Checkpoint, test: PairSet, means: dict[str, dict[str, float]]) -> None:

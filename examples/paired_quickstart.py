@@ -15,7 +15,7 @@ from skimage import data
 
 import degsynth
 from degsynth import apply, fit
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.evaluation import selftest
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian, similarity
@@ -31,7 +31,7 @@ def make_pairs(folder: Path, kernel: torch.Tensor) -> None:
         for side, image in (("HR", hr), ("LR", lr)):
             path = folder / side / f"tile{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(images.encode(images.Image(images.quantise(image, np.dtype(np.uint8))), ".png"))
+            path.write_bytes(writing.encode(images.Image(images.quantise(image, np.dtype(np.uint8))), ".png"))
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from skimage import data
 from torch import Tensor
 
 from degsynth.cli import app
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.model.archive import SUMS_NAME
 from degsynth.ops.blur import blur_decimate
 
@@ -53,7 +53,7 @@ def save_png(path: Path, image: Tensor | np.ndarray, dtype: type = np.uint8) -> 
     """Write (C, H, W) in [0, 1] or pixels (H, W, C) as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = images.quantise(image, np.dtype(dtype)) if isinstance(image, Tensor) else image
-    path.write_bytes(images.encode(images.Image(pixels), ".png"))
+    path.write_bytes(writing.encode(images.Image(pixels), ".png"))
     return path
 
 

@@ -15,7 +15,7 @@ from degsynth.apply.layouts import record
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, ignore_progress
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason, shortened
 from degsynth.files import file_digest, open_regular
 from degsynth.parallel import stream
@@ -194,7 +194,7 @@ class _Files:
     def _decoded_size(self, name: str) -> tuple[int, int]:
         """Decode a file to its end, and return height and width."""
         with images.opened(self._root.path / name, self._max_pixels) as picture:
-            for _ in images.bands(picture, picture.height, picture.width):
+            for _ in writing.bands(picture, picture.height, picture.width):
                 pass
             if picture.height * picture.width == 0:
                 raise DataError("it has no pixels")

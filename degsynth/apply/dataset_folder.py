@@ -19,7 +19,7 @@ from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import LOCK, PARTIAL, Root
 from degsynth.apply.verification import Check, Verification
 from degsynth.config import OnText
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, DegsynthError, OutputError, os_reason
 from degsynth.files import file_digest
 
@@ -156,10 +156,10 @@ class Transaction:
         self.names: list[str] = []
         """Names of the files that may lie in the data set by now."""
 
-    def write(self, name: str, size: images.Size, bands: Iterable[images.Image]) -> Written:
+    def write(self, name: str, size: writing.Size, bands: Iterable[images.Image]) -> Written:
         """Write an image."""
         with self._placed(name) as partial, self._root.open(partial, "w+b") as file:
-            images.write(file, Path(name).suffix, size, _read(bands))
+            writing.write(file, Path(name).suffix, size, _read(bands))
             file.seek(0)
             return Written(file_digest(file), os.fstat(file.fileno()).st_size)
 

@@ -14,6 +14,7 @@ from degsynth.config import Interval, Strict, build
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise
+from degsynth.ops.noise import RANDOM_VERSION
 
 
 class NoiseModel(Strict):
@@ -41,6 +42,8 @@ class MadeBy(Strict):
     awgn_luma: bool = False
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
+    random: int | None = None
+    """Version of the random numbers that do not come from the model, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ class Replay:
         if description is None:
             raise ConfigError(f"`replay={path}`: there is no valid {DATASET_NAME} beside it, which has the options")
         made_by = build(MadeBy, description.made_by, str(folder / DATASET_NAME))
+        drawn = made_by.awgn is not None or made_by.hardware_factor is not None
+        if drawn and made_by.random != RANDOM_VERSION:
+            raise ConfigError(
+                f"`replay={path}`: its white noise or hardware factors are random numbers of an earlier version",
+                "replay it with the version of degsynth that dataset.json names",
+            )
         rows = {(row.source, row.page, row.draw): row for row in Manifest(folder).read()}
         made = tuple(row for row in rows.values() if row.status == "ok")
         if not made:

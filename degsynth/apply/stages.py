@@ -37,11 +37,9 @@ from degsynth.data.levels import choose_range
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
+from degsynth.ops.noise import RANDOM_VERSION
 from degsynth.watching import History
 
-RANDOM_VERSION = 2
-"""Version of the random numbers that do not come from the model: white noise, and drawn hardware factors. A data set
-that has other ones is not resumed. (1: only 32 bits of a seed counted.)"""
 OnRow = Callable[[Row, int], None]
 """Called with every finished row and the number of rows in all."""
 

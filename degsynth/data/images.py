@@ -8,14 +8,12 @@ part at a time. In memory an image is height × width × channels, gray or RGB, 
 from __future__ import annotations
 
 import contextlib
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import cv2
-import imagecodecs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,7 +21,7 @@ from torch import Tensor
 
 from degsynth.config import Interval
 from degsynth.data import exif, tiff
-from degsynth.data.carried import Carried, png_chunks
+from degsynth.data.carried import Carried
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.levels import resolve_range
@@ -40,9 +38,6 @@ if hasattr(cv2, "setLogLevel"):  # OpenCV 4
     cv2.setLogLevel(0)
 else:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-PNG_HEADER = 33
-"""Bytes of a PNG file before further chunks: its signature and the header chunk."""
 
 Array = NDArray[Any]
 
@@ -133,18 +128,6 @@ class Image:
     def window(self, top: int, bottom: int, left: int, right: int) -> Image:  # noqa: D102
         part = slice(top, bottom), slice(left, right)
         return replace(self, pixels=self.pixels[part], alpha=None if self.alpha is None else self.alpha[part])
-
-
-@dataclass(frozen=True)
-class Size:
-    """Size, type and meaning of an image file that is about to be written; its pixels come in bands."""
-
-    height: int
-    width: int
-    channels: int
-    dtype: np.dtype[Any]
-    has_alpha: bool = False
-    meaning: Meaning = field(default_factory=Meaning)
 
 
 def find(folder: Path) -> tuple[list[str], list[str]]:
@@ -352,65 +335,3 @@ def quantise(image: Tensor, dtype: np.dtype[Any], data_range: Interval | None = 
     else:
         values = (image.clamp(max=1.0) * (white - black) + black).clamp_(min=0.0).round_()
     return np.ascontiguousarray(values.permute(1, 2, 0).cpu().numpy().astype(dtype))
-
-
-def straight(image: Image) -> Image:
-    """Return an image of integers whose colours are not multiplied by alpha, as PNG has them."""
-    if not image.meaning.premultiplied or image.alpha is None:
-        return image
-    opaque = np.iinfo(image.dtype).max
-    alpha = np.maximum(image.alpha[..., None], 1).astype(np.float64)
-    pixels = (image.pixels * (opaque / alpha)).round().clip(0, opaque).astype(image.dtype)
-    return replace(image, pixels=pixels, meaning=replace(image.meaning, premultiplied=False))
-
-
-def encode(image: Image, suffix: str) -> bytes:
-    """Return the bytes of a lossless file, ``.png`` or ``.tif``."""
-    buffer = io.BytesIO()
-    size = Size(image.height, image.width, image.channels, image.dtype, image.has_alpha, image.meaning)
-    write(buffer, suffix, size, [image])
-    return buffer.getvalue()
-
-
-def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
-    """Write a lossless file, ``.png`` or ``.tif``, from bands of rows that come from top to bottom."""
-    if suffix in TIFF_SUFFIXES:
-        meaning = size.meaning
-        layout = tiff.Layout(
-            size.height,
-            size.width,
-            size.channels - meaning.others,
-            meaning.others,
-            size.has_alpha,
-            meaning.premultiplied,
-            size.dtype,
-        )
-        tiff.write(file, layout, meaning.carried, map(_samples, bands))
-        return
-    parts = [_samples(band) for band in bands]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
-        content = memoryview(imagecodecs.png_encode(np.ascontiguousarray(samples)))
-    else:
-        if samples.shape[2] > 1:
-            samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-        done, encoded = cv2.imencode(".png", samples)
-        if not done:
-            raise DataError(f"cannot encode {samples.shape} {samples.dtype} as PNG")
-        content = encoded.data
-    file.write(content[:PNG_HEADER])
-    file.write(png_chunks(size.meaning.carried))
-    file.write(content[PNG_HEADER:])
-
-
-def _samples(image: Image) -> Array:
-    """Join pixels and alpha in one array."""
-    return image.pixels if image.alpha is None else np.concatenate([image.pixels, image.alpha[..., None]], axis=2)
-
-
-def bands(picture: Picture, height: int, width: int, most_bytes: int = 2**24) -> Iterator[Image]:
-    """Yield the top left part of a picture in bands of rows, each of about ``most_bytes`` bytes at most."""
-    row = width * (picture.channels + picture.has_alpha) * picture.dtype.itemsize
-    rows = max(1, most_bytes // row)
-    for top in range(0, height, rows):
-        yield picture.window(top, min(top + rows, height), 0, width)

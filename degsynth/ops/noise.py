@@ -13,6 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+RANDOM_VERSION = 2
+"""Version of the numbers that are drawn here. A data set with other ones is neither resumed nor replayed. (Models have
+their own numbers, which do not change.) 1: only 32 bits of a seed counted."""
 BLOCK = 256
 """Side of a block, LR px."""
 

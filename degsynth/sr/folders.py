@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, OutputError, os_reason
 from degsynth.files import write_atomic
 from degsynth.sr.enlarging import TILE, enlarge_image
@@ -52,7 +52,7 @@ def output_name(name: str) -> str:
 
 
 def _write(network: Trained, source: Path, target: Path, tile: int) -> None:
-    content = images.encode(enlarge_image(network, images.read(source), tile), target.suffix.lower())
+    content = writing.encode(enlarge_image(network, images.read(source), tile), target.suffix.lower())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, content)

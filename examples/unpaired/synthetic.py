@@ -27,7 +27,7 @@ import scipy.ndimage
 import torch
 from experiment import begin, fit, markdown
 
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.data.images import quantise, to_tensor
 from degsynth.evaluation import metrics
 from degsynth.evaluation.effective_kernel import effective_kernel
@@ -137,7 +137,7 @@ def read_cropped(path: Path, scale: int) -> torch.Tensor:
 
 def write(image: torch.Tensor, path: Path) -> None:
     """Write an image (C, H, W) in [0, 1] as an 8-bit PNG file."""
-    path.write_bytes(images.encode(images.Image(quantise(image, np.dtype(np.uint8))), ".png"))
+    path.write_bytes(writing.encode(images.Image(quantise(image, np.dtype(np.uint8))), ".png"))
 
 
 def prepare(photographs: Path, case: Case) -> None:

@@ -109,13 +109,13 @@ def neosr(root: Path) -> list[Sample]:
 
 
 def trainner(root: Path) -> list[Sample]:
-    """``PairedImageDataset`` of traiNNer-redux: recursive, by stem; a profile would be converted, so there is none."""
+    """``PairedImageDataset`` of traiNNer-redux: recursive, by stem; a profile is converted, so both sides have it."""
     sides: list[dict[str, bytes]] = []
     for side in ("hr", "lr"):
         sides.append({os.path.splitext(name)[0]: (root / side / name).read_bytes() for name in _scandir(root / side, True)})  # noqa: E501, PTH122  # fmt: skip
     gt, lq = sides
     assert gt.keys() == lq.keys()
-    assert not any(b"iCCP" in content for content in (*gt.values(), *lq.values()))
+    assert all((b"iCCP" in gt[stem]) == (b"iCCP" in lq[stem]) for stem in gt)
     return [(stem, _decoded(gt[stem]), _decoded(lq[stem])) for stem in gt]
 
 

@@ -21,7 +21,7 @@ from degsynth import apply
 from degsynth.apply import Options
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.config import Interval
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise
@@ -268,9 +268,9 @@ def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:
     alpha = images.Image(
         images.quantise(shot, np.dtype(np.uint8)), np.tile(2 * np.arange(128, dtype=np.uint8), (128, 1))
     )
-    (folder / "alpha.png").write_bytes(images.encode(alpha, ".png"))
+    (folder / "alpha.png").write_bytes(writing.encode(alpha, ".png"))
     deep = images.Image(images.quantise(shot[:1], np.dtype(np.uint16)))
-    (folder / "scan.TIF").write_bytes(images.encode(deep, ".tif"))
+    (folder / "scan.TIF").write_bytes(writing.encode(deep, ".tif"))
     whole = (folder / "good.png").read_bytes()
     (folder / "truncated.png").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").touch()
@@ -411,7 +411,7 @@ def test_what_is_not_ours_is_not_deleted(model: Checkpoint, hr: Path, tmp_path: 
 def test_resume_after_the_folder_grew(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     """A newcomer with the stem of a finished image gets another name; the finished one keeps its own."""
     save_png(tmp_path / "grown/a.tif", images.read(hr / "shot 1.png").pixels)
-    (tmp_path / "grown/a.tif").write_bytes(images.encode(images.read(hr / "shot 1.png"), ".tif"))
+    (tmp_path / "grown/a.tif").write_bytes(writing.encode(images.read(hr / "shot 1.png"), ".tif"))
     apply.run(model, tmp_path / "grown", tmp_path / "out")
     before = contents(tmp_path / "out")["lr/a.tif"]
     shutil.copy(hr / "shot 2.png", tmp_path / "grown/a.png")

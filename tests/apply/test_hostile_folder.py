@@ -325,7 +325,7 @@ def test_a_full_disk_names_the_output(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("degsynth.data.images.write", full)
+    monkeypatch.setattr("degsynth.data.writing.write", full)
     rows: list[Row] = []
     apply.run(model, hr, tmp_path / "out", on_row=lambda row, total: rows.append(row))
     assert {row.error for row in rows} == {f"lr/{row.source}: No space left on device" for row in rows}

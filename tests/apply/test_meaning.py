@@ -15,7 +15,7 @@ from degsynth import apply
 from degsynth.apply import Options
 from degsynth.apply.manifest import Row
 from degsynth.config import Interval
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.data.carried import Carried
 from degsynth.data.georeference import Tag
 from degsynth.methods.shared.unpaired_optics import KernelOptics
@@ -52,7 +52,7 @@ def save_tiff(path: Path, array: np.ndarray[Any, Any], **how: Any) -> None:
 
 def save(path: Path, image: images.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(images.encode(image, path.suffix))
+    path.write_bytes(writing.encode(image, path.suffix))
 
 
 # --- alpha ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from torch import Tensor
 from degsynth import apply
 from degsynth.apply.layouts.pairs import PairWriter
 from degsynth.apply.manifest import Manifest, Row
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import DataError
 from degsynth.model.checkpoint import Checkpoint
 from tests.doubles import stochastic
@@ -34,7 +34,7 @@ def hr(tmp_path: Path, photographs: list[Tensor]) -> Path:
     for number, suffix in enumerate((".png", ".png", ".tif", ".png")):
         pixels = images.quantise(photographs[number][:, :200, :200], images.np.dtype("uint8"))
         (tmp_path / "HR").mkdir(exist_ok=True)
-        (tmp_path / f"HR/{number}{suffix}").write_bytes(images.encode(images.Image(pixels), suffix))
+        (tmp_path / f"HR/{number}{suffix}").write_bytes(writing.encode(images.Image(pixels), suffix))
     return tmp_path / "HR"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from skimage import data
 
 from degsynth import apply, fit, methods
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.kernel_pool import analytic
 from degsynth.model import checkpoint, pool_file, pool_model
 from degsynth.ops.blur import blur_decimate
@@ -51,7 +51,7 @@ def write_photographs(folder: Path, count: int) -> None:
             quarters.append(np.rot90(shot[y : y + half, x : x + half], rng.integers(4)))
         whole = np.vstack([np.hstack(quarters[:2]), np.hstack(quarters[2:])]).astype(float)
         noisy = (whole + rng.normal(0, 0.6, whole.shape)).clip(0, 255).round().astype(np.uint8)
-        (folder / f"{number:03}.png").write_bytes(images.encode(images.Image(noisy), ".png"))
+        (folder / f"{number:03}.png").write_bytes(writing.encode(images.Image(noisy), ".png"))
 
 
 def make_pairs(scale: int, folder: Path) -> Path:
@@ -66,7 +66,7 @@ def make_pairs(scale: int, folder: Path) -> Path:
         for side, image in (("HR", hr), ("LR", lr)):
             path = pairs / side / shot.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(images.encode(images.Image(images.quantise(image, np.dtype(np.uint8))), ".png"))
+            path.write_bytes(writing.encode(images.Image(images.quantise(image, np.dtype(np.uint8))), ".png"))
     return pairs
 
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import ImageCms, PngImagePlugin
 
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.data.carried import Carried, Density
 from degsynth.data.georeference import Tag
 from tests.data.formats import PHOTO, refused, saved
@@ -32,7 +32,7 @@ def written(what: Carried, suffix: str, others: int = 0, premultiplied: bool = F
     """Return a file of a photograph that carries this."""
     pixels = np.dstack([PHOTO, *[PHOTO[..., 0]] * others])
     alpha = PHOTO[..., 1] if premultiplied else None
-    return images.encode(images.Image(pixels, alpha, meaning=images.Meaning(others, premultiplied, what)), suffix)
+    return writing.encode(images.Image(pixels, alpha, meaning=images.Meaning(others, premultiplied, what)), suffix)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -117,7 +117,7 @@ def test_the_meaning_of_samples_is_kept(dtype: type, tmp_path: Path) -> None:
         (tmp_path / "a.tif").write_bytes(tiff(near_infrared, extrasamples=[extra]))
         image = images.read(tmp_path / "a.tif")
         assert replace(image.meaning, carried=Carried()) == meaning
-        (tmp_path / "b.tif").write_bytes(images.encode(image, ".tif"))
+        (tmp_path / "b.tif").write_bytes(writing.encode(image, ".tif"))
         with tifffile.TiffFile(tmp_path / "a.tif") as one, tifffile.TiffFile(tmp_path / "b.tif") as other:
             assert one.pages[0].photometric == other.pages[0].photometric
             assert one.pages[0].extrasamples == other.pages[0].extrasamples
@@ -128,7 +128,7 @@ def test_gray_with_other_channels_stays_gray(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(PHOTO, photometric="minisblack", planarconfig="contig"))
     image = images.read(tmp_path / "a.tif")
     assert (image.channels, image.meaning.others) == (3, 2)
-    (tmp_path / "b.tif").write_bytes(images.encode(image, ".tif"))
+    (tmp_path / "b.tif").write_bytes(writing.encode(image, ".tif"))
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
 

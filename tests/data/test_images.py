@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import DataError
 
 RNG = np.random.default_rng(3)
@@ -29,7 +29,7 @@ def pixels(channels: int, dtype: type) -> np.ndarray:
 def test_lossless_round_trip(suffix: str, dtype: type, channels: int, alpha: bool, tmp_path: Path) -> None:
     image = images.Image(pixels(channels, dtype), pixels(1, dtype)[..., 0] if alpha else None)
     path = tmp_path / f"Bärenfoto 字{suffix}"
-    path.write_bytes(images.encode(image, suffix))
+    path.write_bytes(writing.encode(image, suffix))
     back = images.read(path)
     assert back.pixels.dtype == dtype
     assert np.array_equal(back.pixels, image.pixels)
@@ -40,7 +40,7 @@ def test_lossless_round_trip(suffix: str, dtype: type, channels: int, alpha: boo
 
 def test_float_tiff_round_trip(tmp_path: Path) -> None:
     image = images.Image(RNG.random((8, 6, 1), np.float32))
-    (tmp_path / "f.tif").write_bytes(images.encode(image, ".tif"))
+    (tmp_path / "f.tif").write_bytes(writing.encode(image, ".tif"))
     assert np.array_equal(images.read(tmp_path / "f.tif").pixels, image.pixels)
 
 
@@ -90,14 +90,14 @@ def test_names_and_links_that_cannot_be_followed(tmp_path: Path) -> None:
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     values = np.zeros((8, 8, 1), np.float32)
     values[3, 3] = np.nan
-    (tmp_path / "nan.tif").write_bytes(images.encode(images.Image(values), ".tif"))
+    (tmp_path / "nan.tif").write_bytes(writing.encode(images.Image(values), ".tif"))
     with pytest.raises(DataError, match="not finite"):
         images.read(tmp_path / "nan.tif")
 
 
 def broken(path: Path) -> dict[str, bytes]:
-    whole = images.encode(images.Image(pixels(3, np.uint8)), ".png")
-    tiff = images.encode(images.Image(pixels(3, np.uint8)), ".tif")
+    whole = writing.encode(images.Image(pixels(3, np.uint8)), ".png")
+    tiff = writing.encode(images.Image(pixels(3, np.uint8)), ".tif")
     stack = io.BytesIO()
     tifffile.imwrite(stack, np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
     wide = io.BytesIO()

@@ -11,7 +11,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degsynth.data import images, tiff
+from degsynth.data import images, tiff, writing
 from degsynth.data.carried import Carried
 from degsynth.errors import DataError
 
@@ -109,14 +109,14 @@ def test_regrouped(lengths: list[int], rows: int) -> None:
 def test_the_file_does_not_depend_on_the_bands(channels: int, alpha: bool, tmp_path: Path) -> None:
     samples = (RNG.random((700, 300, channels + alpha)) * 65535).astype(np.uint16)
     image = images.Image(samples[..., :channels], samples[..., channels] if alpha else None)
-    size = images.Size(700, 300, channels, np.dtype(np.uint16), alpha)
+    size = writing.Size(700, 300, channels, np.dtype(np.uint16), alpha)
     contents = []
     for cuts in ([], [1, 2, 3], [64, 128, 500]):
         buffer = io.BytesIO()
         edges = [0, *cuts, 700]
-        images.write(buffer, ".tif", size, (image.window(a, b, 0, 300) for a, b in pairwise(edges)))
+        writing.write(buffer, ".tif", size, (image.window(a, b, 0, 300) for a, b in pairwise(edges)))
         contents.append(buffer.getvalue())
-    assert contents[0] == contents[1] == contents[2] == images.encode(image, ".tif")
+    assert contents[0] == contents[1] == contents[2] == writing.encode(image, ".tif")
     (tmp_path / "a.tif").write_bytes(contents[0])
     again = images.read(tmp_path / "a.tif")
     assert np.array_equal(again.pixels, image.pixels)

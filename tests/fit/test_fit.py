@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from degsynth import fit
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, FitError, OutputError
 from degsynth.model import checkpoint
 from degsynth.ops.kernels import gaussian
@@ -151,7 +151,7 @@ def test_float_images_need_a_range(photographs: list[Tensor], tmp_path: Path) ->
         for side, image in (("HR", hr), ("LR", lr)):
             path = tmp_path / side / f"{number}.tif"
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(images.encode(images.Image(255 * image.permute(1, 2, 0).numpy()), ".tif"))
+            path.write_bytes(writing.encode(images.Image(255 * image.permute(1, 2, 0).numpy()), ".tif"))
     options = {"method": "linear", "hr": str(tmp_path / "HR"), "lr": str(tmp_path / "LR")}
     with pytest.raises(DataError, match="`data_range=BLACK:WHITE`"):
         fit.run(fit.FitOptions(**options), SMALL, tmp_path / "run")

@@ -87,7 +87,7 @@ def command(*arguments: object) -> int:
 
 
 def _make(material: Material) -> None:
-    from degsynth.data import images
+    from degsynth.data import images, writing
     from degsynth.ops.kernels import gaussian
     from tests import doubles
     from tests.conftest import save_png, write_pairs
@@ -108,7 +108,7 @@ def _make(material: Material) -> None:
         if number % 3 == 0:
             pixels = images.quantise(part, np.dtype(np.uint16))
             (material.photographs / f"{number:02}.png").unlink()
-            (material.photographs / f"{number:02}.tif").write_bytes(images.encode(images.Image(pixels), ".tif"))
+            (material.photographs / f"{number:02}.tif").write_bytes(writing.encode(images.Image(pixels), ".tif"))
     write_pairs(material.pairs, shots, gaussian(8, 1.0, 1.3), 2, side=96)
     fit = ("fit", "--hr", material.pairs / "HR", "--lr", material.pairs / "LR")
     small = [word for value in ("width=4", "basis_kernels=2", "batch=2", "kernel_size=8") for word in ("--set", value)]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from degsynth import fit
 from degsynth.config import build
-from degsynth.data.images import Image, encode, quantise, to_tensor
+from degsynth.data.images import Image, quantise, to_tensor
+from degsynth.data.writing import encode
 from degsynth.errors import ConfigError
 from degsynth.evaluation import diversity, kernel_sets, selftest
 from degsynth.fit import export

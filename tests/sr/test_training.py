@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from degsynth.config import Events
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, FitStoppedError
 from degsynth.sr import folders, networks, testing, training
 from degsynth.sr.enlarging import enlarge_image, super_resolve
@@ -184,7 +184,7 @@ def test_a_folder_keeps_names_types_and_alpha(trained: networks.Trained, tmp_pat
     lr = tmp_path / "in"
     (lr / "sub").mkdir(parents=True)
     pixels = (torch.rand(20, 24, 3, generator=torch.Generator().manual_seed(0)) * 65535).numpy().astype("uint16")
-    (lr / "sub/a.tif").write_bytes(images.encode(images.Image(pixels, pixels[..., 0]), ".tif"))
+    (lr / "sub/a.tif").write_bytes(writing.encode(images.Image(pixels, pixels[..., 0]), ".tif"))
     save_png(lr / "b.png", pixels[..., :1])
     (lr / "c.png").write_bytes(b"no image")
     heard = []

@@ -20,7 +20,7 @@ from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.data.levels import check_range, choose_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
@@ -99,7 +99,7 @@ class PairWriter:
         suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
         meaning = picture.meaning
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
-        lr_file = images.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
+        lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{suffix}"
         lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
         hr_size = (self.scale * height, self.scale * width)
@@ -112,7 +112,7 @@ class PairWriter:
                 hr_sha256, hr_bytes = sibling.hr_sha256, sibling.hr_bytes
             else:
                 hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
-                hr_sha256, hr_bytes = files.write(hr_name, hr_file, images.bands(picture, *hr_size))
+                hr_sha256, hr_bytes = files.write(hr_name, hr_file, writing.bands(picture, *hr_size))
         else:
             hr_name = f"hr/{output.stem}{path.suffix}"
             hr_kept = files.link(path, hr_name, self.options.link)

@@ -14,7 +14,7 @@ from degsynth.apply.layouts.record import PAIRS_NAME, File
 from degsynth.apply.manifest import Row
 from degsynth.apply.root import Root
 from degsynth.config import OnProgress, OnText
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.files import file_digest, open_regular
 from degsynth.parallel import stream
 
@@ -155,9 +155,9 @@ class Place:
                 return file.read()
         buffer = io.BytesIO()
         with images.opened(path, self._max_pixels) as picture:
-            image = images.straight(picture.window(0, picture.height, 0, picture.width))
-            size = images.Size(image.height, image.width, image.channels, image.dtype, image.has_alpha, image.meaning)
-            images.write(buffer, ".png", size, [image])
+            image = writing.straight(picture.window(0, picture.height, 0, picture.width))
+            size = writing.Size(image.height, image.width, image.channels, image.dtype, image.has_alpha, image.meaning)
+            writing.write(buffer, ".png", size, [image])
         return buffer.getvalue()
 
     def pixels(self, pair: Pair, side: Side) -> images.Array:
