@@ -36,6 +36,7 @@ FLAGS = {
     "number": "--number",
     "out": "--out",
     "overwrite": "--overwrite",
+    "pairs": "--pairs",
     "preset": "--preset",
     "register_pairs": "--register",
     "resume": "--resume",

@@ -12,8 +12,9 @@ from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
+from degsynth.data.matching import Pair, find
 from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import Pair, PairSet, match
+from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
@@ -33,6 +34,8 @@ class PairOptions:
     """Leave out pairs that cannot be used; otherwise they are an error."""
     cache_bytes: int = 2**31
     """Memory for decoded images."""
+    table: Path | None = None
+    """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class ScoringOptions:
     """Black and white of 16-bit and float files; None: the whole range of the type."""
     max_pairs: int | None = None
     """Largest number of pairs, evenly spread; None: all."""
+    table: Path | None = None
+    """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +67,17 @@ class FolderOptions:
 
 
 def open_for_fit(
-    hr: Path,
-    lr: Path,
+    hr: Path | None,
+    lr: Path | None,
     options: PairOptions,
     on_progress: OnProgress = ignore_progress,
     on_warning: OnText = ignore_text,
 ) -> tuple[PairSet, PairCheck]:
-    """Return all usable pairs of two folders, and the result of their check.
+    """Return all usable pairs of two folders or of a table, and the result of their check.
 
     DataError names the pairs that cannot be used where ``options.skip_bad`` is False, or where no usable pair is left.
     """
-    matched = _matched(hr, lr, on_warning)
+    matched = _matched(hr, lr, options, on_warning)
     checked = check(matched, options.scale, options.register, on_progress)
     if checked.faults:
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
@@ -91,9 +96,9 @@ def open_for_fit(
     return pairs, checked
 
 
-def _matched(hr: Path, lr: Path, on_warning: OnText) -> list[Pair]:
-    """Return the pairs of two folders, and warn of files without a partner."""
-    matched, unmatched = match(hr, lr)
+def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
+    """Return the pairs of two folders or of a table, and warn of files without a partner."""
+    matched, unmatched = find(hr, lr, options.table, options.scale)
     if unmatched:
         on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
     return matched
@@ -127,14 +132,17 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
 
 
 def open_for_model(
-    hr: Path,
-    lr: Path,
+    hr: Path | None,
+    lr: Path | None,
     options: ScoringOptions,
     on_progress: OnProgress = ignore_progress,
     on_warning: OnText = ignore_text,
 ) -> PairSet:
-    """Return the pairs of two folders, for scoring a model; DataError names the pairs that do not fit the model."""
-    matched = _matched(hr, lr, on_warning)
+    """Return the pairs of two folders or of a table, for scoring a model.
+
+    DataError names the pairs that do not fit the model.
+    """
+    matched = _matched(hr, lr, options, on_warning)
     if options.max_pairs is not None:
         matched = [matched[index] for index in evenly_spaced(len(matched), options.max_pairs)]
     checked = check(matched, options.scale, on_progress=on_progress)
@@ -149,7 +157,7 @@ def open_for_model(
         )
     if options.channels != "any" and checked.channels not in options.channels:
         takes = list(options.channels)
-        raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {takes}")
+        raise DataError(f"the pairs in {hr or options.table} have {checked.channels} channels, the model takes {takes}")
     pairs = PairSet(checked.pairs, options.scale, checked.channels, options.data_range)
     if checked.dtype != "uint8":
         _check_ranges(pairs)

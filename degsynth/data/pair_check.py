@@ -17,7 +17,7 @@ from torch import Tensor
 from degsynth.config import OnProgress, ignore_progress
 from degsynth.data import images
 from degsynth.data.colours import colour_name
-from degsynth.data.pairs import Pair
+from degsynth.data.matching import Pair
 from degsynth.errors import DataError
 from degsynth.ops.resample import bicubic, luma
 
@@ -116,8 +116,8 @@ class Fault:
     name: str
     """Name of the pair."""
     kind: str
-    """One of: unreadable, mis-sized, constant, mixed colour, mixed type, unrelated, or misaligned, which registration
-    corrects."""
+    """One of: unreadable, mis-sized, identical, constant, mixed colour, mixed type, unrelated, or misaligned, which
+    registration corrects."""
     detail: str
     """The reason in words, with the values that were measured."""
 
@@ -156,6 +156,8 @@ def _inspect(pair: Pair) -> _Inspection:
         return inspection.faulty("mixed type", f"HR is {hr.pixels.dtype}, LR {lr.pixels.dtype}")
     if hr.channels != lr.channels:
         return inspection.faulty("mixed colour", f"HR has {hr.channels} channels, LR {lr.channels}")
+    if scale == 1 and np.array_equal(hr.pixels, lr.pixels):
+        return inspection.faulty("identical", "both sides have the same pixels: one of them is a copy")
     for side, image in (("HR", hr), ("LR", lr)):
         if image.pixels.min() == image.pixels.max():
             return inspection.faulty("constant", f"{side} is {image.pixels.flat[0]} all over")

@@ -7,62 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.ndimage
+import tifffile
 import torch
 from torch import Tensor
 
-from degsynth.data import pair_check, pairs, patches
+from degsynth.data import images, matching, pair_check, pairs, patches
 from degsynth.errors import DataError
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.resample import luma
 from tests.conftest import save_png
-
-
-@pytest.mark.parametrize(
-    ("hr", "lr"),
-    [
-        (["a.png", "s/b.jpg"], ["a.tif", "s/b.png"]),
-        (["s/1.png", "t/1.png"], ["s/1.png", "t/1.png"]),
-        (["0001.png", "0002.png"], ["0001x4.png", "0002x4.png"]),
-        (["Canon_001_HR.png", "Canon_002_HR.png"], ["Canon_001_LR4.png", "Canon_002_LR4.png"]),
-    ],
-)
-def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
-    for side, names in (("HR", hr), ("LR", lr)):
-        for name in names:
-            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / side / name).touch()
-    found, unmatched = pairs.match(tmp_path / "HR", tmp_path / "LR")
-    assert [(p.hr, p.lr) for p in found] == [
-        (tmp_path / "HR" / high, tmp_path / "LR" / low) for high, low in zip(hr, lr, strict=True)
-    ]
-    assert unmatched == []
-
-
-def test_both_sides_in_one_folder(tmp_path: Path) -> None:
-    """RealSR keeps Canon_001_HR.png beside Canon_001_LR4.png."""
-    for name in ("Canon_001_HR.png", "Canon_001_LR4.png", "Canon_002_HR.png", "Canon_002_LR4.png"):
-        (tmp_path / name).touch()
-    found, _ = pairs.match(tmp_path, tmp_path)
-    assert {(p.hr.name, p.lr.name) for p in found} == {
-        ("Canon_001_HR.png", "Canon_001_LR4.png"),
-        ("Canon_002_HR.png", "Canon_002_LR4.png"),
-    }
-
-
-def test_no_common_stem(tmp_path: Path) -> None:
-    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
-    save_png(tmp_path / "LR/b.png", torch.rand(1, 4, 4))
-    with pytest.raises(DataError, match=r"no file of .*HR \(a\.png"):
-        pairs.match(tmp_path / "HR", tmp_path / "LR")
-
-
-def test_one_stem_twice_is_ambiguous(tmp_path: Path) -> None:
-    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
-    (tmp_path / "HR/a.jpg").touch()
-    save_png(tmp_path / "LR/a.png", torch.rand(1, 4, 4))
-    with pytest.raises(DataError, match=r"both a\.jpg and a\.png"):
-        pairs.match(tmp_path / "HR", tmp_path / "LR")
 
 
 def shifted_pair(shot: Tensor, scale: int, shift: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -115,7 +69,7 @@ def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
 
 
 def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
     checked = pair_check.check(found)
     assert (checked.scale, checked.channels, checked.dtype) == (2, 3, "uint8")
     assert [pair.name for pair in checked.pairs] == ["good0", "good1", "good2", "good3"]
@@ -136,8 +90,23 @@ def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None
     assert "moved" in [pair.name for pair in pair_check.check(found, register=True).pairs]
 
 
+def test_a_copy_is_no_lr_image(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """A folder beside its own copy, in another format, would be fitted by a single tap."""
+    for number, shot in enumerate(photographs[:2]):
+        save_png(tmp_path / f"HR/{number}.png", shot)
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / f"copy/{number}.tif", images.read(tmp_path / f"HR/{number}.png").pixels)
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "copy")[0])
+    assert (checked.pairs, [fault.kind for fault in checked.faults]) == ([], ["identical"] * 2)
+    constant = torch.full((3, 32, 32), 0.5)
+    for side in ("HR", "LR"):
+        save_png(tmp_path / f"flat/{side}/a.png", constant)
+    found = matching.match(tmp_path / "flat/HR", tmp_path / "flat/LR")[0]
+    assert [fault.kind for fault in pair_check.check(found).faults] == ["identical"]
+
+
 def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
     checked = pair_check.check(found, scale=3)
     assert [pair.name for pair in checked.pairs] == []
     assert "scale 2, not 3" in next(f.detail for f in checked.faults if f.name == "good0")
@@ -151,7 +120,7 @@ def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: l
             tmp_path / f"LR/{number}.png",
             blur_decimate(shot[None, :, :240, 4:244], gaussian(8, 1, 1)[None].float(), 2)[0],
         )
-    found, _ = pairs.match(tmp_path / "HR", tmp_path / "LR")
+    found, _ = matching.match(tmp_path / "HR", tmp_path / "LR")
     assert [fault.kind for fault in pair_check.check(found).faults] == ["misaligned"] * 4
     checked = pair_check.check(found, register=True)
     assert (len(checked.pairs), checked.faults) == (4, [])
@@ -168,7 +137,7 @@ def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]
         hr, lr = shifted_pair(shot, 2, shift)
         save_png(tmp_path / f"HR/{number}.png", hr)
         save_png(tmp_path / f"LR/{number}.png", lr)
-    checked = pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
     for index, (hr, lr) in enumerate(pairs.PairSet(checked.pairs, 2, 3, register=True)):
         assert checked.pairs[index].shift == pytest.approx(shift, abs=0.03)
         assert pair_check.measure_shift(luma(hr), luma(lr), 2)[0] == pytest.approx((0, 0), abs=0.03)
@@ -185,7 +154,7 @@ def pair_set(tmp_path: Path, photographs: list[Tensor]) -> pairs.PairSet:
         save_png(
             tmp_path / f"LR/{number:02}.png", blur_decimate(hr[None, :, :120], gaussian(4, 1, 1)[None].float(), 2)[0]
         )
-    checked = pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0])
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0])
     return pairs.PairSet(checked.pairs, checked.scale, checked.channels)
 
 

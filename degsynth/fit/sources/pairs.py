@@ -61,9 +61,10 @@ class Pairs(source.Source):
             register=options.register_pairs == "shift",
             skip_bad=options.bad_pairs == "skip",
             cache_bytes=options.cache_mb * 2**20,
+            table=None if options.pairs is None else Path(options.pairs),
         )
-        folders = Path(str(options.hr)), Path(options.lr)
-        self.pairs, self.checked = open_for_fit(*folders, opening, events.on_progress, events.on_warning)
+        hr, lr = (None if folder is None else Path(folder) for folder in (options.hr, options.lr))
+        self.pairs, self.checked = open_for_fit(hr, lr, opening, events.on_progress, events.on_warning)
         self.scale, self.channels, self.dtype = self.pairs.scale, self.pairs.channels, self.checked.dtype
         self.data_range = self.pairs.data_range
         pattern = None if options.group_scene is None else scenes.compile_pattern(options.group_scene)
