@@ -13,7 +13,7 @@ from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
 from degsynth.data.matching import Pair, find
-from degsynth.data.pair_check import PairCheck, check
+from degsynth.data.pair_check import MOVED, PairCheck, check
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
@@ -82,18 +82,27 @@ def open_for_fit(
     if checked.faults:
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
         if not options.skip_bad or not checked.pairs:
-            shifted = any(fault.kind == "misaligned" for fault in checked.faults)
+            kinds = {fault.kind for fault in checked.faults}
             advice = "`bad_pairs=skip` leaves them out"
             if not checked.pairs:
                 advice = f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}"
-            if shifted:
+            if "misaligned" in kinds:
                 advice = f"`register_pairs=shift` corrects shifts, {advice}"
+            if "zoomed or turned" in kinds:
+                advice = f"align pairs that are zoomed or turned first, {advice}"
             raise DataError(f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", advice)
         on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
     pairs.data_range = find_data_range(checked.dtype, decoded, options.data_range)
+    _warn_of_warps(checked, on_warning)
     return pairs, checked
+
+
+def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:
+    """Warn of zoom and rotation that are left in the pairs."""
+    if text := checked.warp_warning():
+        on_warning(text)
 
 
 def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
@@ -148,16 +157,18 @@ def open_for_model(
     checked = check(matched, options.scale, on_progress=on_progress)
     if checked.faults:
         first = checked.faults[0]
+        advice = f"give LR images of the model's scale, {options.scale}"
+        if first.kind in MOVED:
+            advice = "align the pairs first"
         raise DataError(
             f"{len(checked.faults)} of {len(matched)} pairs cannot be scored: {first.name} "
             f"({first.kind}: {first.detail})",
-            f"remove them, or give LR images of the model's scale, {options.scale}"
-            if checked.pairs
-            else f"no pair is left: give LR images of the model's scale, {options.scale}",
+            f"remove them, or {advice}" if checked.pairs else f"no pair is left: {advice}",
         )
     if options.channels != "any" and checked.channels not in options.channels:
         takes = list(options.channels)
         raise DataError(f"the pairs in {hr or options.table} have {checked.channels} channels, the model takes {takes}")
+    _warn_of_warps(checked, on_warning)
     pairs = PairSet(checked.pairs, options.scale, checked.channels, options.data_range)
     if checked.dtype != "uint8":
         _check_ranges(pairs)

@@ -34,7 +34,7 @@ from degsynth.sr.options import Pairs, Training, parse_awgn
 CACHE_BYTES = 2**31
 """Memory for decoded HR images and the LR images that were made of them."""
 
-UNUSED = ("constant", "unrelated")
+UNUSED = ("constant", "unrelated", "zoomed or turned")
 """Faults of pairs that are left out of a training; any other fault ends it."""
 
 Degrade = Callable[[Tensor, Identity], Tensor]

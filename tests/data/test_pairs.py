@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from degsynth.data import images, matching, pair_check, pairs, patches
+from degsynth.data.alignment import measure_alignment
 from degsynth.errors import DataError
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
@@ -32,9 +33,9 @@ def test_shift_is_measured(scale: int, shift: tuple[float, float], photographs: 
     for shot in photographs:
         hr, lr = shifted_pair(luma(shot), scale, shift)
         noisy = lr + 0.01 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(0))
-        found, correlation = pair_check.measure_shift(hr, (0.8 * noisy + 0.05).clamp(0, 1), scale)
-        assert found == pytest.approx(shift, abs=0.03)
-        assert correlation > 0.9
+        found = measure_alignment(hr, (0.8 * noisy + 0.05).clamp(0, 1), scale)
+        assert found.shift == pytest.approx(shift, abs=0.03)
+        assert found.correlation > 0.9
 
 
 def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
@@ -140,7 +141,7 @@ def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]
     checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
     for index, (hr, lr) in enumerate(pairs.PairSet(checked.pairs, 2, 3, register=True)):
         assert checked.pairs[index].shift == pytest.approx(shift, abs=0.03)
-        assert pair_check.measure_shift(luma(hr), luma(lr), 2)[0] == pytest.approx((0, 0), abs=0.03)
+        assert measure_alignment(luma(hr), luma(lr), 2).shift == pytest.approx((0, 0), abs=0.03)
         # A shift by whole pixels changes no values.
         whole = scipy.ndimage.shift(hr[0].numpy(), [-2, 4], order=5, mode="nearest")
         assert np.allclose(whole[20:-20, 20:-20], np.roll(hr[0].numpy(), (-2, 4), (0, 1))[20:-20, 20:-20], atol=1e-4)
