@@ -23,12 +23,13 @@ Tables = Mapping[str, Mapping[str, Any]]
 def command(
     method: Annotated[str | None, typer.Option(help="Method to fit; 'degsynth methods' lists them.")] = None,
     hr: Annotated[
-        Path | None, typer.Option(help="Folder of HR images. Unset: none, for methods that learn from LR alone.")
+        Path | None,
+        typer.Option(help="Folder of HR images, or one image. Unset: none, for methods that learn from LR alone."),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of LR images. Paired methods match them with HR images by name; unpaired methods take other "
+            help="Folder of LR images, or one image. Paired methods match them with HR images by name; unpaired methods take other "
             "scenes; kmsr also takes a kernel pool (.h5)."
         ),
     ] = None,

@@ -76,7 +76,7 @@ class Levels:
             return f"LR has another level than HR: gain {self.gain.mean():.3f}, offset {self.offset.mean():+.3f}"
         gains = ", ".join(f"{gain:.3f}" for gain in self.gain)
         offsets = ", ".join(f"{offset:+.3f}" for offset in self.offset)
-        return f"LR has other colours than HR: the channels have gains {gains} and offsets {offsets}"
+        return f"LR has a colour cast against HR: the channels have gains {gains} and offsets {offsets}"
 
     def describe_variation(self, names: Sequence[str]) -> str:
         """Describe how levels vary between the pairs of these names; the text is empty where they vary little."""

@@ -82,21 +82,30 @@ def open_for_fit(
     if checked.faults:
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
         if not options.skip_bad or not checked.pairs:
-            kinds = {fault.kind for fault in checked.faults}
-            advice = "`bad_pairs=skip` leaves them out"
-            if not checked.pairs:
-                advice = f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}"
-            if "misaligned" in kinds:
-                advice = f"`register_pairs=shift` corrects shifts, {advice}"
-            if "zoomed or turned" in kinds:
-                advice = f"align pairs that are zoomed or turned first, {advice}"
-            raise DataError(f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", advice)
+            raise DataError(
+                f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", _way_out(checked, options)
+            )
         on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
     pairs.data_range = find_data_range(checked.dtype, decoded, options.data_range)
     _warn_of_warps(checked, on_warning)
     return pairs, checked
+
+
+def _way_out(checked: PairCheck, options: PairOptions) -> str:
+    """Say what can be done about pairs that cannot be used."""
+    kinds = {fault.kind for fault in checked.faults}
+    ways = []
+    if "zoomed or turned" in kinds:
+        ways.append("align pairs that are zoomed or turned first")
+    if "misaligned" in kinds:
+        ways.append("`register_pairs=shift` corrects shifts")
+    if checked.pairs:
+        ways.append("`bad_pairs=skip` leaves them out")
+    elif not ways:
+        ways.append(f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}")
+    return ", ".join(ways)
 
 
 def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:

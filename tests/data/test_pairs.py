@@ -11,7 +11,7 @@ import tifffile
 import torch
 from torch import Tensor
 
-from degsynth.data import images, matching, pair_check, pairs, patches
+from degsynth.data import images, matching, opening, pair_check, pairs, patches
 from degsynth.data.alignment import measure_alignment
 from degsynth.errors import DataError
 from degsynth.ops.blur import blur_decimate
@@ -104,6 +104,58 @@ def test_a_copy_is_no_lr_image(tmp_path: Path, photographs: list[Tensor]) -> Non
         save_png(tmp_path / f"flat/{side}/a.png", constant)
     found = matching.match(tmp_path / "flat/HR", tmp_path / "flat/LR")[0]
     assert [fault.kind for fault in pair_check.check(found).faults] == ["identical"]
+
+
+def zoomed_pairs(folder: Path, shots: list[Tensor], zooms: list[float]) -> list[matching.Pair]:
+    """Write pairs of scale 2 whose LR, 100 px a side, shows the middle of HR larger."""
+    for number, (shot, zoom) in enumerate(zip(shots, zooms, strict=True)):
+        hr = shot[:, :200, :200]
+        place = torch.eye(2, 3)[None] / zoom
+        grid = torch.nn.functional.affine_grid(place, [1, 3, 200, 200], align_corners=False)
+        larger = torch.nn.functional.grid_sample(hr[None], grid, "bicubic", "reflection", align_corners=False)
+        save_png(folder / f"HR/{number}.png", hr)
+        save_png(folder / f"LR/{number}.png", blur_decimate(larger, gaussian(8, 1, 1)[None].float(), 2)[0].clamp(0, 1))
+    return matching.match(folder / "HR", folder / "LR").pairs
+
+
+def test_zoom_is_no_shift(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """Registration corrects shifts only, so it does not help."""
+    found = zoomed_pairs(tmp_path, photographs, [1.0, 1.0, 1.06, 1.0])
+    for register in (False, True):
+        checked = pair_check.check(found, register=register)
+        assert [(fault.name, fault.kind) for fault in checked.faults] == [("2", "zoomed or turned")]
+        assert re.fullmatch(
+            r"LR is zoomed by \+6\.\d % and turned by [+-]0\.\d°, 2\.\d LR px off \(RMS\)", checked.faults[0].detail
+        )
+        assert checked.warp_warning() == ""
+    with pytest.raises(DataError, match="align pairs that are zoomed or turned first, `bad_pairs=skip` leaves them"):
+        opening.open_for_fit(tmp_path / "HR", tmp_path / "LR", opening.PairOptions())
+    with pytest.raises(DataError, match="remove them, or align the pairs first"):
+        opening.open_for_model(tmp_path / "HR", tmp_path / "LR", opening.ScoringOptions(2))
+
+
+@pytest.mark.parametrize(
+    ("zooms", "text"),
+    [
+        (
+            [1.01] * 4,
+            r"the pairs are zoomed or turned against each other, .* zoomed by \+1\.\d % and turned by .0\.\d°",
+        ),
+        ([1.0, 1.0, 1.0, 1.015], r"1 of 4 pairs are zoomed .*: in 3 LR is zoomed by \+1\.5 %"),
+        ([1.0, 1.0, 1.0, 1.005], ""),
+    ],
+)
+def test_less_zoom_is_a_warning(zooms: list[float], text: str, tmp_path: Path, photographs: list[Tensor]) -> None:
+    zoomed_pairs(tmp_path, photographs, zooms)
+    for kind in ("fit", "model"):
+        warnings: list[str] = []
+        folders = tmp_path / "HR", tmp_path / "LR"
+        if kind == "fit":
+            opening.open_for_fit(*folders, opening.PairOptions(), on_warning=warnings.append)
+        else:
+            opening.open_for_model(*folders, opening.ScoringOptions(2), on_warning=warnings.append)
+        assert len(warnings) == bool(text)
+        assert all(re.match(text, warning) and "align the pairs first" in warning for warning in warnings)
 
 
 def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> None:
