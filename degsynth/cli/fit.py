@@ -29,8 +29,8 @@ def command(
     lr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of LR images, or one image. Paired methods match them with HR images by name; unpaired methods take other "
-            "scenes; kmsr also takes a kernel pool (.h5)."
+            help="Folder of LR images, or one image. Paired methods match them with HR images by name; unpaired "
+            "methods take other scenes; kmsr also takes a kernel pool (.h5)."
         ),
     ] = None,
     pairs: options.PairTable = None,
