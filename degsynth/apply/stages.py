@@ -33,7 +33,7 @@ from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
-from degsynth.data.levels import choose_range
+from degsynth.data.ranges import choose_range
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation

@@ -23,8 +23,11 @@ def command(
             metavar="MODEL", help="An abl model: a checkpoint (.pt), a run directory, or the name of a shipped model."
         ),
     ],
-    hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
-    lr: Annotated[Path, typer.Option(help="Folder of LR images of the other camera.", show_default=False)],
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images.", show_default=False)] = None,
+    lr: Annotated[
+        Path | None, typer.Option(help="Folder of LR images of the other camera.", show_default=False)
+    ] = None,
+    pairs: options.PairTable = None,
     unpaired: Annotated[
         bool, typer.Option("--unpaired", help="HR and LR show different scenes; their spectra are compared.")
     ] = False,
@@ -50,7 +53,7 @@ def command(
     from degsynth.model import checkpoint
     from degsynth.model.resolve import resolve
 
-    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device))
+    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device), pairs)
     loaded = checkpoint.load(resolve(model), chosen.device)
     if out is not None:
         checkpoint.check_target(out, overwrite)

@@ -20,10 +20,14 @@ NAME = "evaluate"
 
 def command(
     model: options.Model,
-    hr: Annotated[Path, typer.Option(help="Folder of HR images.", show_default=False)],
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images, or one image.", show_default=False)] = None,
     lr: Annotated[
-        Path, typer.Option(help="Folder of real LR images, matched with HR images by name.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            help="Folder of real LR images, matched with HR images by name, or one image.", show_default=False
+        ),
+    ] = None,
+    pairs: options.PairTable = None,
     border: Annotated[int, typer.Option(help="Number of LR pixels that are left out at each edge.")] = 8,
     noise: Annotated[
         str,
@@ -45,8 +49,8 @@ def command(
 
     Example: degsynth evaluate nikon.pt --hr test/HR --lr test/LR_x2
     """
-    from degsynth.data.levels import choose_range
     from degsynth.data.opening import ScoringOptions, open_for_model
+    from degsynth.data.ranges import choose_range
     from degsynth.evaluation.paired import evaluate
     from degsynth.model import checkpoint
     from degsynth.model.degradation import Degradation, Noise
@@ -64,12 +68,12 @@ def command(
     degradation = Degradation(loaded, Noise(noise == "learned"), factor, device)
     for warning in degradation.warnings():
         console.warn(warning)
-    scoring = ScoringOptions(spec.scale, spec.channels, choose_range(levels, spec.data_range))
+    scoring = ScoringOptions(spec.scale, spec.channels, choose_range(levels, spec.data_range), table=pairs)
     with console.Progress() as progress:
-        pairs = open_for_model(hr, lr, scoring, progress, progress.warn)
+        opened = open_for_model(hr, lr, scoring, progress, progress.warn)
         with checkpoint.faults_named(loaded.path):
             scores = evaluate(
-                degradation, pairs, border, seed, on_image=lambda count: progress("scoring", count, len(pairs))
+                degradation, opened, border, seed, on_image=lambda count: progress("scoring", count, len(opened))
             )
     if json:
         typer.echo(jsonlib.dumps({**_identity(model, loaded, factor), **scores}, ensure_ascii=False))

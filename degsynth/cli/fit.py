@@ -23,15 +23,17 @@ Tables = Mapping[str, Mapping[str, Any]]
 def command(
     method: Annotated[str | None, typer.Option(help="Method to fit; 'degsynth methods' lists them.")] = None,
     hr: Annotated[
-        Path | None, typer.Option(help="Folder of HR images. Unset: none, for methods that learn from LR alone.")
+        Path | None,
+        typer.Option(help="Folder of HR images, or one image. Unset: none, for methods that learn from LR alone."),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of LR images. Paired methods match them with HR images by name; unpaired methods take other "
-            "scenes; kmsr also takes a kernel pool (.h5)."
+            help="Folder of LR images, or one image. Paired methods match them with HR images by name; unpaired "
+            "methods take other scenes; kmsr also takes a kernel pool (.h5)."
         ),
     ] = None,
+    pairs: options.PairTable = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make, or to resume.")] = None,
     scale: Annotated[
         int | None,
@@ -135,7 +137,7 @@ def command(
 
     The run directory holds the checkpoint, its scores on held-out images, and pictures. --out is required. Other
     options that are not given are taken from --config, or with --resume from the run; without either, --method and
-    --lr are required, too.
+    --lr or --pairs are required, too.
 
     Example: degsynth fit --method dml --hr HR --lr LR_x2 --out runs/nikon
 
@@ -154,6 +156,7 @@ def command(
         "method": method,
         "hr": None if hr is None else str(hr),
         "lr": None if lr is None else str(lr),
+        "pairs": None if pairs is None else str(pairs),
         "scale": scale,
         "preset": preset,
         "seed": seed,
@@ -205,9 +208,10 @@ def _fit_options(tables: Tables, given: Mapping[str, object]) -> FitOptions:
             f"--preset {preset}: the configuration has the preset {configured_preset} written out in full; "
             "leave one of them out"
         )
-    for name in ("method", "lr"):
-        if name not in values:
-            raise ConfigError(f"--{name} is missing (see 'degsynth fit --help')")
+    if "method" not in values:
+        raise ConfigError("--method is missing (see 'degsynth fit --help')")
+    if "lr" not in values and "pairs" not in values:
+        raise ConfigError("--lr, or --pairs, is missing (see 'degsynth fit --help')")
     return build(FitOptions, values, "fit")
 
 

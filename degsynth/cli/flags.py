@@ -37,6 +37,7 @@ FLAGS = {
     "number": "--number",
     "out": "--out",
     "overwrite": "--overwrite",
+    "pairs": "--pairs",
     "preset": "--preset",
     "register_pairs": "--register",
     "replay": "--replay",

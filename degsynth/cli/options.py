@@ -22,6 +22,15 @@ DataRange = Annotated[
         "Unset: as the model was fitted.",
     ),
 ]
+PairTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--pairs",
+        metavar="PAIRS.csv",
+        help="Instead of --hr and --lr: CSV file with two columns, the paths of an HR and of an LR image, absolute or "
+        "relative to its folder. Unset: none.",
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(

@@ -24,7 +24,7 @@ from degsynth.data import exif, tiff
 from degsynth.data.carried import Carried
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
-from degsynth.data.levels import resolve_range
+from degsynth.data.ranges import resolve_range
 from degsynth.data.regular import open_regular
 from degsynth.data.tiff_pages import Place
 from degsynth.errors import DataError

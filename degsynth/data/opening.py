@@ -11,9 +11,10 @@ from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignor
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
-from degsynth.data.levels import check_range
-from degsynth.data.pair_check import PairCheck, check
-from degsynth.data.pairs import Pair, PairSet, match
+from degsynth.data.matching import Pair, find
+from degsynth.data.pair_check import MOVED, PairCheck, check
+from degsynth.data.pairs import PairSet
+from degsynth.data.ranges import check_range
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
@@ -33,6 +34,8 @@ class PairOptions:
     """Leave out pairs that cannot be used; otherwise they are an error."""
     cache_bytes: int = 2**31
     """Memory for decoded images."""
+    table: Path | None = None
+    """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class ScoringOptions:
     """Black and white of 16-bit and float files; None: the whole range of the type."""
     max_pairs: int | None = None
     """Largest number of pairs, evenly spread; None: all."""
+    table: Path | None = None
+    """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
 
 
 @dataclass(frozen=True)
@@ -62,38 +67,56 @@ class FolderOptions:
 
 
 def open_for_fit(
-    hr: Path,
-    lr: Path,
+    hr: Path | None,
+    lr: Path | None,
     options: PairOptions,
     on_progress: OnProgress = ignore_progress,
     on_warning: OnText = ignore_text,
 ) -> tuple[PairSet, PairCheck]:
-    """Return all usable pairs of two folders, and the result of their check.
+    """Return all usable pairs of two folders or of a table, and the result of their check.
 
     DataError names the pairs that cannot be used where ``options.skip_bad`` is False, or where no usable pair is left.
     """
-    matched = _matched(hr, lr, on_warning)
+    matched = _matched(hr, lr, options, on_warning)
     checked = check(matched, options.scale, options.register, on_progress)
     if checked.faults:
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
         if not options.skip_bad or not checked.pairs:
-            shifted = any(fault.kind == "misaligned" for fault in checked.faults)
-            advice = "`bad_pairs=skip` leaves them out"
-            if not checked.pairs:
-                advice = f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}"
-            if shifted:
-                advice = f"`register_pairs=shift` corrects shifts, {advice}"
-            raise DataError(f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", advice)
+            raise DataError(
+                f"{len(checked.faults)} of {len(matched)} pairs cannot be used: {details}", _way_out(checked, options)
+            )
         on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
     pairs.data_range = find_data_range(checked.dtype, decoded, options.data_range)
+    _warn_of_warps(checked, on_warning)
     return pairs, checked
 
 
-def _matched(hr: Path, lr: Path, on_warning: OnText) -> list[Pair]:
-    """Return the pairs of two folders, and warn of files without a partner."""
-    matched, unmatched = match(hr, lr)
+def _way_out(checked: PairCheck, options: PairOptions) -> str:
+    """Say what can be done about pairs that cannot be used."""
+    kinds = {fault.kind for fault in checked.faults}
+    ways = []
+    if "zoomed or turned" in kinds:
+        ways.append("align pairs that are zoomed or turned first")
+    if "misaligned" in kinds:
+        ways.append("`register_pairs=shift` corrects shifts")
+    if checked.pairs:
+        ways.append("`bad_pairs=skip` leaves them out")
+    elif not ways:
+        ways.append(f"no pair is left: check the folders{'' if options.scale is None else ' and `scale`'}")
+    return ", ".join(ways)
+
+
+def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:
+    """Warn of zoom and rotation that are left in the pairs."""
+    if text := checked.warp_warning():
+        on_warning(text)
+
+
+def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
+    """Return the pairs of two folders or of a table, and warn of files without a partner."""
+    matched, unmatched = find(hr, lr, options.table, options.scale)
     if unmatched:
         on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
     return matched
@@ -129,29 +152,34 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
 
 
 def open_for_model(
-    hr: Path,
-    lr: Path,
+    hr: Path | None,
+    lr: Path | None,
     options: ScoringOptions,
     on_progress: OnProgress = ignore_progress,
     on_warning: OnText = ignore_text,
 ) -> PairSet:
-    """Return the pairs of two folders, for scoring a model; DataError names the pairs that do not fit the model."""
-    matched = _matched(hr, lr, on_warning)
+    """Return the pairs of two folders or of a table, for scoring a model.
+
+    DataError names the pairs that do not fit the model.
+    """
+    matched = _matched(hr, lr, options, on_warning)
     if options.max_pairs is not None:
         matched = [matched[index] for index in evenly_spaced(len(matched), options.max_pairs)]
     checked = check(matched, options.scale, on_progress=on_progress)
     if checked.faults:
         first = checked.faults[0]
+        advice = f"give LR images of the model's scale, {options.scale}"
+        if first.kind in MOVED:
+            advice = "align the pairs first"
         raise DataError(
             f"{len(checked.faults)} of {len(matched)} pairs cannot be scored: {first.name} "
             f"({first.kind}: {first.detail})",
-            f"remove them, or give LR images of the model's scale, {options.scale}"
-            if checked.pairs
-            else f"no pair is left: give LR images of the model's scale, {options.scale}",
+            f"remove them, or {advice}" if checked.pairs else f"no pair is left: {advice}",
         )
     if options.channels != "any" and checked.channels not in options.channels:
         takes = list(options.channels)
-        raise DataError(f"the pairs in {hr} have {checked.channels} channels, the model takes {takes}")
+        raise DataError(f"the pairs in {hr or options.table} have {checked.channels} channels, the model takes {takes}")
+    _warn_of_warps(checked, on_warning)
     pairs = PairSet(checked.pairs, options.scale, checked.channels, options.data_range)
     if checked.dtype != "uint8":
         _check_ranges(pairs)

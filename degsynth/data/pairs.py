@@ -1,13 +1,11 @@
-"""HR-LR pairs: matched by name, decoded on demand, and kept in memory within a budget."""
+"""HR-LR pairs, decoded on demand and kept in memory within a budget."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
 import scipy.ndimage
@@ -17,59 +15,14 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
+from degsynth.data.matching import Pair
 from degsynth.data.split import LEAST_SCENES, split_by_scene
 from degsynth.errors import DataError
 from degsynth.files import fingerprint, text_digest
 from degsynth.ops.spread import evenly_spaced
 
-SUFFIX = re.compile(r"(?i)(?:[._-]?(?:HR|GT|LR)(?:[._-]?x?\d)?|x\d)$")
-"""Endings of stems by which data sets tell the two sides apart: 0001x4, Canon_001_HR, Canon_001_LR4, img_LR_x2."""
 SPLINE_REACH_LR_PX = 2
 """Interpolated values that are nearer to an edge of the image than this depend on what is assumed beyond it."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two files of one scene."""
-
-    name: str
-    hr: Path
-    lr: Path
-    shift: tuple[float, float] | None = None
-    """Measured shift (y, x) in LR px: LR pixel i shows what lies at HR block i + shift. None: not measured."""
-
-
-def _by_stem(folder: Path) -> dict[str, str]:
-    """Return the image files of a folder by their stems; DataError where two have the same stem."""
-    names: dict[str, str] = {}
-    for name in images.find(folder)[0]:
-        stem = PurePosixPath(name).with_suffix("").as_posix()
-        if stem in names:
-            raise DataError(f"{folder} has both {names[stem]} and {name}", "pairs are matched by stem, remove one")
-        names[stem] = name
-    return names
-
-
-def match(hr_folder: Path, lr_folder: Path) -> tuple[list[Pair], list[str]]:
-    """Return the pairs of files with equal stems, in order of name, and the files of either side without a partner.
-
-    The sub-folder is part of the stem. Where no stem is in both folders, or both are the same folder, endings such as
-    ``x4``, ``_HR`` and ``_LR4`` are ignored. DataError where there is no pair.
-    """
-    hr, lr = _by_stem(hr_folder), _by_stem(lr_folder)
-    if hr_folder.resolve() == lr_folder.resolve() or not hr.keys() & lr.keys():
-        hr = {SUFFIX.sub("", stem): name for stem, name in hr.items() if not re.search(r"(?i)LR[._-]?x?\d?$", stem)}
-        lr = {SUFFIX.sub("", stem): name for stem, name in lr.items() if not re.search(r"(?i)(HR|GT)$", stem)}
-    common = sorted(hr.keys() & lr.keys())
-    if not common:
-        example_hr, example_lr = next(iter(hr.values()), "nothing"), next(iter(lr.values()), "nothing")
-        raise DataError(
-            f"no file of {hr_folder} ({example_hr}, …) has the stem of one in {lr_folder} ({example_lr}, …)",
-            "give both sides of a pair the same name",
-        )
-    unmatched = [f"{hr_folder}/{hr[s]}" for s in sorted(hr.keys() - lr.keys())]
-    unmatched += [f"{lr_folder}/{lr[s]}" for s in sorted(lr.keys() - hr.keys())]
-    return [Pair(stem, hr_folder / hr[stem], lr_folder / lr[stem]) for stem in common], unmatched
 
 
 def square(y: int, x: int, side: int) -> tuple[slice, slice]:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
-from degsynth.data.levels import check_range, choose_range
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
+from degsynth.data.ranges import check_range, choose_range
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation import factor_search
 from degsynth.evaluation.effective_kernel import measured_phase
@@ -45,12 +45,14 @@ class CalibrationOptions:
     """Black and white of 16-bit and float files; ``dtype``: the whole range of the type; None: that of the fit."""
     device: str = "cpu"
     """The device that the model is on."""
+    table: Path | None = None
+    """CSV file that lists the pairs, instead of two folders."""
 
 
 def run(
     model: Checkpoint,
-    hr: Path,
-    lr: Path,
+    hr: Path | None,
+    lr: Path | None,
     options: CalibrationOptions | None = None,
     on_progress: OnProgress = ignore_progress,
     on_warning: OnText = ignore_text,
@@ -68,10 +70,12 @@ def run(
         on_progress("trying factors", count, max(count, factor_search.COARSE))
 
     if options.unpaired:
+        if hr is None or lr is None or options.table is not None:
+            raise ConfigError("folders without pairs are given as `hr` and `lr`; leave `pairs` out")
         middles = _Middles(data_range, options.data_range is None, options.device, on_warning)
         calibration = factor_search.unpaired(model, middles.of_hr(hr, model.spec), middles.of_lr(lr), on_try)
     else:
-        accepted = ScoringOptions(model.spec.scale, model.spec.channels, data_range, MOST_IMAGES)
+        accepted = ScoringOptions(model.spec.scale, model.spec.channels, data_range, MOST_IMAGES, options.table)
         pairs = open_for_model(hr, lr, accepted, on_progress, on_warning)
         _warn_of_shifts(pairs, on_warning)
         parts = HeldOut(pairs, 0, model.spec.multiple_of, options.device).parts

@@ -24,8 +24,10 @@ class FitOptions(Strict):
     """Name in the table of methods."""
     hr: str | None = None
     """Folder of HR images; methods that learn from LR alone take none."""
-    lr: str
+    lr: str | None = None
     """Folder of LR images; for kmsr also a kernel pool (.h5) that was estimated from one."""
+    pairs: str | None = None
+    """Instead of ``hr`` and ``lr``, for paired methods: a CSV file with the columns hr and lr, one pair in a line."""
     preset: str = "default"
     """Preset from which the method's options start."""
     scale: int | None = Field(default=None, ge=1, le=16)
@@ -60,7 +62,7 @@ class FitOptions(Strict):
     device: str = "cpu"
     """Device on which methods learn by steps: cpu or cuda[:N]."""
 
-    @field_validator("hr", "lr")
+    @field_validator("hr", "lr", "pairs")
     @classmethod
     def _is_path(cls, value: str | None) -> str | None:
         if value is not None and "\0" in value:
@@ -71,10 +73,7 @@ class FitOptions(Strict):
 def check_options(options: FitOptions, data: Data) -> None:
     """Raise ConfigError where a folder is missing or too many, or an option is for another kind of methods."""
     method = options.method
-    if data == "lr" and options.hr is not None:
-        raise ConfigError(f"`hr={options.hr}`: method {method} learns from LR alone; leave `hr` out")
-    if data != "lr" and options.hr is None:
-        raise ConfigError(f"`hr` is missing: method {method} learns from HR and LR")
+    _check_paths(options, data)
     if data != "unpaired" and options.lr_denoise != "none":
         source = "pairs" if data == "paired" else "LR alone"
         raise ConfigError(f"`lr_denoise={options.lr_denoise}` is for unpaired methods; {method} learns from {source}")
@@ -94,6 +93,23 @@ def check_options(options: FitOptions, data: Data) -> None:
             f"`group_scene={shortened(options.group_scene)}` is for pairs; method {method} has none, leave it out"
         )
     compile_pattern(options.group_scene)  # while nothing has been read yet
+
+
+def _check_paths(options: FitOptions, data: Data) -> None:
+    """Raise ConfigError where a folder is missing or too many."""
+    method = options.method
+    if options.pairs is not None:
+        if data != "paired":
+            raise ConfigError(f"`pairs={options.pairs}`: method {method} does not learn from pairs; give `lr`")
+        if options.hr is not None or options.lr is not None:
+            raise ConfigError(f"`pairs={options.pairs}` lists both sides of all pairs; leave `hr` and `lr` out")
+        return
+    if options.lr is None:
+        raise ConfigError("`lr` is missing" + (": give `hr` and `lr`, or `pairs`" if data == "paired" else ""))
+    if data == "lr" and options.hr is not None:
+        raise ConfigError(f"`hr={options.hr}`: method {method} learns from LR alone; leave `hr` out")
+    if data != "lr" and options.hr is None:
+        raise ConfigError(f"`hr` is missing: method {method} learns from HR and LR")
 
 
 def _check_tone(options: FitOptions, data: Data) -> None:

@@ -20,7 +20,7 @@ import torch
 
 import degsynth
 from degsynth.config import Events, Strict
-from degsynth.data.levels import resolve_range
+from degsynth.data.ranges import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
 from degsynth.evaluation.held_out import StartJudge
@@ -162,8 +162,10 @@ def _tables(options: FitOptions, config: Strict, source: Source) -> dict[str, di
     resolved = {
         "scale": source.scale,
         "data_range": source.data_range or "dtype",
-        "hr": None if options.hr is None else str(Path(options.hr).resolve()),
-        "lr": str(Path(options.lr).resolve()),
+        **{
+            side: None if path is None else str(Path(path).resolve())
+            for side, path in (("hr", options.hr), ("lr", options.lr), ("pairs", options.pairs))
+        },
     }
     return {
         "fit": options.model_copy(update=resolved).model_dump(mode="json"),

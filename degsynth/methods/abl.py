@@ -49,13 +49,7 @@ from degsynth.errors import ConfigError, FitError
 from degsynth.methods import protocol
 from degsynth.methods.protocol import Data, Training
 from degsynth.methods.shared import losses
-from degsynth.methods.shared.pairs import (
-    KernelOptions,
-    Paired,
-    held_level_warnings,
-    level_change,
-    usual_kernel_size,
-)
+from degsynth.methods.shared.pairs import KernelOptions, LevelChange, Paired, usual_kernel_size
 from degsynth.model.degrader import Degrader
 from degsynth.model.optics import Optics
 from degsynth.model.spec import HardwareFactor, MethodSpec
@@ -202,7 +196,7 @@ class Method(protocol.Learned):
         self.least_patch = 3 * self.border * scale
         if self.patch < self.least_patch:
             raise ConfigError(f"method abl: patch (={self.patch}) must be at least {self.least_patch} HR px")
-        self.level_change = ""
+        self.level_change = LevelChange()
         self.modules: dict[str, nn.Module] = {"optics": self.optics}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "adam": torch.optim.Adam(self.optics.parameters(), lr=config.learning_rate)
@@ -211,6 +205,7 @@ class Method(protocol.Learned):
     def prepare(self, images: Paired) -> None:
         """Fit the one kernel that explains the pairs. With factor=auto, choose the factor by its blur."""
         factor = self.config.factor
+        self.level_change = images.level_change
         try:
             fit = images.fit_kernel(KernelOptions(usual_kernel_size(self.scale)))
         except FitError:
@@ -220,7 +215,6 @@ class Method(protocol.Learned):
                     "give larger or more images, or `factor=1`",
                 ) from None
         else:
-            self.level_change = level_change(fit.free[0])
             factor = self._factor_of(fit.solutions[0].kernel) if factor == "auto" else factor
         self.optics.set_hardware_factor(factor)
 
@@ -272,4 +266,4 @@ class Method(protocol.Learned):
 
     def warnings(self) -> list[str]:
         """Warn of a change of level, which the model cannot follow."""
-        return held_level_warnings(self.level_change, "abl")
+        return self.level_change.held("abl")

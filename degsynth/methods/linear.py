@@ -22,7 +22,7 @@ from degsynth.config import Strict
 from degsynth.errors import ConfigError
 from degsynth.methods import protocol
 from degsynth.methods.protocol import Data
-from degsynth.methods.shared.pairs import KernelFit, KernelOptions, Paired, level_change, usual_kernel_size
+from degsynth.methods.shared.pairs import KernelFit, KernelOptions, LevelChange, Paired, usual_kernel_size
 from degsynth.model.degrader import Degrader
 from degsynth.model.optics import Optics
 from degsynth.model.spec import MethodSpec
@@ -88,7 +88,8 @@ class Method(protocol.Method):
             self.half_width = half_width(self.kernel_size, scale)
         except ValueError as error:
             raise ConfigError(f"method linear: kernel_size: {error}") from None
-        self.fit = KernelFit([], [])
+        self.fit = KernelFit([])
+        self.level_change = LevelChange()
 
     def holds_level(self) -> bool:  # noqa: D102
         return self.config.gain == "one" and self.config.offset == "zero"
@@ -96,6 +97,7 @@ class Method(protocol.Method):
     def prepare(self, images: Paired) -> None:
         """Sum up the normal equations over all images, and solve them."""
         config = self.config
+        self.level_change = images.level_change
         self.fit = images.fit_kernel(
             KernelOptions(
                 self.kernel_size,
@@ -154,17 +156,19 @@ class Method(protocol.Method):
         return {"kernel_size": self.kernel_size, "kernels": kernels}
 
     def warnings(self) -> list[str]:
-        """Warn of a change of level where gain and offset are held, or else of a kernel that is not centred."""
+        """Warn of a change of level that the model does not reproduce, or else of a kernel that is not centred."""
+        change, each = self.level_change, "" if self.config.per_channel else "`per_channel=true`, "
+        if change.text and self.holds_level():
+            return [
+                f"{change.text}; {each if change.by_channel else ''}`gain=apply` and `offset=apply` reproduce it, "
+                "`gain=drop` and `offset=drop` only keep it out of the kernel"
+            ]
+        if change.text and change.by_channel and each:
+            return [f"{change.text}; `per_channel=true` fits gain and offset of each channel"]
         warnings = []
-        level_held = self.config.gain == "one" and self.config.offset == "zero"
-        for solution, free in zip(self.fit.solutions, self.fit.free, strict=True):
+        for solution in self.fit.solutions:
             y, x = centroid(solution.kernel)
-            if level_held and level_change(free):
-                warnings.append(
-                    f"{level_change(free)}; `gain=apply` and `offset=apply` reproduce it, `gain=drop` and "
-                    "`offset=drop` only keep it out of the kernel"
-                )
-            elif math.hypot(y, x) > CENTROID_WARNING_PX:
+            if math.hypot(y, x) > CENTROID_WARNING_PX:
                 warnings.append(
                     f"the kernel's centroid lies ({y:+.2f}, {x:+.2f}) HR px (y, x) off the centred phase; if the pairs "
                     "are not shifted, the blur itself is not symmetric"

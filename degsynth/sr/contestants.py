@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degsynth.data import images
+from degsynth.data.matching import match
 from degsynth.data.pair_check import scale_of
-from degsynth.data.pairs import match
 from degsynth.errors import ConfigError, DataError
 from degsynth.sr.options import OPTIONS, REAL, Pairs, parse_model
 

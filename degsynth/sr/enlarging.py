@@ -9,7 +9,7 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.data.images import Image
-from degsynth.data.levels import check_range
+from degsynth.data.ranges import check_range
 from degsynth.model.tiling import spans
 from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import enlarged, luma

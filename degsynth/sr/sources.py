@@ -17,9 +17,10 @@ from torch import Tensor
 from degsynth.config import Events, Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
+from degsynth.data.matching import match
 from degsynth.data.opening import find_data_range
 from degsynth.data.pair_check import MISALIGNED_LR_PX, check
-from degsynth.data.pairs import PairSet, match
+from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation, Noise
@@ -33,7 +34,7 @@ from degsynth.sr.options import Pairs, Training, parse_awgn
 CACHE_BYTES = 2**31
 """Memory for decoded HR images and the LR images that were made of them."""
 
-UNUSED = ("constant", "unrelated")
+UNUSED = ("constant", "unrelated", "zoomed or turned")
 """Faults of pairs that are left out of a training; any other fault ends it."""
 
 Degrade = Callable[[Tensor, Identity], Tensor]
@@ -164,7 +165,7 @@ def _open_files(hr: Path, lr: Path, scale: int | None, events: Events) -> PairSe
 
     The blur of a data set may move its LR images, or leave little of them, so what the sides show is only warned of.
     """
-    matched, unmatched = match(hr, lr)
+    matched, unmatched = match(hr, lr, scale)
     if unmatched:
         events.on_warning(f"files without a partner are left out ({len(unmatched)}), e.g. {unmatched[0]}")
     checked = check(matched, scale, register=True, on_progress=events.on_progress)

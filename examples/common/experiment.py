@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from degsynth.data.pairs import Pair, match
+from degsynth.data.matching import Pair, match
 
 
 def degsynth(*arguments: object, log: Path | None = None) -> str:

@@ -19,7 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "common"))
 
 from experiment import begin, degsynth, fit, linked, markdown
 
-from degsynth.data.pairs import match
+from degsynth.data.matching import match
 
 METHODS = {
     "spectral": ("spectral",),

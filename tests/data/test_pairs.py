@@ -7,62 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.ndimage
+import tifffile
 import torch
 from torch import Tensor
 
-from degsynth.data import pair_check, pairs, patches
+from degsynth.data import images, matching, opening, pair_check, pairs, patches
+from degsynth.data.alignment import measure_alignment
 from degsynth.errors import DataError
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.resample import luma
 from tests.conftest import save_png
-
-
-@pytest.mark.parametrize(
-    ("hr", "lr"),
-    [
-        (["a.png", "s/b.jpg"], ["a.tif", "s/b.png"]),
-        (["s/1.png", "t/1.png"], ["s/1.png", "t/1.png"]),
-        (["0001.png", "0002.png"], ["0001x4.png", "0002x4.png"]),
-        (["Canon_001_HR.png", "Canon_002_HR.png"], ["Canon_001_LR4.png", "Canon_002_LR4.png"]),
-    ],
-)
-def test_matching_by_stem(hr: list[str], lr: list[str], tmp_path: Path) -> None:
-    for side, names in (("HR", hr), ("LR", lr)):
-        for name in names:
-            (tmp_path / side / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / side / name).touch()
-    found, unmatched = pairs.match(tmp_path / "HR", tmp_path / "LR")
-    assert [(p.hr, p.lr) for p in found] == [
-        (tmp_path / "HR" / high, tmp_path / "LR" / low) for high, low in zip(hr, lr, strict=True)
-    ]
-    assert unmatched == []
-
-
-def test_both_sides_in_one_folder(tmp_path: Path) -> None:
-    """RealSR keeps Canon_001_HR.png beside Canon_001_LR4.png."""
-    for name in ("Canon_001_HR.png", "Canon_001_LR4.png", "Canon_002_HR.png", "Canon_002_LR4.png"):
-        (tmp_path / name).touch()
-    found, _ = pairs.match(tmp_path, tmp_path)
-    assert {(p.hr.name, p.lr.name) for p in found} == {
-        ("Canon_001_HR.png", "Canon_001_LR4.png"),
-        ("Canon_002_HR.png", "Canon_002_LR4.png"),
-    }
-
-
-def test_no_common_stem(tmp_path: Path) -> None:
-    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
-    save_png(tmp_path / "LR/b.png", torch.rand(1, 4, 4))
-    with pytest.raises(DataError, match=r"no file of .*HR \(a\.png"):
-        pairs.match(tmp_path / "HR", tmp_path / "LR")
-
-
-def test_one_stem_twice_is_ambiguous(tmp_path: Path) -> None:
-    save_png(tmp_path / "HR/a.png", torch.rand(1, 4, 4))
-    (tmp_path / "HR/a.jpg").touch()
-    save_png(tmp_path / "LR/a.png", torch.rand(1, 4, 4))
-    with pytest.raises(DataError, match=r"both a\.jpg and a\.png"):
-        pairs.match(tmp_path / "HR", tmp_path / "LR")
 
 
 def shifted_pair(shot: Tensor, scale: int, shift: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -78,9 +33,9 @@ def test_shift_is_measured(scale: int, shift: tuple[float, float], photographs: 
     for shot in photographs:
         hr, lr = shifted_pair(luma(shot), scale, shift)
         noisy = lr + 0.01 * torch.randn(lr.shape, generator=torch.Generator().manual_seed(0))
-        found, correlation = pair_check.measure_shift(hr, (0.8 * noisy + 0.05).clamp(0, 1), scale)
-        assert found == pytest.approx(shift, abs=0.03)
-        assert correlation > 0.9
+        found = measure_alignment(hr, (0.8 * noisy + 0.05).clamp(0, 1), scale)
+        assert found.shift == pytest.approx(shift, abs=0.03)
+        assert found.correlation > 0.9
 
 
 def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
@@ -115,7 +70,7 @@ def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
 
 
 def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
     checked = pair_check.check(found)
     assert (checked.scale, checked.channels, checked.dtype) == (2, 3, "uint8")
     assert [pair.name for pair in checked.pairs] == ["good0", "good1", "good2", "good3"]
@@ -136,8 +91,75 @@ def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None
     assert "moved" in [pair.name for pair in pair_check.check(found, register=True).pairs]
 
 
+def test_a_copy_is_no_lr_image(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """A folder beside its own copy, in another format, would be fitted by a single tap."""
+    for number, shot in enumerate(photographs[:2]):
+        save_png(tmp_path / f"HR/{number}.png", shot)
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / f"copy/{number}.tif", images.read(tmp_path / f"HR/{number}.png").pixels)
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "copy")[0])
+    assert (checked.pairs, [fault.kind for fault in checked.faults]) == ([], ["identical"] * 2)
+    constant = torch.full((3, 32, 32), 0.5)
+    for side in ("HR", "LR"):
+        save_png(tmp_path / f"flat/{side}/a.png", constant)
+    found = matching.match(tmp_path / "flat/HR", tmp_path / "flat/LR")[0]
+    assert [fault.kind for fault in pair_check.check(found).faults] == ["identical"]
+
+
+def zoomed_pairs(folder: Path, shots: list[Tensor], zooms: list[float]) -> list[matching.Pair]:
+    """Write pairs of scale 2 whose LR, 100 px a side, shows the middle of HR larger."""
+    for number, (shot, zoom) in enumerate(zip(shots, zooms, strict=True)):
+        hr = shot[:, :200, :200]
+        place = torch.eye(2, 3)[None] / zoom
+        grid = torch.nn.functional.affine_grid(place, [1, 3, 200, 200], align_corners=False)
+        larger = torch.nn.functional.grid_sample(hr[None], grid, "bicubic", "reflection", align_corners=False)
+        save_png(folder / f"HR/{number}.png", hr)
+        save_png(folder / f"LR/{number}.png", blur_decimate(larger, gaussian(8, 1, 1)[None].float(), 2)[0].clamp(0, 1))
+    return matching.match(folder / "HR", folder / "LR").pairs
+
+
+def test_zoom_is_no_shift(tmp_path: Path, photographs: list[Tensor]) -> None:
+    """Registration corrects shifts only, so it does not help."""
+    found = zoomed_pairs(tmp_path, photographs, [1.0, 1.0, 1.06, 1.0])
+    for register in (False, True):
+        checked = pair_check.check(found, register=register)
+        assert [(fault.name, fault.kind) for fault in checked.faults] == [("2", "zoomed or turned")]
+        assert re.fullmatch(
+            r"LR is zoomed by \+6\.\d % and turned by [+-]0\.\d°, 2\.\d LR px off \(RMS\)", checked.faults[0].detail
+        )
+        assert checked.warp_warning() == ""
+    with pytest.raises(DataError, match="align pairs that are zoomed or turned first, `bad_pairs=skip` leaves them"):
+        opening.open_for_fit(tmp_path / "HR", tmp_path / "LR", opening.PairOptions())
+    with pytest.raises(DataError, match="remove them, or align the pairs first"):
+        opening.open_for_model(tmp_path / "HR", tmp_path / "LR", opening.ScoringOptions(2))
+
+
+@pytest.mark.parametrize(
+    ("zooms", "text"),
+    [
+        (
+            [1.01] * 4,
+            r"the pairs are zoomed or turned against each other, .* zoomed by \+1\.\d % and turned by .0\.\d°",
+        ),
+        ([1.0, 1.0, 1.0, 1.015], r"1 of 4 pairs are zoomed .*: in 3 LR is zoomed by \+1\.5 %"),
+        ([1.0, 1.0, 1.0, 1.005], ""),
+    ],
+)
+def test_less_zoom_is_a_warning(zooms: list[float], text: str, tmp_path: Path, photographs: list[Tensor]) -> None:
+    zoomed_pairs(tmp_path, photographs, zooms)
+    for kind in ("fit", "model"):
+        warnings: list[str] = []
+        folders = tmp_path / "HR", tmp_path / "LR"
+        if kind == "fit":
+            opening.open_for_fit(*folders, opening.PairOptions(), on_warning=warnings.append)
+        else:
+            opening.open_for_model(*folders, opening.ScoringOptions(2), on_warning=warnings.append)
+        assert len(warnings) == bool(text)
+        assert all(re.match(text, warning) and "align the pairs first" in warning for warning in warnings)
+
+
 def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = pairs.match(*write_faulty_set(tmp_path, photographs))
+    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
     checked = pair_check.check(found, scale=3)
     assert [pair.name for pair in checked.pairs] == []
     assert "scale 2, not 3" in next(f.detail for f in checked.faults if f.name == "good0")
@@ -151,7 +173,7 @@ def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: l
             tmp_path / f"LR/{number}.png",
             blur_decimate(shot[None, :, :240, 4:244], gaussian(8, 1, 1)[None].float(), 2)[0],
         )
-    found, _ = pairs.match(tmp_path / "HR", tmp_path / "LR")
+    found, _ = matching.match(tmp_path / "HR", tmp_path / "LR")
     assert [fault.kind for fault in pair_check.check(found).faults] == ["misaligned"] * 4
     checked = pair_check.check(found, register=True)
     assert (len(checked.pairs), checked.faults) == (4, [])
@@ -168,10 +190,10 @@ def test_registration_undoes_the_shift(tmp_path: Path, photographs: list[Tensor]
         hr, lr = shifted_pair(shot, 2, shift)
         save_png(tmp_path / f"HR/{number}.png", hr)
         save_png(tmp_path / f"LR/{number}.png", lr)
-    checked = pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0], register=True)
     for index, (hr, lr) in enumerate(pairs.PairSet(checked.pairs, 2, 3, register=True)):
         assert checked.pairs[index].shift == pytest.approx(shift, abs=0.03)
-        assert pair_check.measure_shift(luma(hr), luma(lr), 2)[0] == pytest.approx((0, 0), abs=0.03)
+        assert measure_alignment(luma(hr), luma(lr), 2).shift == pytest.approx((0, 0), abs=0.03)
         # A shift by whole pixels changes no values.
         whole = scipy.ndimage.shift(hr[0].numpy(), [-2, 4], order=5, mode="nearest")
         assert np.allclose(whole[20:-20, 20:-20], np.roll(hr[0].numpy(), (-2, 4), (0, 1))[20:-20, 20:-20], atol=1e-4)
@@ -185,7 +207,7 @@ def pair_set(tmp_path: Path, photographs: list[Tensor]) -> pairs.PairSet:
         save_png(
             tmp_path / f"LR/{number:02}.png", blur_decimate(hr[None, :, :120], gaussian(4, 1, 1)[None].float(), 2)[0]
         )
-    checked = pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0])
+    checked = pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0])
     return pairs.PairSet(checked.pairs, checked.scale, checked.channels)
 
 

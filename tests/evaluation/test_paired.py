@@ -9,7 +9,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from degsynth.data import images as files
-from degsynth.data import pair_check, pairs
+from degsynth.data import matching, pair_check, pairs
 from degsynth.errors import DataError
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.metrics import psnr, score, ssim
@@ -70,7 +70,7 @@ def test_the_true_model_scores_at_the_rounding_floor(tmp_path: Path, photographs
         save_png(tmp_path / f"HR/{number}.png", hr, np.uint16)
         lr = model.degrader.degrade(hr[None], 0)[0].mul(255).round().div(255)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
-    scored = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
+    scored = pairs.PairSet(pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
     result = evaluate(Degradation(model), scored)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(20 * math.log10(255 * math.sqrt(12)), abs=0.2)
     assert result["mean"]["model"]["psnr_rgb"] == pytest.approx(
@@ -92,7 +92,7 @@ def test_lr_is_scored_as_it_would_be_written(dtype: type, tmp_path: Path, photog
     hr = files.to_tensor(files.quantise(photographs[0][:, :120, :120], np.dtype(dtype)))
     save_png(tmp_path / "HR/a.png", hr, dtype)
     save_png(tmp_path / "LR/a.png", model.degrader.degrade(hr[None], 0)[0], dtype)
-    scored = pairs.PairSet(pair_check.check(pairs.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
+    scored = pairs.PairSet(pair_check.check(matching.match(tmp_path / "HR", tmp_path / "LR")[0]).pairs, 2, 3)
     # Without rounding it would be a quarter of a level: 1e-3 in 8 bits, 4e-6 in 16.
     assert evaluate(Degradation(model), scored)["mean"]["model"]["l1_rgb"] < 1e-6
 

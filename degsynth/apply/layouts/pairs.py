@@ -21,7 +21,7 @@ from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.data import images, writing
-from degsynth.data.levels import check_range, choose_range
+from degsynth.data.ranges import check_range, choose_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import Source, render_bands, tiles_of

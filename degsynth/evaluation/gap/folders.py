@@ -8,7 +8,7 @@ from typing import Literal
 from degsynth.config import Interval, OnText
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
-from degsynth.data.levels import check_range, choose_range
+from degsynth.data.ranges import check_range, choose_range
 from degsynth.errors import DataError
 
 LEAST_SIDE = 64

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from degsynth.config import Events, OnProgress
 from degsynth.data import scenes
-from degsynth.data.levels import resolve_range
 from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches, PatchOptions
+from degsynth.data.ranges import resolve_range
 from degsynth.errors import DataError, FitError
 from degsynth.evaluation.held_out import HeldOut, Judge
 from degsynth.evaluation.metrics import BORDER, SSIM_WINDOW
@@ -29,7 +29,7 @@ from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means, check_patch
 from degsynth.methods import linear
 from degsynth.methods.protocol import Learned, Method
-from degsynth.methods.shared.pairs import Paired, usual_kernel_size
+from degsynth.methods.shared.pairs import LevelChange, Paired, usual_kernel_size
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
 from degsynth.model.tone import Tone
@@ -61,15 +61,17 @@ class Pairs(source.Source):
             register=options.register_pairs == "shift",
             skip_bad=options.bad_pairs == "skip",
             cache_bytes=options.cache_mb * 2**20,
+            table=None if options.pairs is None else Path(options.pairs),
         )
-        folders = Path(str(options.hr)), Path(options.lr)
-        self.pairs, self.checked = open_for_fit(*folders, opening, events.on_progress, events.on_warning)
+        hr, lr = (None if folder is None else Path(folder) for folder in (options.hr, options.lr))
+        self.pairs, self.checked = open_for_fit(hr, lr, opening, events.on_progress, events.on_warning)
         self.scale, self.channels, self.dtype = self.pairs.scale, self.pairs.channels, self.checked.dtype
         self.data_range = self.pairs.data_range
         pattern = None if options.group_scene is None else scenes.compile_pattern(options.group_scene)
         names, doubts = scenes.scenes_of([pair.name for pair in self.pairs.pairs], pattern)
         self.parts = self.pairs.split(names, options.seed, chooses)
         self.train, self.held, self.reported = self.parts.fitted, self.parts.held_out, self.parts.reported
+        self.level_change = self._level_change()
         self.start = self._paired(self.train.subset(self.train.spread(START_PAIRS)))
         self.border = _border(self.reported)
         self.notes = [f"scale {self.scale}; {self.parts.note()}"]
@@ -100,7 +102,16 @@ class Pairs(source.Source):
 
     def _paired(self, pairs: PairSet) -> Paired:
         """Return pairs in light, as methods see them."""
-        return Paired(_InLight(pairs, Tone(self.tone)), self.scale, self.channels)
+        return Paired(_InLight(pairs, Tone(self.tone)), self.scale, self.channels, self.level_change)
+
+    def _level_change(self) -> LevelChange:
+        """Return how the levels of all pairs change from HR to LR; warn where that varies from pair to pair."""
+        found = self.checked.levels(self.data_range)
+        names = [pair.name for pair in self.checked.pairs]
+        if text := found.describe_variation(names):
+            self.on_warning(f"{text}; no model follows that, and it counts against all of them: match the pairs first")
+            return LevelChange()
+        return LevelChange(found.describe_change(), found.has_cast)
 
     def batches(self, method: Learned, device: str) -> Batches:
         """Return batches of aligned patches."""

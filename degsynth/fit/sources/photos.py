@@ -46,7 +46,7 @@ class Photos(source.Source):
     def __init__(self, options: FitOptions, events: Events) -> None:
         """Open a pool, or find photographs; kernels are estimated in `prepare`."""
         self.options, self._events = options, events
-        self.path = Path(options.lr)
+        self.path = Path(str(options.lr))
         self.channels, self.dtype = 3, "uint8"
         self.data_range: Interval | None = None
         self.notes: list[str] = []

@@ -15,9 +15,9 @@ from degsynth.config import Events, OnProgress
 from degsynth.data import grouping
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
-from degsynth.data.levels import resolve_range
 from degsynth.data.opening import FolderOptions, find_data_range, open_folders
 from degsynth.data.patches import PatchOptions, UnpairedPatches
+from degsynth.data.ranges import resolve_range
 from degsynth.errors import ConfigError, DataError, FitError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.unpaired import LARGEST_SIDE, MOST_IMAGES, HeldOutSpectra, clean_lr
@@ -59,7 +59,7 @@ class Folders(source.Source):
             raise ConfigError(f"`scale` is missing: method {options.method} cannot infer it from unpaired folders")
         self.options, self.scale = options, options.scale
         opening = FolderOptions(options.scale, options.bad_pairs == "skip", options.cache_mb * 2**20)
-        folders = Path(str(options.hr)), Path(options.lr)
+        folders = Path(str(options.hr)), Path(str(options.lr))
         self.hr, self.lr, self.faults, self.notes = open_folders(
             *folders, opening, events.on_progress, events.on_warning
         )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from degsynth.errors import ConfigError
 from degsynth.methods import protocol
 from degsynth.methods.protocol import Data, Training
-from degsynth.methods.shared.pairs import KernelOptions, Paired, held_level_warnings, level_change
+from degsynth.methods.shared.pairs import KernelOptions, LevelChange, Paired
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
 from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
@@ -162,7 +162,7 @@ class Backbone:
             raise ConfigError(f"method {name}: patch (={self.patch}) must be at least {self.least_patch} HR px")
         self.reach = self.network.reach * self.reduction + max(0, self.reduction - scale)
         self.mirrors = False
-        self.level_change = ""
+        self.level_change = LevelChange()
 
     def _new_network(self, inputs: int, outputs: int) -> EncoderDecoder:
         """Return the network with its first weights."""
@@ -182,10 +182,10 @@ class Backbone:
 
     def prepare(self, images: Paired, base: Tensor, may_mirror: bool) -> None:
         """With start=linear, fit the one kernel that training starts from, and write it into ``base`` (K, K)."""
+        self.level_change = images.level_change
         if self.config.start == "linear":
             fit = images.fit_kernel(KernelOptions(self.kernel_size))
             base.copy_(fit.solutions[0].kernel)
-            self.level_change = level_change(fit.free[0])
         self.mirrors = self.config.mirror and may_mirror and math.hypot(*centroid(base)) <= MIRROR_SHIFT_PX
 
     def task(self, hr: Tensor, lr: Tensor, base: Tensor | None, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -253,4 +253,4 @@ class BackboneMethod(protocol.Learned):
 
     def warnings(self) -> list[str]:
         """Warn of a change of level, which the model cannot follow."""
-        return held_level_warnings(self.backbone.level_change, self.backbone.name)
+        return self.backbone.level_change.held(self.backbone.name)

@@ -13,14 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from degsynth.errors import FitError
-from degsynth.ops.least_squares import MID_GRAY, NormalEquations, Solution, solve
+from degsynth.ops.least_squares import NormalEquations, Solution, solve
 from degsynth.ops.resample import luma
-
-GAIN_WARNING = 0.03
-"""A gain that differs from 1 by more than this causes a warning. Pairs that are registered and matched in colour are
-within 0.01."""
-LEVEL_WARNING = 2.5 / 255
-"""A change of mid-gray by more than this, in [0, 1] levels, causes a warning."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +40,6 @@ class KernelFit:
     """The kernel of luma, or one kernel for each channel."""
 
     solutions: list[Solution]
-    """The kernels, fitted as the options say."""
-    free: list[Solution]
-    """The same kernels with gain and offset fitted, whatever the options say."""
 
 
 def usual_kernel_size(scale: int) -> int:
@@ -56,29 +47,35 @@ def usual_kernel_size(scale: int) -> int:
     return 20 if scale % 2 == 0 else 21
 
 
-def level_change(free: Solution) -> str:
-    """Describe the change of level from HR to LR, given a solution with fitted gain and offset.
+@dataclass(frozen=True)
+class LevelChange:
+    """How the levels of LR differ from those of HR, which the check of the pairs finds (`degsynth.data.levels`)."""
 
-    The text is empty if the change is within `GAIN_WARNING` and `LEVEL_WARNING`.
-    """
-    change = MID_GRAY * (free.gain - 1.0) + free.offset
-    if abs(free.gain - 1.0) <= GAIN_WARNING and abs(change) <= LEVEL_WARNING:
-        return ""
-    return f"LR has another level than HR: gain {free.gain:.3f}, offset {free.offset:+.3f}"
+    text: str = ""
+    """The change in words; empty where there is none worth a warning."""
+    by_channel: bool = False
+    """Whether it differs between channels."""
 
-
-def held_level_warnings(change: str, name: str) -> list[str]:
-    """Warn of a `level_change`, which the method of this name cannot follow, because it keeps the level of HR."""
-    if not change:
-        return []
-    return [f"{change}; {name} holds the level: match the levels of the pairs first, or see what linear makes of them"]
+    def held(self, name: str) -> list[str]:
+        """Warn of the change, which the method of this name cannot follow, because it keeps the level of HR."""
+        if not self.text:
+            return []
+        advice = "match the levels of the pairs first, or see what linear makes of them"
+        return [f"{self.text}; {name} holds the level: {advice}"]
 
 
 class Paired:
     """Aligned pairs, each hr (C, s·h, s·w) and lr (C, h, w) in [0, 1], read one after the other."""
 
-    def __init__(self, images: Iterable[tuple[Tensor, Tensor]], scale: int, channels: int) -> None:
+    def __init__(
+        self,
+        images: Iterable[tuple[Tensor, Tensor]],
+        scale: int,
+        channels: int,
+        level_change: LevelChange = LevelChange(),
+    ) -> None:
         self._images, self._scale, self._channels = images, scale, channels
+        self.level_change = level_change
         self._fits: dict[KernelOptions, KernelFit] = {}
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -106,9 +103,6 @@ class Paired:
                 "give larger or more images, or a smaller `kernel_size=`",
             )
         try:
-            return KernelFit(
-                [solve(sums, options.ridge, options.fit_gain, options.fit_offset) for sums in equations],
-                [solve(sums, options.ridge, fit_gain=True, fit_offset=True) for sums in equations],
-            )
+            return KernelFit([solve(sums, options.ridge, options.fit_gain, options.fit_offset) for sums in equations])
         except ValueError as error:
             raise FitError(f"linear: {error}", "raise `ridge=` or give images with more texture") from None
