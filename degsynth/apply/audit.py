@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.apply.dataset_folder import DATASET_NAME, described
-from degsynth.apply.layouts import record
+from degsynth.apply.layouts import LAYOUTS, record
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, ignore_progress
@@ -82,8 +82,9 @@ def verify(
     named = {name for row in rows for name in row.names}
     problems += [Problem(name, "stray", "no row of the manifest names it") for name in strays(out, named)]
     made_of = record.fingerprint(rows)
-    for layout in record.existing(root):
-        problems += _of_layout(root, layout, made_of)
+    for name in LAYOUTS:
+        if (out / name).exists():
+            problems += _of_layout(root, name, made_of)
     problems.sort(key=lambda problem: problem.file)
     return Report(len(pairs), len(rows) - len(pairs), problems)
 
@@ -102,8 +103,12 @@ def _of_the_run(manifest: Path, damage: list[str], unfinished: bool) -> Iterator
     yield from (Problem(FILE_NAME, "manifest", line) for line in damage)
 
 
-def _of_layout(root: Root, layout: record.Record, made_of: str) -> Iterator[Problem]:
+def _of_layout(root: Root, name: str, made_of: str) -> Iterator[Problem]:
     """Yield what is wrong with a layout: its files are compared with its own record."""
+    layout = record.read(root, name)
+    if layout is None:
+        yield Problem(name, "damaged", f"it has the name of a layout, and no valid {record.RECORD_NAME}")
+        return
     if layout.made_of != made_of:
         reason = f"it was made before the data set changed; `layout={layout.layout}` with `existing=resume` renews it"
         yield Problem(layout.layout, "outdated", reason)

@@ -535,6 +535,12 @@ def test_verify_looks_into_layouts(model: Checkpoint, photographs: list[Tensor],
         ("basicsr/lr/1.png", "missing"),
         ("webdataset/train-000000.tar", "changed"),
     ]
+    for name in ("basicsr", "webdataset"):
+        (out / name / "layout.json").write_text("[" * 100_000)
+    assert [(found.file, found.kind) for found in apply.verify(out).problems] == [
+        ("basicsr", "damaged"),
+        ("webdataset", "damaged"),
+    ]
 
 
 def test_hostile_records_lead_nowhere(model: Checkpoint, photographs: list[Tensor], tmp_path: Path) -> None:
