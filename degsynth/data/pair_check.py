@@ -17,6 +17,7 @@ from degsynth.data.alignment import NOT_MOVED, Alignment, measure_alignment
 from degsynth.data.colours import colour_name
 from degsynth.data.levels import Levels, Moments, compare, moments
 from degsynth.data.matching import Pair
+from degsynth.data.ranges import resolve_range
 from degsynth.errors import DataError
 from degsynth.ops.resample import luma
 
@@ -153,7 +154,7 @@ class PairCheck:
 
     def levels(self, data_range: Interval | None) -> Levels:
         """Return how the levels of the usable pairs change; ``data_range`` None is the whole range of their type."""
-        black, white = images.resolve_range(np.dtype(self.dtype), data_range)
+        black, white = resolve_range(np.dtype(self.dtype), data_range)
         return compare([entry.levels for entry in self.usable if entry.levels is not None], black, white)
 
     def warp_warning(self) -> str:
