@@ -69,7 +69,7 @@ class Levels:
         return self.cast > LEAST_CHANGE
 
     def describe_change(self) -> str:
-        """Describe gain and offset, which blur changes by less than 0.01; the text is empty where they change little."""
+        """Describe gain and offset, of which blur changes less than 0.01; empty where they change little."""
         if self.change <= LEAST_CHANGE:
             return ""
         if not self.has_cast:
