@@ -69,12 +69,12 @@ class Levels:
         return self.cast > LEAST_CHANGE
 
     def describe_change(self) -> str:
-        """Describe gain and offset; the text is empty where they change little."""
+        """Describe gain and offset, of which blur changes less than 0.01; empty where they change little."""
         if self.change <= LEAST_CHANGE:
             return ""
         if not self.has_cast:
-            return f"LR has another level than HR: gain {self.gain.mean():.3f}, offset {self.offset.mean():+.3f}"
-        gains = ", ".join(f"{gain:.3f}" for gain in self.gain)
+            return f"LR has another level than HR: gain {self.gain.mean():.2f}, offset {self.offset.mean():+.3f}"
+        gains = ", ".join(f"{gain:.2f}" for gain in self.gain)
         offsets = ", ".join(f"{offset:+.3f}" for offset in self.offset)
         return f"LR has a colour cast against HR: the channels have gains {gains} and offsets {offsets}"
 
