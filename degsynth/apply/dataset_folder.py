@@ -20,6 +20,7 @@ from degsynth.apply.root import LOCK, PARTIAL, Root
 from degsynth.apply.verification import Check, Verification
 from degsynth.config import OnText
 from degsynth.data import images, writing
+from degsynth.data.sources import Sources
 from degsynth.errors import ConfigError, DataError, DegsynthError, OutputError, os_reason
 from degsynth.files import file_digest
 
@@ -35,11 +36,9 @@ Link = Literal["hard", "symlink", "copy"]
 """How an HR file that needs no change is brought into ``hr/``."""
 
 
-def check_folder(out: Path, hr: Path, existing: str) -> bool:
+def check_folder(out: Path, sources: Sources, existing: str) -> bool:
     """Raise ConfigError where ``out`` must not be written; tell whether a data set written by degsynth is there."""
-    source, target = hr.resolve(), out.resolve()
-    if target == source or target.is_relative_to(source) or source.is_relative_to(target):
-        raise ConfigError(f"OUT {out} and HR {hr} lie inside each other; give OUT a folder of its own")
+    sources.check_apart(out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"OUT {out} is a file; give a folder")
     Root(out).refuse_links("hr", "lr", PARTIAL, LOCK, FILE_NAME, DATASET_NAME)
@@ -80,15 +79,15 @@ def described(out: Path) -> Description | None:
 
 @contextlib.contextmanager
 def opened(
-    out: Path, hr: Path, description: dict[str, Any], existing: Existing, check: Check, on_warning: OnText
+    out: Path, sources: Sources, description: dict[str, Any], existing: Existing, check: Check, on_warning: OnText
 ) -> Iterator[list[Row]]:
-    """Make or reopen the folder ``out`` for the HR images below ``hr``; yield the rows of finished outputs.
+    """Make or reopen the folder ``out`` for these HR images; yield the rows of finished outputs.
 
     No other run can open the folder until the context ends. ``description`` becomes ``dataset.json``; to resume, its
     ``made_by`` must equal that of the data set in the folder. Raises ConfigError where `check_folder` does, where
     another run is writing, and where the folder cannot be written.
     """
-    exists = check_folder(out, hr, existing)
+    exists = check_folder(out, sources, existing)
     unfinished = (out / PARTIAL).exists()
     root = Root(out)
     with contextlib.ExitStack() as stack:
@@ -98,7 +97,7 @@ def opened(
             try:
                 rows: list[Row] = []
                 if exists and existing == "resume":
-                    rows = _reopen(root, hr if hr.is_dir() else hr.parent, description, check, on_warning)
+                    rows = _reopen(root, sources.root, description, check, on_warning)
                 else:
                     if exists:
                         _clear(root, on_warning)

@@ -34,6 +34,7 @@ from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
 from degsynth.data.ranges import choose_range
+from degsynth.data.sources import Sources
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation
@@ -50,7 +51,7 @@ def ignore_row(row: Row, total: int) -> None:
 
 def run(
     checkpoint: Checkpoint,
-    hr: Path,
+    hr: Path | Sources,
     out: Path,
     options: Options | None = None,
     on_row: OnRow = ignore_row,
@@ -58,7 +59,7 @@ def run(
     on_warning: OnText = ignore_text,
     on_progress: OnProgress = ignore_progress,
 ) -> Summary:
-    """Degrade the images of ``hr`` (a folder, searched recursively, or one image) and write the data set ``out``.
+    """Degrade the images of ``hr``, a folder, which is searched recursively, an image, or a list, and write ``out``.
 
     ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs;
     ``on_warning(line)`` takes what the user should know; ``on_progress`` follows the making of layouts. Raises
@@ -69,7 +70,7 @@ def run(
     degradation = options.degradation(checkpoint)
     if options.replay is not None:
         options.replay.check_model(checkpoint)
-    names, ignored = images.find(hr)
+    sources = hr if isinstance(hr, Sources) else Sources.of(hr)
     for layout in options.layouts:
         check_replaceable(Root(out), layout)
     description = _description(degradation, options)
@@ -78,11 +79,11 @@ def run(
     if board.history.deaths:  # a process before this one did a part of the work
         existing = "resume"
         board.history.keep((row.source, row.error) for row in Manifest(out).read() if row.status == "failed")
-    with opened(out, hr, description, existing, options.check, on_warning) as rows:
+    with opened(out, sources, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = _planned(names, hr if hr.is_dir() else hr.parent, options, rows)
-        writer = PairWriter(degradation, options, hr if hr.is_dir() else hr.parent, out)
+        planned = _planned(sources, options, rows)
+        writer = PairWriter(degradation, options, sources.root, out)
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
@@ -105,15 +106,16 @@ def run(
     differences = options.replay.differences(rows) if options.replay is not None else []
     if options.replay is not None and differences:
         on_warning(options.replay.explain(differences, description["environment"]))
-    return Summary(len(rows) - failed, failed, resumed, ignored, inputs.interrupted, len(differences))
+    return Summary(len(rows) - failed, failed, resumed, list(sources.others), inputs.interrupted, len(differences))
 
 
-def _planned(names: list[str], folder: Path, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+def _planned(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source."""
     if options.replay is not None:
         return options.replay.plan(finished, options.limit)
-    pages = {name: count for name in names if (count := images.count(folder / name, options.max_pixels)) > 1}
-    return plan_outputs(names, options.draws, finished, options.limit, pages)
+    counts = {name: images.count(sources.root / name, options.max_pixels) for name in sources.names}
+    pages = {name: count for name, count in counts.items() if count > 1}
+    return plan_outputs(sources.names, options.draws, finished, options.limit, pages)
 
 
 def _made(

@@ -68,6 +68,9 @@ def _printable_usage_errors() -> Iterator[None]:
         raise
 
 
+LIST = "-"
+"""Argument that stands for a list of files on standard input."""
+
 app = typer.Typer(
     name="degsynth",
     cls=Group,
@@ -132,6 +135,8 @@ def program() -> None:
     code = 1
     try:
         streams.prepare()
+        if LIST in sys.argv[1:]:
+            streams.keep_input()
         watched()
         streams.hush_memory_errors()
         main()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, streams
 from degsynth.cli.signals import GracefulStop
 from degsynth.errors import ConfigError, DegsynthError
 from degsynth.files import is_pool_name
@@ -25,7 +25,13 @@ NAME = "apply"
 
 def command(
     model: options.Model,
-    hr: Annotated[Path, typer.Argument(metavar="HR", help="Folder of HR images, searched recursively, or one image.")],
+    hr: Annotated[
+        Path,
+        typer.Argument(
+            metavar="HR",
+            help="Folder of HR images, searched recursively, one image, or - for a list of files on stdin.",
+        ),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the training set.")],
     noise: Annotated[
         str | None,
@@ -102,6 +108,9 @@ def command(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Files of a list are separated by null characters, not by lines.")
+    ] = False,
     max_pixels: options.MaxPixels = None,
     timeout: Annotated[
         float,
@@ -127,9 +136,12 @@ def command(
     Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
+
+    Example: find photos/ -name '*.tif' -print0 | degsynth apply nikon.pt - set/ -0 --json
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
+    from degsynth.data.sources import Sources
     from degsynth.model.resolve import open_model
     from degsynth.parallel import usable_cores
 
@@ -187,9 +199,10 @@ def command(
     )
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
+    sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
-        summary = apply.run(loaded, hr, out, chosen, rows, stop.asked, progress.warn, progress)
+        summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
     _report(out, summary)
     if not summary.interrupted:
         for name in chosen.layouts:

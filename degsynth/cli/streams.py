@@ -6,7 +6,9 @@ import errno
 import io
 import logging
 import os
+import shutil
 import sys
+import tempfile
 import threading
 from typing import Any
 
@@ -62,6 +64,25 @@ class _Messages(io.FileIO):
             return super().write(content)
         except OSError:
             return memoryview(content).nbytes
+
+
+def keep_input() -> None:
+    """Keep what comes on standard input in a file without a name, so that it can be read more than once.
+
+    Where a process dies, another one goes on and needs the same list. Standard input is that file from now on.
+    """
+    with tempfile.TemporaryFile() as kept:
+        with open(0, "rb", closefd=False) as given:
+            shutil.copyfileobj(given, kept)
+        kept.flush()
+        os.dup2(kept.fileno(), 0)
+
+
+def input_lines(separator: bytes) -> list[str]:
+    """Return what standard input holds, which `keep_input` has kept, in parts."""
+    os.lseek(0, 0, os.SEEK_SET)
+    with open(0, "rb", closefd=False) as kept:
+        return [os.fsdecode(part) for part in kept.read().split(separator)]
 
 
 def flush() -> str:

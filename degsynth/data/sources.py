@@ -1,0 +1,60 @@
+"""The files that a run is about: those of a folder, a single one, or those of a list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from degsynth.data import images
+from degsynth.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Image files, by their names relative to a folder."""
+
+    root: Path
+    names: tuple[str, ...]
+    """POSIX paths relative to the root; random numbers of an image follow from its name."""
+    others: tuple[str, ...]
+    """Files that are passed over, as they have no ending of an image."""
+    listed: bool = False
+    """Whether these are some files alone, and not all that the folder holds."""
+
+    @classmethod
+    def of(cls, path: Path) -> Sources:
+        """Return the images below a folder, or a single one; DataError where there is none."""
+        names, others = images.find(path)
+        single = not path.is_dir()
+        return cls(path.parent if single else path, tuple(names), tuple(others), listed=single)
+
+    @classmethod
+    def of_list(cls, paths: Iterable[str]) -> Sources:
+        """Return the files of a list of paths, in the order of their names; DataError where it has no image.
+
+        The root is the deepest folder that holds all of them, so their names, and what follows from these, are those of
+        a run over that folder. A path that is listed twice counts once. Whether the files exist is found out when they
+        are opened.
+        """
+        whole = sorted({os.path.abspath(path) for path in paths if path})  # noqa: PTH100 - links are not followed
+        usable = [path for path in whole if Path(path).suffix.lower() in images.SUFFIXES and path.isprintable()]
+        others = [path if path.isprintable() else ascii(path) for path in whole if path not in set(usable)]
+        if not usable:
+            raise DataError(
+                f"the list of HR images names no image ({len(others)} other paths)", "give one path in each line"
+            )
+        root = Path(os.path.commonpath([os.path.dirname(path) for path in usable]))  # noqa: PTH120
+        names = tuple(sorted(Path(path).relative_to(root).as_posix() for path in usable))
+        return cls(root, names, tuple(others), listed=True)
+
+    def check_apart(self, out: Path) -> None:
+        """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""
+        target, root = out.resolve(), self.root.resolve()
+        if self.listed:
+            held = next((name for name in self.names if (root / name).is_relative_to(target)), None)
+            if held is not None:
+                raise ConfigError(f"OUT {out} holds {held}, one of the HR images; give OUT a folder of its own")
+        elif target.is_relative_to(root) or root.is_relative_to(target):
+            raise ConfigError(f"OUT {out} and HR {self.root} lie inside each other; give OUT a folder of its own")
