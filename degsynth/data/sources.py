@@ -26,6 +26,9 @@ class Sources:
     @classmethod
     def of(cls, path: Path) -> Sources:
         """Return the images below a folder, or a single one; DataError where there is none."""
+        if path.is_file() and path.suffix.lower() not in images.SUFFIXES:
+            kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
+            raise DataError(f"{path}: has no ending of an image ({kinds})", "of a video, give frames saved as PNG")
         names, others = images.find(path)
         single = not path.is_dir()
         return cls(path.parent if single else path, tuple(names), tuple(others), listed=single)
@@ -51,6 +54,10 @@ class Sources:
 
     def check_apart(self, out: Path) -> None:
         """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""
+        if out.suffix.lower() in images.SUFFIXES and not out.is_dir():
+            raise ConfigError(
+                f"OUT {out} has the name of an image; give a folder, in which HR and LR images are written"
+            )
         target, root = out.resolve(), self.root.resolve()
         if self.listed:
             held = next((name for name in self.names if (root / name).is_relative_to(target)), None)

@@ -20,6 +20,8 @@ SIGMA_UNIT = 255.0
 """The σ of AWGN is given on the 0–255 scale of the data range."""
 UNKNOWN_BYTES = 1024
 """Bytes that a model is assumed to need for an HR pixel where its file does not say."""
+FAINT_AWGN = 0.25
+"""White noise below this σ is warned of: whoever asks for it thinks of levels from 0 to 1."""
 LOW_FACTOR = 0.5
 """Below this share of the factor of the fit, a model sharpens what its encoder and decoder learnt to sharpen, and no
 longer blurs it again; the user is warned."""
@@ -122,9 +124,17 @@ class Degradation:
 
     def warnings(self) -> list[str]:
         """List what a user should know before images are made."""
-        factor = self._low_factor_warning()
-        noise = self._noise_scale_warning()
-        return [text for text in (factor, noise) if text]
+        texts = (self._low_factor_warning(), self._noise_scale_warning(), self._faint_awgn_warning())
+        return [text for text in texts if text]
+
+    def _faint_awgn_warning(self) -> str:
+        awgn = self.noise.awgn
+        if awgn is None or not 0 < awgn.high < FAINT_AWGN:
+            return ""
+        return (
+            f"white noise of σ {awgn.high:g} is not seen in 8-bit files: σ is on the scale from 0 to 255; for "
+            f"{awgn.high:g} of the range give {255 * awgn.high:g}"
+        )
 
     def _low_factor_warning(self) -> str:
         known, asked = self.model.spec.hardware_factor, self.hardware_factor

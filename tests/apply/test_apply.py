@@ -174,6 +174,12 @@ def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]
     assert all(2 <= sigma <= 8 for sigma in sigmas)
 
 
+@pytest.mark.parametrize(("sigma", "warned"), [((0.05, 0.05), True), ((0.0, 0.1), True), ((0.0, 5.0), False)])
+def test_noise_on_a_scale_from_0_to_1_is_warned_of(sigma: tuple[float, float], warned: bool, model: Checkpoint) -> None:
+    warnings = Options(noise=Noise(awgn=Interval(*sigma))).degradation(model).warnings()
+    assert any("on the scale from 0 to 255" in text for text in warnings) == warned
+
+
 def test_learned_noise_off_keeps_the_kernel(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     apply.run(model, hr, tmp_path / "clean", Options(noise=Noise(learned=False)))
     for row in Manifest(tmp_path / "clean").read():

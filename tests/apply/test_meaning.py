@@ -174,3 +174,11 @@ def test_what_the_file_says_goes_to_both_sides(tmp_path: Path) -> None:
         assert low.info["dpi"] == pytest.approx((150, 150), rel=1e-3)
     assert rows["a.jpg"].left_out == ("EXIF",)
     assert rows["geo.tif"].left_out == ()
+
+
+def test_a_data_range_is_not_for_8_bit_files(tmp_path: Path) -> None:
+    save_png(tmp_path / "HR/a.png", PHOTO)
+    save_png(tmp_path / "HR/b.png", PHOTO.astype(np.uint16), np.uint16)
+    rows = applied(tmp_path, Options(data_range=Interval(0, 4095)))
+    assert "`data_range=0:4095` is for files of more than 8 bits" in str(rows["a.png"].error)
+    assert rows["b.png"].status == "ok"

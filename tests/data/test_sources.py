@@ -56,3 +56,14 @@ def test_a_single_image_is_a_list_of_one(folder: Path) -> None:
     single = Sources.of(folder / "a.png")
     assert (single.root, single.names) == (folder, ("a.png",))
     single.check_apart(folder / "out")
+
+
+def test_a_file_that_is_no_image(folder: Path) -> None:
+    (folder / "clip.mp4").touch()
+    with pytest.raises(DataError, match=r"clip\.mp4: has no ending of an image \(bmp jpeg"):
+        Sources.of(folder / "clip.mp4")
+
+
+def test_out_with_the_name_of_an_image(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lr\.png has the name of an image"):
+        Sources.of(folder / "a.png").check_apart(folder.parent / "out/lr.png")

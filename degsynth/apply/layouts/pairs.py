@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
+from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.data.ranges import check_range, choose_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
@@ -93,6 +95,12 @@ class PairWriter:
     def _write_output(self, files: Transaction, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
         """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
         path, picture = self.root / output.source, source.picture
+        asked = self.options.data_range
+        if isinstance(asked, Interval) and picture.dtype == np.uint8:
+            raise DataError(
+                f"`data_range={asked.low:g}:{asked.high:g}` is for files of more than 8 bits, and this one has 8",
+                "leave it out for 8-bit files",
+            )
         height, width = lr_size(picture.height, picture.width, self.scale)
         identity = Identity(self.options.seed, output.source, output.page, output.draw)
         draw = self.degradation.draw(identity, picture.channels, height, width)

@@ -1,8 +1,9 @@
-"""Files of a list on standard input: the same rows as for the folder, one line for each as it is finished."""
+"""What shells need: lists of files on standard input, a row for each output as it is finished, and completion."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,12 @@ def test_a_list_of_nothing_is_an_error(folder: Path) -> None:
     assert (result.returncode, result.stdout) == (2, b"")
     assert b"names no image" in result.stderr
     assert not (folder.parent / "listed").exists()
+
+
+@pytest.mark.parametrize(("words", "found"), [("degsynth app", "apply"), ("degsynth apply --lay", "--layout")])
+def test_shells_complete_commands_and_options(words: str, found: str) -> None:
+    program = "import sys; sys.argv[0] = 'degsynth'; from degsynth.cli.app import program; program()"
+    asked = {"_DEGSYNTH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert result.stdout.split() == [found]
