@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from degsynth import __version__, methods
+from degsynth.cli import app
 from degsynth.methods import METHODS
 from tests.conftest import flags_by_command
 
@@ -83,6 +85,10 @@ def check_assignment(assignment: str, method: str | None) -> None:
     assert assignment.partition("=")[0] in options, f"--set {assignment} ({method})"
 
 
+PROGRAM_FLAGS = {flag for parameter in typer.main.get_command(app.app).params for flag in parameter.opts}
+"""Options of the program itself, before any command."""
+
+
 def name_of(words: list[str]) -> str:
     """The name of the command that a line calls, with its sub-command if it has some."""
     return " ".join(words[1:3]) if words[1] in GROUPS else words[1]
@@ -107,7 +113,9 @@ def test_commands_and_options_within_sentences_exist(document: Path) -> None:
                     check_assignment(value, None)
         elif words[0] == "degsynth" or (" --" in code and words[0] not in OTHER_PROGRAMS):
             words = words if words[0] == "degsynth" else ["degsynth", *words]
-            if len(words) > 1 and words[1].islower():  # not `degsynth COMMAND --help`
+            if len(words) > 1 and words[1].startswith("--"):
+                assert set(words[1:]) <= PROGRAM_FLAGS, code
+            elif len(words) > 1 and words[1].islower():  # not `degsynth COMMAND --help`
                 assert name_of(words) in COMMANDS, code
                 check_options(name_of(words), words)
 
