@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degsynth.data import opening, pairs
+from degsynth.data import matching, opening, pairs
 from degsynth.evaluation import selftest
 from degsynth.evaluation.paired import evaluate
 from degsynth.fit import FitOptions
@@ -52,7 +52,7 @@ def test_the_scorer_gives_the_reference_figures(real_data: Path) -> None:
     from degsynth.ops.resample import bicubic
 
     source = real_data / "paired_city100_nikon"
-    matched, _ = pairs.match(source / "HR", source / "LR_x2")
+    matched, _ = matching.match(source / "HR", source / "LR_x2")
     last = pairs.PairSet(sorted(matched, key=lambda pair: pair.name)[-8:], 2, 3)
     figures = [score(bicubic(hr[None], 2)[0], lr) for hr, lr in last]
     assert np.mean([row["psnr_y"] for row in figures]) == pytest.approx(29.32, abs=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,7 +88,7 @@ def test_a_run_is_repeated_from_its_config(cli: Run, folders: tuple[Path, Path],
 
 def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
     """Arguments, and a part of the message that they must lead to, by name."""
-    hr, lr, run = str(tmp / "HR"), str(tmp / "LR"), str(tmp / "run")
+    hr, lr, run, same = str(tmp / "HR"), str(tmp / "LR"), str(tmp / "run"), str(tmp / "same")
     fit = ["fit", "--method", "linear", "--hr", hr, "--lr", lr, "--out", run]
     model = str(tmp / "model.pt")
     return {
@@ -123,7 +124,8 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
         "both": (["apply", model, hr, run, "--resume", "--overwrite"], "exclude each other"),
         "unknown device": (["apply", model, hr, run, "--device", "tpu"], "--device tpu"),
         "out is hr": (["apply", model, hr, hr], "inside each other"),
-        "scale of pairs": (["evaluate", model, "--hr", hr, "--lr", hr], "scale 1, not 2"),
+        "scale of pairs": (["evaluate", model, "--hr", hr, "--lr", same], "scale 1, not 2"),
+        "one folder twice": (["evaluate", model, "--hr", hr, "--lr", hr], "is given as HR and as LR"),
         "negative border": (["evaluate", model, "--hr", hr, "--lr", lr, "--border", "-1"], "--border -1"),
         "export over a file": (["export", model, "-o", model], "exists"),
         "export to a picture": (["export", model, "-o", str(tmp / "a.png")], "ends in .pt"),
@@ -137,6 +139,7 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
 def bad_world(folders: tuple[Path, Path], tmp_path: Path) -> Path:
     from tests.doubles import linear_double
 
+    shutil.copytree(folders[0], tmp_path / "same")
     linear_double(tmp_path / "model.pt", 2)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("hello world")

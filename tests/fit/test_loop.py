@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from degsynth.config import Events
+from degsynth.data import matching
 from degsynth.data import pairs as pairing
 from degsynth.data.patches import Patches, PatchOptions
 from degsynth.errors import ConfigError, FitError, FitStoppedError
@@ -75,7 +76,7 @@ class OneKernel(Learned):
 @pytest.fixture
 def pair_set(pair_folders: Folders) -> pairing.PairSet:
     hr, lr = pair_folders(gaussian(6, 0.8, 0.8), 2, side=96)
-    return pairing.PairSet(pairing.match(hr, lr)[0], 2, 3)
+    return pairing.PairSet(matching.match(hr, lr)[0], 2, 3)
 
 
 def drive(
@@ -232,7 +233,7 @@ def test_a_model_that_goes_by_place_is_scored_where_it_is(tmp_path: Path) -> Non
         lr = degrader.degrade(hr[None], 0)[0]
         save_png(tmp_path / f"HR/{number}.png", hr, np.uint16)
         save_png(tmp_path / f"LR/{number}.png", lr, np.uint16)
-    whole = pairing.PairSet(pairing.match(tmp_path / "HR", tmp_path / "LR")[0], 2, 1)
+    whole = pairing.PairSet(matching.match(tmp_path / "HR", tmp_path / "LR")[0], 2, 1)
     assert HeldOut(whole, 8, 8).psnr(by_degrader(degrader)) > 90
     assert HeldOut(whole, 8, 8).psnr(lambda part: degrader.degrade(part.hr[None], 0)) < 40
 

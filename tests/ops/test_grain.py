@@ -65,11 +65,11 @@ def test_measured_noise_is_drawn() -> None:
     taps = torch.nn.functional.pad(binomial(), [REACH - 1] * 4)
     mixing = torch.linalg.cholesky(0.5 * torch.eye(3) + 0.5)
     for level, sigma in ((0.1, 4.5), (0.9, 8.5)):
-        flat = torch.full((1, 3, 200, 200), level)
-        noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), separable(taps), mixing)
+        flat = torch.full((1, 3, 400, 400), level)
+        noise = grain(flat, block_field(1, 0, 0, 400, 400, 3), curve.float(), separable(taps), mixing)
         assert float(noise.std()) == pytest.approx(sigma / 255, rel=0.02)
-    flat = torch.full((1, 3, 200, 200), 0.5)
-    noise = grain(flat, block_field(1, 0, 0, 200, 200, 3), curve.float(), separable(taps), mixing)[0]
+    flat = torch.full((1, 3, 400, 400), 0.5)
+    noise = grain(flat, block_field(1, 0, 0, 400, 400, 3), curve.float(), separable(taps), mixing)[0]
     assert noise.std((1, 2)).tolist() == pytest.approx([6.5 / 255] * 3, rel=0.02)
     rows = noise.flatten(1)
     assert float((torch.corrcoef(rows) - mixing @ mixing.T).abs().max()) < 0.03
