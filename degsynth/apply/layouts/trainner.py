@@ -1,7 +1,7 @@
 """traiNNer-redux's ``PairedImageDataset``.
 
 It lists ``dataroot_gt`` and ``dataroot_lq`` recursively, where every file counts, and pairs images by their stems. It
-converts images with a colour profile to sRGB, so neither side may have one (see `is_plain_png`).
+converts images with a colour profile to sRGB; HR and LR have the same profile, so both are converted alike.
 """
 
 from __future__ import annotations
