@@ -636,8 +636,8 @@ SABOTAGES = (
         "grain-level",
         "noise does not follow the brightness",
         "ops/grain.py",
-        "return nearest_level(sigma, lr) *",
-        "return nearest_level(sigma, torch.full_like(lr, 0.5)) *",
+        "return at_levels(sigma, lr) *",
+        "return at_levels(sigma, torch.full_like(lr, 0.5)) *",
         ("ops/test_grain.py::test_measured_noise_is_drawn",),
     ),
     Sabotage(

@@ -12,9 +12,8 @@ from degsynth.ops.residual_noise import (
     ResidualNoise,
     contrast_of,
     edge_part,
-    fine_table,
-    nearest,
     no_share,
+    sigma_at,
     structure,
     table_position,
 )
@@ -40,7 +39,6 @@ class Residual(nn.Module):
         across = torch.ones(1) if noise is None else middle(noise.across, tap_reach(noise.across[None]))
         self.across = nn.Buffer(across.float())
         self.tint = nn.Buffer(torch.ones(1) if noise is None else noise.tint.float())
-        self.table = nn.Buffer(fine_table(self.sigma))
         self.powers = nn.Buffer(tap_powers(self.across) if self.edge_planes else torch.zeros(1, 1, 1))
 
     @torch.jit.export
@@ -61,4 +59,4 @@ class Residual(nn.Module):
         if self.edge_planes > 0:
             edges, rest = edge_part(tensor, column, white[:, grains:], self.share, self.across, self.powers)
             noise = rest * noise + (edges * self.tint.view(1, -1, 1, 1) if same else edges)
-        return nearest(self.table, row, column) * noise
+        return sigma_at(self.sigma, row, column) * noise

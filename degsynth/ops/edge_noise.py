@@ -57,10 +57,11 @@ def along_taps() -> Tensor:
 def double_angle(tensor: Tensor) -> Tensor:
     """Return the two numbers (B, 2, h, w) above, divided by the root of the coherence. It is TorchScript.
 
-    ``tensor`` (B, 3, h, w) is the structure tensor, Jxx, Jyy and Jxy.
+    ``tensor`` (B, 3, h, w) is the structure tensor, Jxx, Jyy and Jxy. A slope of less than a tenth of a level per px
+    counts for less than its coherence: in a flat place, rounding alone would else have a direction.
     """
     across, down, diagonal = tensor[:, :1], tensor[:, 1:2], tensor[:, 2:]
-    angle = torch.cat([across - down, 2.0 * diagonal], 1) / (across + down).clamp(min=1e-12)
+    angle = torch.cat([across - down, 2.0 * diagonal], 1) / (across + down).clamp(min=1.5e-7)  # (0.1 / 255)²
     coherence = angle.square().sum(1, keepdim=True).sqrt()
     return angle / coherence.clamp(min=1e-6).sqrt()
 

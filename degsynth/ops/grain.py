@@ -77,7 +77,7 @@ class Grain:
 
     def sigma_at(self, points: Tensor) -> Tensor:
         """Return σ (N,) of the curves at the channels and levels of points (N, 3), which are like `measured`."""
-        levels = points[None, None, :, 1:2].expand(1, len(self.sigma), -1, 1)
+        levels = points[None, None, :, 1:2].to(self.sigma).expand(1, len(self.sigma), -1, 1)
         sigma: Tensor = at_levels(self.sigma, levels)[0, points[:, 0].long(), torch.arange(len(points)), 0]
         return sigma
 
@@ -99,25 +99,16 @@ class Grain:
 
 
 def at_levels(curve: Tensor, levels: Tensor) -> Tensor:
-    """Return σ (B, C, h, w) at levels (B, C, h, w) in [0, 1], by linear interpolation of a curve (C, KNOTS)."""
-    position = levels.clamp(0.0, 1.0) * (curve.shape[1] - 1)
-    first = position.floor().clamp(max=float(curve.shape[1] - 2))
-    index = first.long()
-    part = position - first
-    channel = torch.arange(curve.shape[0], device=levels.device).view(1, -1, 1, 1).expand_as(index)
-    return curve[channel, index] * (1.0 - part) + curve[channel, index + 1] * part
+    """Return σ (B, C, h, w) at levels (B, C, h, w) in [0, 1], by linear interpolation of a curve (C, KNOTS).
 
-
-def nearest_level(curve: Tensor, levels: Tensor, steps: int = 16) -> Tensor:
-    """Return σ (B, C, h, w) at levels as `at_levels` does, but to the nearest of so many steps between two knots.
-
-    That is within a part of a percent for the smooth curves of noise, and several times quicker. It is TorchScript.
+    It is TorchScript. The curves are the rows of an image which is sampled at (level, channel), in [-1, 1].
     """
-    intervals = steps * (curve.shape[1] - 1)
-    place = torch.arange(intervals + 1, dtype=curve.dtype, device=curve.device) / intervals
-    table = at_levels(curve, place.view(1, 1, 1, -1).expand(1, curve.shape[0], 1, -1))
-    channel = torch.arange(curve.shape[0], device=levels.device).view(1, -1, 1, 1) * (intervals + 1)
-    return torch.take(table, (levels.clamp(0.0, 1.0) * intervals).round().long() + channel)
+    channels = curve.shape[0]
+    row = torch.arange(channels, dtype=levels.dtype, device=levels.device) * (2.0 / max(1, channels - 1)) - 1.0
+    place = torch.stack([2.0 * levels - 1.0, row.view(1, -1, 1, 1).expand_as(levels)], -1)
+    return F.grid_sample(
+        curve[None, None], place.view(1, 1, -1, 2), mode="bilinear", padding_mode="border", align_corners=True
+    ).view_as(levels)
 
 
 def separable(taps: Tensor) -> Tensor:
@@ -216,4 +207,4 @@ def grain(lr: Tensor, white: Tensor, sigma: Tensor, factors: Tensor, mixing: Ten
 
     ``factors`` are those of the taps, see `separable`. It is TorchScript.
     """
-    return nearest_level(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, filtered_noise(white, factors))
+    return at_levels(sigma, lr) * torch.einsum("ab,nbhw->nahw", mixing, filtered_noise(white, factors))

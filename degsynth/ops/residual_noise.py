@@ -36,9 +36,6 @@ SMALLEST_CONTRAST, LARGEST_CONTRAST = 1 / 255, 64 / 255
 """Contrasts between which the knots of the table lie, in [0, 1] levels per LR px."""
 LEVELS, CONTRASTS = 9, 13
 """Number of levels, from black to white, and of contrasts at which σ is stored."""
-FINE_STEPS = 16
-"""Number of steps into which the distance of two knots is divided where σ is looked up: to the nearest step it is
-within some 2 %, and is read at once instead of being interpolated between four knots."""
 EDGE_KNOTS = 5
 """Number of contrasts, a part of those above, at which the share of noise along edges is stored."""
 
@@ -133,27 +130,16 @@ def contrast_knots() -> Tensor:
 
 
 def sigma_at(sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Return the table (L, K) at positions (row, column) by bilinear interpolation. It is TorchScript."""
-    top, left = row.floor().clamp(max=float(sigma.shape[0] - 2)), column.floor().clamp(max=float(sigma.shape[1] - 2))
-    down, right = row - top, column - left
-    first = top.long() * sigma.shape[1] + left.long()
-    flat = sigma.flatten()
-    below = first + sigma.shape[1]
-    upper = flat[first] * (1.0 - right) + flat[first + 1] * right
-    lower = flat[below] * (1.0 - right) + flat[below + 1] * right
-    return upper * (1.0 - down) + lower * down
+    """Return the table (L, K) at positions (row, column) of any shape by bilinear interpolation. It is TorchScript.
 
-
-def fine_table(sigma: Tensor, steps: int = FINE_STEPS) -> Tensor:
-    """Return the table (LEVELS, CONTRASTS) with so many steps from knot to knot, by bilinear interpolation."""
-    rows, columns = (torch.arange((count - 1) * steps + 1, dtype=sigma.dtype) / steps for count in sigma.shape)
-    return sigma_at(sigma, *torch.meshgrid(rows, columns, indexing="ij"))
-
-
-def nearest(table: Tensor, row: Tensor, column: Tensor, steps: int = FINE_STEPS) -> Tensor:
-    """Return what a `fine_table` has nearest to positions (row, column) of the table of σ. It is TorchScript."""
-    place = (row * steps).round() * table.shape[1] + (column * steps).round()
-    return torch.take(table, place.long())
+    The table is sampled as an image, whose corners are at -1 and 1. (A table with finer steps, from which the nearest
+    is taken, is quicker, but where an LR differs by its rounding alone its noise would differ by a whole step.)
+    """
+    x, y = column * (2.0 / (sigma.shape[1] - 1)) - 1.0, row * (2.0 / (sigma.shape[0] - 1)) - 1.0
+    place = torch.stack([x, y], -1).view(1, 1, -1, 2)
+    return F.grid_sample(sigma[None, None], place, mode="bilinear", padding_mode="border", align_corners=True).view_as(
+        row
+    )
 
 
 def share_at(share: Tensor, column: Tensor, contrasts: int = CONTRASTS) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +18,6 @@ from degsynth.ops.grain import (
     compact,
     filtered_noise,
     grain,
-    nearest_level,
     separable,
 )
 from degsynth.ops.grain_measurement import filter_taps, measure, unprojected
@@ -119,12 +119,15 @@ def test_taps_are_no_longer_than_they_need_to_be(neighbours: float) -> None:
     assert side <= {0.1: 3, 0.5: 5, 0.8: 9}[neighbours]
 
 
-def test_a_level_is_looked_up_at_the_nearest_step() -> None:
-    curve = torch.stack([strength(torch.linspace(0, 1, KNOTS)), torch.linspace(0.01, 0.02, KNOTS)])
-    levels = torch.rand(2, 2, 30, 40, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(nearest_level(curve, levels), at_levels(curve, levels), rtol=0.01)
-    ends = torch.tensor([-1.0, 0.0, 1.0, 2.0]).expand(1, 2, 1, 4)
-    assert torch.allclose(nearest_level(curve, ends), at_levels(curve, ends))
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_a_curve_is_interpolated_between_its_knots(channels: int) -> None:
+    rng = torch.Generator().manual_seed(1)
+    curve, levels = torch.rand(channels, KNOTS, generator=rng), torch.rand(2, channels, 5, 4, generator=rng)
+    levels[0, :, 0] = torch.tensor([-1.0, 0.0, 1.0, 2.0])
+    knots = np.linspace(0, 1, KNOTS)
+    for channel in range(channels):
+        expected = np.interp(levels[:, channel].numpy(), knots, curve[channel].numpy())
+        assert at_levels(curve, levels)[:, channel].numpy() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_window_has_the_noise_of_the_whole() -> None:
