@@ -73,6 +73,8 @@ class Row(Strict):
     """What the source says beside its pixels that the LR file does not: EXIF, XMP, …"""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
+    jpeg_quality: int | None = None
+    """Quality of libjpeg that is nearest to the compression of the LR image; None: it was not compressed."""
     hr_bytes: int | None = None
     """Size of the file in ``hr/`` in bytes; None in older manifests."""
     hr_sha256: str | None = None

@@ -10,6 +10,7 @@ import torch
 
 from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
+from degsynth.apply.jpeg import JpegChoice
 from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
@@ -36,6 +37,9 @@ class Options:
     """Noise that is added after the blur."""
     hardware_factor: Interval | None = None
     """Interval from which each image's hardware factor is drawn; None: the model's own factor, where it has one."""
+    jpeg: JpegChoice | None = None
+    """Compression of the LR images as JPEG files, whose pixels are then written without further loss; None: as the LR
+    images of the fit, where these were JPEG files."""
     data_range: Interval | Literal["dtype"] | None = None
     """Black and white in the units of the files; ``dtype``: the range of the type; None: the checkpoint's, else the
     type's."""

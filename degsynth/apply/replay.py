@@ -42,6 +42,7 @@ class MadeBy(Strict):
     awgn_luma: bool = False
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
+    jpeg: Literal["learned"] | tuple[int, int] | None = None
     random: int | None = None
     """Version of the random numbers that do not come from the model, where there are any."""
 
@@ -107,12 +108,13 @@ class Replay:
 
     def settings(self, other: Checkpoint | None = None) -> dict[str, Any]:
         """Return the settings of the run as options (`degsynth.apply.Options`); ``other`` is as in `noise`."""
-        factor, levels = self.made_by.hardware_factor, self.made_by.data_range
+        factor, levels, jpeg = self.made_by.hardware_factor, self.made_by.data_range, self.made_by.jpeg
         return {
             "seed": self.made_by.seed,
             "draws": self.made_by.draws,
             "noise": self.noise(other),
             "hardware_factor": None if factor is None else Interval(*factor),
+            "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else jpeg,
             "data_range": "dtype" if levels is None else Interval(*levels),
             "replay": self,
         }

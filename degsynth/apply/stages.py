@@ -23,6 +23,7 @@ from degsynth import watching
 from degsynth.apply.audit import strays
 from degsynth.apply.dataset_folder import opened
 from degsynth.apply.engines import threads
+from degsynth.apply.jpeg import stage
 from degsynth.apply.layouts.build import build_layouts
 from degsynth.apply.layouts.names import PlannedOutput, plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
@@ -31,7 +32,7 @@ from degsynth.apply.layouts.record import check_replaceable
 from degsynth.apply.manifest import Manifest, Row
 from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
-from degsynth.config import OnProgress, OnText, ignore_progress, ignore_text
+from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
 from degsynth.data.ranges import choose_range
 from degsynth.data.sources import Sources
@@ -188,6 +189,11 @@ def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:
         raise OutputError(f"the manifest: {os_reason(error)}; mend that, then go on with `existing=resume`") from None
 
 
+def _jpeg_name(options: Options) -> str | tuple[int, int]:
+    """Return what ``dataset.json`` says of the compression, where there is one: how it was learnt, or the qualities."""
+    return (int(options.jpeg.low), int(options.jpeg.high)) if isinstance(options.jpeg, Interval) else "learned"
+
+
 def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
     """Return the content of ``dataset.json``.
 
@@ -211,6 +217,7 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
             **({"random": RANDOM_VERSION} if noise.awgn is not None or factor is not None else {}),
+            **({"jpeg": _jpeg_name(options)} if stage(options.jpeg, model.spec) is not None else {}),
             "data_range": choose_range(options.data_range, model.spec.data_range),
         },
         "environment": {

@@ -56,6 +56,15 @@ def command(
             help="The same, but equal in all channels, so that σ is that of luma.",
         ),
     ] = None,
+    jpeg: Annotated[
+        str | None,
+        typer.Option(
+            metavar="learned|none|QUALITY|LO:HI",
+            help="Compress the LR images as JPEG files, then write their pixels without loss: as the LR images of the "
+            "fit (learned), or at a quality of libjpeg (1–100), which every image draws from a range. Unset: learned, "
+            "where these were JPEG files.",
+        ),
+    ] = None,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
     layout: Annotated[
@@ -141,6 +150,7 @@ def command(
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
+    from degsynth.apply.jpeg import parse as parse_jpeg
     from degsynth.data.sources import Sources
     from degsynth.model.resolve import open_model
     from degsynth.parallel import usable_cores
@@ -166,6 +176,7 @@ def command(
                 "--awgn": awgn,
                 "--awgn-luma": awgn_luma,
                 "--hardware-factor": hardware_factor,
+                "--jpeg": jpeg,
                 "--data-range": data_range,
                 "--seed": seed or None,
                 "--draws": None if draws == 1 else draws,
@@ -178,6 +189,7 @@ def command(
         "seed": seed,
         "noise": added,
         "draws": draws,
+        "jpeg": parse_jpeg(jpeg),
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
         "data_range": levels,
     }

@@ -24,6 +24,7 @@ from degsynth.data.images import Image
 from degsynth.data.split import held_out_indices
 from degsynth.errors import DataError
 from degsynth.files import fingerprint
+from degsynth.ops.compression import BLOCK
 from degsynth.ops.spread import evenly_spaced
 
 KEPT = 1024
@@ -85,7 +86,7 @@ class ImageSet(Sequence[Tensor]):
         """Return the middle of an image, at most ``side`` px high and wide."""
         height, width = self.size(index)
         rows, columns = min(side, height), min(side, width)
-        return self.window(index, (height - rows) // 2, (width - columns) // 2, rows, columns)
+        return self.window(index, _first(height, rows), _first(width, columns), rows, columns)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return a set of some of the images; it uses the same cache."""
@@ -135,10 +136,15 @@ class Middles(Sequence[Tensor]):
         return self._images.middle(self._indices[index], self._side)
 
 
+def _first(length: int, part: int) -> int:
+    """Return where a part in the middle begins: at a block of a JPEG file, also where its chroma is at half size."""
+    return (length - part) // 2 // (2 * BLOCK) * (2 * BLOCK)
+
+
 def _middle(image: Image) -> Image:
     """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
     rows, columns = min(KEPT, image.height), min(KEPT, image.width)
-    y, x = (image.height - rows) // 2, (image.width - columns) // 2
+    y, x = _first(image.height, rows), _first(image.width, columns)
     return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.remade)
 
 

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from degsynth.data import exif
+from degsynth.data.compression import read_files
 from degsynth.data.folders import KEPT, ImageSet, Middles
 from degsynth.ops.blockiness import blockiness
 from degsynth.ops.resample import luma
@@ -67,7 +68,9 @@ def _mixed_cameras(lr: ImageSet, by: Grouping) -> list[str]:
 
 
 def _jpeg_blocks(lr: ImageSet) -> list[str]:
-    """Warn where more than half of the images have the 8×8 blocks of JPEG."""
+    """Warn where more than half of the images have the 8×8 blocks of JPEG, and are files of another kind."""
+    if sum(file is not None for file in read_files([lr.path(i) for i in lr.spread(MAX_IMAGES_FOR_BLOCKS)])) > 0:
+        return []  # what is known of their compression is made use of
     sample = Middles(lr, MAX_IMAGES_FOR_BLOCKS, KEPT)
     blocky = sum(blockiness(luma(image)[0]) > BLOCKY for image in sample)
     if 2 * blocky <= len(sample):

@@ -81,6 +81,10 @@ class Markers:
     """The parts of the ICC profile by their numbers."""
     others: set[str] = field(default_factory=set)
     """Names of what else the file says."""
+    tables: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Tables of quantisation (64,) by their numbers, in the order of the file (`ZIGZAG`)."""
+    planes: list[tuple[int, int, int]] = field(default_factory=list)
+    """Of each component: its samples per MCU across and down, and the number of its table."""
 
     def carried(self) -> Carried:
         """Return what is carried into files that are made of the image."""
@@ -116,6 +120,8 @@ def read_markers(content: bytes, path: Path) -> Markers:
         if code in FRAMES and not markers.frame:
             markers.frame, markers.header = code, _frame(code, body, path)
             markers.components = body[5]
+            parts = (body[6 + 3 * number : 9 + 3 * number] for number in range(body[5]))
+            markers.planes = [(part[1] >> 4, part[1] & 15, part[2]) for part in parts if len(part) == 3]
         elif code == 0xE0 and body[:5] == b"JFIF\0" and len(body) > 5 and body[5] != 1:
             markers.needless.append((at + 9, at + 10, b"\1"))
         elif code == 0xE1 and body[:6] == b"Exif\0\0":
@@ -146,10 +152,24 @@ def _note(markers: Markers, code: int, body: bytes) -> None:
             markers.density = Density(across, down, UNITS.get(body[7], "none"))
     elif code == 0xE2 and body.startswith(ICC) and len(body) > len(ICC) + 2:
         markers.profiles[body[len(ICC)]] = body[len(ICC) + 2 :]
+    elif code == 0xDB:
+        markers.tables.update(_tables(body))
     elif code == 0xED:
         markers.others.add("IPTC")
     elif code == 0xFE:
         markers.others.add("comment")
+
+
+def _tables(body: bytes) -> dict[int, tuple[int, ...]]:
+    """Return the tables of quantisation of one segment, as far as they are whole."""
+    tables, at = {}, 0
+    while at < len(body):
+        size = 2 if body[at] >> 4 else 1
+        steps = body[at + 1 : at + 1 + 64 * size]
+        if len(steps) == 64 * size:
+            tables[body[at] & 15] = tuple(np.frombuffer(steps, f">u{size}").tolist())
+        at += 1 + 64 * size
+    return tables
 
 
 def _frame(code: int, body: bytes, path: Path) -> Header:

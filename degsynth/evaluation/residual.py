@@ -9,11 +9,14 @@ of a flexible model is too small on these, by the factor o, where ::
 
 and r₁ is the residual of one kernel, which has too few numbers to follow single images; it takes out that some scenes
 are harder than others. On the fitted pairs o·r is measured instead of r, if o > 1.
+
+Real LR that are JPEG files lost a part of that residual when they were compressed, as made LR will. So the noise that
+is drawn is stronger: what compression leaves of it has the σ that was measured (`before_compression`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +31,8 @@ from degsynth.ops.resample import crop_border, luma
 from degsynth.ops.residual_measurement import Measured, measure
 from degsynth.ops.residual_noise import LEVELS, NOISE_HALO, ResidualNoise, contrast_knots
 
+Compress = Callable[[Tensor], Tensor]
+"""Compresses an LR image (C, h, w) in [0, 1], and returns what is read back."""
 APART, MANY = 0.2, 0.05
 """There is a warning where σ of drawn noise differs by more than ``APART`` from the measured one for more than ``MANY``
 of the pixels, or the correlation of neighbours by as much."""
@@ -35,6 +40,8 @@ NEGLIGIBLE = 0.25 / 255
 """A difference of σ that is smaller than this does not count: it is less than rounding makes."""
 BORDER = 8
 """LR px at each edge that are left out where residuals are compared."""
+COMPRESSION_ROUNDS, MOST_AT_ONCE = 4, 2.0
+"""Number of times that σ before compression is corrected, and the largest factor of a correction."""
 CERTAIN_PIXELS = 300
 """Knots of the table with fewer pixels than this are not compared."""
 
@@ -44,7 +51,10 @@ class LeftOut:
     """What a model leaves out, and the same figures of the noise that is drawn for it."""
 
     measured: Measured
+    noise: ResidualNoise
+    """The noise that is drawn: the measured one, or in JPEG files that before they were compressed."""
     drawn: Measured
+    """What is measured of a draw, after compression where there is one."""
     example: tuple[Tensor, Tensor]
     """The residual of one held-out part (C, h, w), and a draw of the noise for it."""
     over_fit: float
@@ -52,13 +62,18 @@ class LeftOut:
 
 
 def measure_left_out(
-    model: Checkpoint, held: Sequence[Part], fitted: Sequence[Part], kernel: Checkpoint | None, level_step: float
+    model: Checkpoint,
+    held: Sequence[Part],
+    fitted: Sequence[Part],
+    kernel: Checkpoint | None,
+    level_step: float,
+    compress: Compress | None = None,
 ) -> LeftOut | None:
     """Measure what a model's clean LR lacks of the real LR; None where there are too few pixels.
 
     ``held`` are parts of held-out pairs, ``fitted`` of pairs that the model was fitted to. ``kernel`` is a model of one
     kernel that was fitted to the same pairs; None: the model itself has no more numbers than that. ``level_step`` is
-    the difference of two levels of the LR files, in [0, 1].
+    the difference of two levels of the LR files, in [0, 1]; ``compress`` does to an image what was done to real LR.
     """
     with torch.inference_mode():
         factor = 1.0 if kernel is None or not fitted else over_fit(model, kernel, held, fitted)
@@ -68,10 +83,38 @@ def measure_left_out(
         measured = measure(zip(real, clean, strict=True), level_step)
         if measured is None:
             return None
-        noises = [_drawn(measured.noise, lr.clamp(0.0, 1.0), seed) for seed, lr in enumerate(clean)]
-        drawn = measure(((lr + noise, lr) for lr, noise in zip(clean, noises, strict=True)), 0.0)
+        noise = measured.noise
+        if compress is not None:
+            noise = before_compression(measured, clean, level_step, compress)
+        made = list(_noisy(noise, clean, compress))
+        drawn = measure(zip(made, clean, strict=True), 0.0 if compress is None else level_step)
     assert drawn is not None, "drawn noise has the sizes of the measured one"
-    return LeftOut(measured, drawn, (real[0] - clean[0], noises[0]), factor)
+    return LeftOut(measured, noise, drawn, (real[0] - clean[0], made[0] - clean[0]), factor)
+
+
+def before_compression(
+    measured: Measured, clean: Sequence[Tensor], level_step: float, compress: Compress
+) -> ResidualNoise:
+    """Return the noise of which compression leaves the σ that was measured, at every level and contrast.
+
+    It is drawn for clean LR (C, h, w), compressed and measured again, and σ is corrected by the ratio, a few times. Its
+    correlations stay those that were measured: what compression takes away of fine noise is not known.
+    """
+    noise = measured.noise
+    for _ in range(COMPRESSION_ROUNDS):
+        left = measure(zip(_noisy(noise, clean, compress), clean, strict=True), level_step)
+        if left is None:
+            break
+        ratio = (measured.noise.sigma / left.noise.sigma).clamp(1 / MOST_AT_ONCE, MOST_AT_ONCE)
+        noise = replace(noise, sigma=noise.sigma * ratio)
+    return noise
+
+
+def _noisy(noise: ResidualNoise, clean: Sequence[Tensor], compress: Compress | None) -> Iterator[Tensor]:
+    """Yield clean LR (C, h, w) with a draw of the noise, compressed where that is asked for."""
+    for seed, lr in enumerate(clean):
+        made = lr + _drawn(noise, lr.clamp(0.0, 1.0), seed)
+        yield made if compress is None else compress(made.clamp(0.0, 1.0))
 
 
 def over_fit(model: Checkpoint, kernel: Checkpoint, held: Sequence[Part], fitted: Sequence[Part]) -> float:

@@ -19,7 +19,7 @@ from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint, in_memory
 from degsynth.model.degrader import Degrader
 from degsynth.model.pool_file import Origin, Pool, check_amount
-from degsynth.model.spec import MOST_CHANNELS, Spec
+from degsynth.model.spec import MOST_CHANNELS, JpegShare, Spec
 from degsynth.nets.kernel_gan import KernelGAN
 from degsynth.seeds import derive
 
@@ -30,6 +30,7 @@ class Images(Protocol):
     scale: int
     data_range: Interval | None
     tone: tuple[float, ...]
+    jpeg: tuple[JpegShare, ...]
 
 
 def measured_checkpoint(
@@ -54,6 +55,7 @@ def measured_checkpoint(
         halo=known.clean_halo + images.scale * known.noise_halo,
         data_range=images.data_range,
         tone=images.tone,
+        jpeg=images.jpeg,
         config=config or {},
         data_fingerprint=fingerprint,
         **facts,
@@ -69,7 +71,7 @@ def measured_checkpoint(
 def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
     """Write the weights of a run's snapshot to ``path`` as a checkpoint without scores, and return it as loaded.
 
-    What the model leaves out was measured at the end of the fit, if it has ended; the snapshot gets the same noise.
+    What the model leaves out, and how LR were compressed, is known at the end of the fit; the snapshot gets the same.
     Raises ConfigError where there is no such run or snapshot.
     """
     folder = RunDirectory(run)
@@ -86,12 +88,13 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
     state = loop.State(method, contents.get("tone", ()))
     loop.restore(state, contents, str(run))
     method.modules["optics"].load_state_dict(state.learnt().state_dict())
-    images = _RunImages(options, tuple(state.tone))
+    made = checkpoint.load(folder.checkpoint) if folder.checkpoint.is_file() else None
+    images = _RunImages(options, tuple(state.tone), () if made is None else made.spec.jpeg)
     model = measured_checkpoint(
         options.method, method, images, config.model_dump(mode="json"), fingerprint, state.degrader()
     )
-    if folder.checkpoint.is_file():
-        noise = checkpoint.load(folder.checkpoint).residual()
+    if made is not None:
+        noise = made.residual()
         model = model if noise is None else with_residual(model, noise)
     return checkpoint.save(model.degrader, model.spec, path)
 
@@ -99,9 +102,9 @@ def open_snapshot(run: Path, step: int, path: Path) -> Checkpoint:
 class _RunImages:
     """The scale and data range of a run's images, from its configuration; the images themselves are not read."""
 
-    def __init__(self, options: FitOptions, tone: tuple[float, ...]) -> None:
+    def __init__(self, options: FitOptions, tone: tuple[float, ...], jpeg: tuple[JpegShare, ...]) -> None:
         assert options.scale is not None
-        self.scale, self.tone = options.scale, tone
+        self.scale, self.tone, self.jpeg = options.scale, tone, jpeg
         self.data_range = None if options.data_range == "dtype" else options.data_range
 
 

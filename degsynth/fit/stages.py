@@ -297,7 +297,7 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
     left_out = scorer.left_out(fit.method, model)
     ratio = fit.options.left_out
     if left_out is not None:
-        model = with_residual(model, left_out.measured.noise)
+        model = with_residual(model, left_out.noise)
         warnings += residual.warnings(left_out)
         fit.events.on_note(residual.summary(left_out))
     elif fit.method.data != "paired" and ratio:

@@ -5,7 +5,7 @@ A method inherits `Method`, or `Learned` if it learns by steps, and writes the v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from degsynth.config import Strict
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
 from degsynth.model.tone import Tone
+from degsynth.ops.compression import Compression
 from degsynth.ops.grain import Grain
 
 Data = Literal["paired", "unpaired", "lr"]
@@ -51,6 +52,20 @@ class Training(Strict):
 
 
 @dataclass(frozen=True)
+class Jpeg:
+    """How LR images were compressed, and the same done to other images."""
+
+    of_images: Sequence[Compression | None]
+    """Of each image; None where it is no JPEG, or where its blocks do not begin at its upper left corner."""
+    save: Callable[[Tensor, Compression], Tensor]
+    """Compresses an image (C, h, w) in [0, 1], and returns what is read back."""
+
+    def subset(self, indices: Sequence[int]) -> Jpeg:
+        """Return the same for some of the images."""
+        return Jpeg([self.of_images[index] for index in indices], self.save)
+
+
+@dataclass(frozen=True)
 class Unpaired:
     """The images that an unpaired method is prepared with.
 
@@ -74,6 +89,9 @@ class Unpaired:
     """Number of LR images in each group, by name, in the order of the numbers. Not all of them need be in ``lr``."""
     tone: Tone = field(default_factory=Tone)
     """The curve between levels and light (`degsynth.ops.tone`)."""
+
+    jpeg: Jpeg | None = None
+    """How ``lr`` were compressed, where most of them are JPEG files."""
 
     def in_light(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Return the HR and the LR images in light."""

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from degsynth.config import Interval, Strict
 from degsynth.errors import CheckpointError, shortened
+from degsynth.ops.compression import Compression
 
 FORMAT_VERSION = 1
 """Version of the record and of the contract of the module beside it."""
@@ -54,6 +55,18 @@ class HardwareFactor(Strict):
         if not -math.inf < value.low <= value.high < math.inf:
             raise ValueError("give two finite numbers, the smaller one first")
         return value
+
+
+class JpegShare(Strict):
+    """One of the ways in which the LR images of a fit were compressed."""
+
+    compression: Compression
+    images: int = Field(ge=1, le=2**31)
+    """Number of images that were compressed like this."""
+
+
+MOST_JPEG = 256
+"""Largest number of ways of compression that a checkpoint holds."""
 
 
 class MethodSpec(Strict):
@@ -114,6 +127,8 @@ class Spec(MethodSpec, Origin):
     tone: Annotated[tuple[float, ...], Field(max_length=16)] = ()
     """Coefficients of the curve from levels to the light in which the model blurs (`degsynth.ops.tone`); empty: the
     levels themselves are blurred."""
+    jpeg: Annotated[tuple[JpegShare, ...], Field(max_length=MOST_JPEG)] = ()
+    """How the LR images of the fit were compressed as JPEG files, the most frequent first; empty: they were not."""
     data_range: Interval | None = None
     """Black and white of the images of the fit, in their own units; None: the range of their type."""
     config: dict[str, Any] = Field(default_factory=dict)

@@ -63,6 +63,11 @@ class Grain:
         """Return the median σ of the measured points, over levels and channels."""
         return float(self.measured[:, 2].median())
 
+    def covariance(self) -> Tensor:
+        """Return the covariance (C, C) of the channels at the median σ of each."""
+        root = self.at_one_level().sigma[:, :1] * self.mixing
+        return root @ root.T
+
     def silenced(self) -> Grain:
         """Return this noise with strength 0."""
         silent = self.measured.clone()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from degsynth.config import Events
 from degsynth.data import images
@@ -19,14 +18,13 @@ from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, os_reason
 from degsynth.evaluation.metrics import score as lr_score
 from degsynth.files import fingerprint, text_digest, write_atomic
-from degsynth.model.render import render
 from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
 from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders, short_names
 from degsynth.sr.jobs import Job, Test
 from degsynth.sr.options import Training
 from degsynth.sr.scores import BORDER, FIGURES, SHIFT
-from degsynth.sr.sources import bicubic_lr, open_degradation
+from degsynth.sr.sources import bicubic_lr, degrade_by, open_degradation
 
 RESULT = "compare.json"
 """File that holds the whole table."""
@@ -102,11 +100,7 @@ def _lr_psnr(entrant: Contestant, pairs: PairSet, scale: int, comparison: Compar
         return None
     degrade = bicubic_lr(scale)
     if made.model is not None:
-        degradation = open_degradation(made, scale, comparison.device)
-
-        def degrade(hr: Tensor, identity: Identity) -> Tensor:
-            return render(degradation, hr, identity)
-
+        degrade = degrade_by(open_degradation(made, scale, comparison.device))
     figures = []
     with torch.inference_mode():
         for index, (hr, lr) in enumerate(pairs):

@@ -17,6 +17,7 @@ from torch import Tensor
 from degsynth.config import Events, Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
+from degsynth.data.compression import JpegStage, saved
 from degsynth.data.matching import match
 from degsynth.data.opening import find_data_range
 from degsynth.data.pair_check import MISALIGNED_LR_PX, check
@@ -140,6 +141,17 @@ def open_degradation(pairs: Pairs, scale: int | None, device: str) -> Degradatio
     return Degradation(model, Noise(pairs.noise != "none", other, parse_awgn(pairs.awgn)), None, device)
 
 
+def degrade_by(degradation: Degradation) -> Degrade:
+    """Return the function that makes LR by a model, compressed where the LR images of its fit were JPEG files."""
+    stage = JpegStage.of((share.compression, share.images) for share in degradation.model.spec.jpeg)
+
+    def degrade(hr: Tensor, identity: Identity) -> Tensor:
+        lr = render(degradation, hr, identity)
+        return lr if stage is None else saved(lr, stage.draw(identity.seed("jpeg")))
+
+    return degrade
+
+
 def open_source(pairs: Pairs, training: Training, device: str, events: Events) -> Source:
     """Open one kind of pairs; ConfigError or DataError says what is wrong with them."""
     if pairs.lr is not None:
@@ -149,7 +161,7 @@ def open_source(pairs: Pairs, training: Training, device: str, events: Events) -
         spec = degradation.model.spec
         return MadePairs(
             Path(pairs.hr),
-            lambda hr, identity: render(degradation, hr, identity),
+            degrade_by(degradation),
             spec.scale,
             training.draws,
             training.seed,

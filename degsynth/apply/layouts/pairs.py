@@ -18,17 +18,20 @@ from torch import Tensor
 
 from degsynth.apply.dataset_folder import Files, Transaction
 from degsynth.apply.engines.threads import WorkerStreams
+from degsynth.apply.jpeg import stage
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
+from degsynth.data.compression import saved
 from degsynth.data.ranges import check_range, choose_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import Source, render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
 from degsynth.ops.alpha import filled, pyramid_reach
+from degsynth.ops.compression import Compression
 from degsynth.ops.resample import area
 from degsynth.seeds import Identity
 
@@ -51,6 +54,7 @@ class PairWriter:
         self.scale = degradation.model.spec.scale
         self.files = Files(out)
         self.data_range = choose_range(options.data_range, degradation.model.spec.data_range)
+        self.jpeg = stage(options.jpeg, degradation.model.spec)
         self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
         self._streams = WorkerStreams(options.device)
         self._abandoned = threading.Event()
@@ -109,7 +113,10 @@ class PairWriter:
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{suffix}"
-        lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
+        bands, how = self._lr_bands(draw, picture), self._compression(identity, picture)
+        if how is not None:
+            bands = self._compressed(bands, how, picture)
+        lr_sha256, _ = files.write(lr_name, lr_file, bands)
         hr_size = (self.scale * height, self.scale * width)
         cropped = (picture.height, picture.width) != hr_size
         hr_sha256 = hr_bytes = None
@@ -147,6 +154,7 @@ class PairWriter:
             warning=self.degradation.row_warning(),
             left_out=meaning.carried.left_out,
             awgn_sigma=draw.awgn_sigma,
+            jpeg_quality=None if how is None else how.quality(),
             hr_bytes=hr_bytes,
             hr_sha256=hr_sha256,
             lr_sha256=lr_sha256,
@@ -157,6 +165,33 @@ class PairWriter:
             return tiles_of(self.degradation, self.options.tile)
         spec = self.degradation.model.spec
         return fitting(height, width, self.pixels_per_tile, self.scale, self.degradation.halo, spec.multiple_of)
+
+    def _compression(self, identity: Identity, picture: images.Picture) -> Compression | None:
+        """Draw how the LR image is compressed; None: it is not. DataError where a JPEG file cannot hold it."""
+        if self.jpeg is None:
+            return None
+        if picture.channels not in (1, 3) or picture.meaning.others:
+            raise DataError(
+                f"an image of {picture.channels} channels cannot be compressed as JPEG",
+                "leave it out, or give jpeg=none",
+            )
+        return self.jpeg.draw(identity.seed("jpeg"))
+
+    def _compressed(
+        self, bands: Iterator[images.Image], how: Compression, picture: images.Picture
+    ) -> Iterator[images.Image]:
+        """Yield the LR image in one band, as it is read back from a JPEG file of 8 bits, in the type of the source.
+
+        Alpha, which no JPEG file has, stays as it is.
+        """
+        parts = list(bands)
+        pixels = np.concatenate([part.pixels for part in parts])
+        levels = images.to_tensor(pixels, self.data_range)
+        pixels = images.quantise(saved(levels, how), picture.dtype, self.data_range)
+        alpha = (
+            None if parts[0].alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
+        )
+        yield images.Image(pixels, alpha)
 
     def _lr_bands(self, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
         """Yield the LR image in the type of the file; its alpha is the mean over an LR pixel."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from degsynth.config import Events, OnProgress
 from degsynth.data import scenes
+from degsynth.data.compression import read_files, saved
 from degsynth.data.opening import PairOptions, open_for_fit
 from degsynth.data.pairs import PairSet
 from degsynth.data.patches import Patches, PatchOptions
@@ -26,7 +27,7 @@ from degsynth.evaluation.residual import LeftOut, measure_left_out
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means, check_patch
+from degsynth.fit.sources.source import Batches, Means, check_patch, qualities, shares
 from degsynth.methods import linear
 from degsynth.methods.protocol import Learned, Method
 from degsynth.methods.shared.pairs import LevelChange, Paired, usual_kernel_size
@@ -75,8 +76,25 @@ class Pairs(source.Source):
         self.start = self._paired(self.train.subset(self.train.spread(START_PAIRS)))
         self.border = _border(self.reported)
         self.notes = [f"scale {self.scale}; {self.parts.note()}"]
+        self._note_compression()
         for text in doubts:
             events.on_warning(text)
+
+    def _note_compression(self) -> None:
+        """Note how the LR images were compressed, where most of them are JPEG files."""
+        paths = [self.train.pairs[index].lr for index in self.train.spread(START_PAIRS)]
+        self.jpeg = shares(read_files(paths))
+        if self.jpeg:
+            self.notes.append(
+                f"the LR images are JPEG files of {qualities(self.jpeg)}: LR will be compressed like them"
+            )
+
+    def compression(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what does to an LR image (C, h, w) what was done to these most often; None where it was nothing."""
+        if not self.jpeg or self.channels not in (1, 3):
+            return None
+        how = self.jpeg[0].compression
+        return lambda image: saved(image, how)
 
     def fingerprint(self) -> str:  # noqa: D102
         return self.pairs.fingerprint()
@@ -202,7 +220,7 @@ class PairScorer(source.Scorer):
         held, fitted = (
             HeldOut(pairs, self.source.border, model.spec.multiple_of).parts for pairs in (self.source.held, train)
         )
-        left_out = measure_left_out(model, held, fitted, kernel, self.source.level_step())
+        left_out = measure_left_out(model, held, fitted, kernel, self.source.level_step(), self.source.compression())
         if left_out is None:
             self.source.on_warning(
                 "the model adds no noise: it leaves nothing out of the pairs, or they have too few pixels to measure it"

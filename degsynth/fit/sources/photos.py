@@ -11,6 +11,7 @@ from torch import Tensor
 
 from degsynth.config import Events, Interval, OnProgress
 from degsynth.data import images
+from degsynth.data.compression import read_files
 from degsynth.data.split import held_out_indices
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation.effective_kernel import texture
@@ -19,7 +20,7 @@ from degsynth.evaluation.kernel_sets import HeldOutKernels
 from degsynth.files import is_pool_name, text_digest
 from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means
+from degsynth.fit.sources.source import Batches, Means, shares
 from degsynth.kernel_pool import estimate
 from degsynth.kernel_pool.windows import enlarged, gray_of
 from degsynth.methods import kmsr
@@ -28,14 +29,18 @@ from degsynth.model import pool_file
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.pool_file import Pool
 from degsynth.model.pool_model import scale_of
+from degsynth.model.spec import JpegShare
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import dihedral
+from degsynth.ops.spread import evenly_spaced
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 from degsynth.seeds import derive
 
 ESTIMATED = "estimated.h5"
 """File in the run directory with all kernels that were estimated, flagged ones included."""
+EXAMINED = 64
+"""Number of photographs, evenly spread, whose compression is looked at."""
 SHOWN = 4
 """Number of held-out kernels in the picture of a fit."""
 
@@ -61,10 +66,17 @@ class Photos(source.Source):
             self._fingerprint = pool_file.digest(self.path)
         else:
             self.channels, self.dtype = self._kind()
+            self.jpeg = self._compression()
             self._fingerprint = estimate.fingerprint(self.path)
         if scale is None:
             raise ConfigError(f"`scale` is missing: by how much are the LR images of {self.path} smaller than HR?")
         self.scale = scale
+
+    def _compression(self) -> tuple[JpegShare, ...]:
+        """Return how some of the photographs were compressed, where most of them are JPEG files."""
+        names = images.find(self.path)[0]
+        some = [names[index] for index in evenly_spaced(len(names), EXAMINED)]
+        return shares(read_files([self.path if self.path.is_file() else self.path / name for name in some]))
 
     def _kind(self) -> tuple[int, str]:
         """Return channels and type of the first photograph that can be read; DataError where none can."""

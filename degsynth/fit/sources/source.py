@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from degsynth.config import Interval, OnProgress
+from degsynth.data.compression import JpegFile, saved
 from degsynth.errors import DataError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.residual import LeftOut
-from degsynth.methods.protocol import Learned, Method
+from degsynth.methods.protocol import Jpeg, Learned, Method
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.spec import MOST_JPEG, JpegShare
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 
@@ -42,6 +45,27 @@ def check_patch(side: int, method: Learned, name: str, advice: str) -> None:
         )
 
 
+def shares(files: Sequence[JpegFile | None]) -> tuple[JpegShare, ...]:
+    """Return how files were compressed, the most frequent first; nothing where half of them or more are no JPEG."""
+    counts = collections.Counter(file.compression for file in files if file is not None)
+    if 2 * counts.total() <= len(files):
+        return ()
+    return tuple(JpegShare(compression=how, images=number) for how, number in counts.most_common(MOST_JPEG))
+
+
+def qualities(jpeg: Sequence[JpegShare]) -> str:
+    """Return the qualities of libjpeg that are nearest to some ways of compression, in words."""
+    known = [share.compression.quality() for share in jpeg]
+    low, high = min(known), max(known)
+    return f"quality {low}" if low == high else f"quality {low} to {high}"
+
+
+def jpeg_of(files: Sequence[JpegFile | None]) -> Jpeg | None:
+    """Return how images were compressed, as methods see it; None where too few of them are upright JPEG files."""
+    known = [None if file is None or not file.upright else file.compression for file in files]
+    return Jpeg(known, saved) if 2 * sum(how is not None for how in known) > len(files) else None
+
+
 class Source(Protocol):
     """The images of a fit, split into those to fit to and held-out ones."""
 
@@ -52,6 +76,8 @@ class Source(Protocol):
     """Black and white in the units of the files; None: the range of the type."""
     tone: tuple[float, ...] = ()
     """Coefficients of the curve from levels to the light in which methods see the images; known after `prepare`."""
+    jpeg: tuple[JpegShare, ...] = ()
+    """How LR images were compressed, where most of them are JPEG files."""
     notes: list[str]
     """What a user should know of the images."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from degsynth.config import Events, OnProgress
 from degsynth.data import grouping
+from degsynth.data.compression import read_files
 from degsynth.data.denoise import non_local_means
 from degsynth.data.folders import KEPT, Middles, both
 from degsynth.data.opening import FolderOptions, find_data_range, open_folders
@@ -25,9 +26,10 @@ from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means, check_patch
+from degsynth.fit.sources.source import Batches, Means, check_patch, jpeg_of, qualities, shares
 from degsynth.methods import spectral
 from degsynth.methods.protocol import Diagnosed, Learned, Method, Stochastic, Unpaired
+from degsynth.methods.shared.measured_noise import is_noise, measure
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.tone import Tone
 from degsynth.ops.noise import generator
@@ -67,7 +69,7 @@ class Folders(source.Source):
         self.data_range = find_data_range(self.dtype, both(self.hr, self.lr), options.data_range)
         self.hr.data_range = self.lr.data_range = self.data_range
         self._check_count()
-        self.noise = self.noise_left = noise_covariance(Middles(self.lr, START_IMAGES, KEPT))
+        self.noise = self.noise_left = self._lr_noise()
         self._denoise()
         self.train_hr, self.held_hr = self.hr.held_out_split(options.seed, "HR")
         self.train_lr, self.held_lr = self.lr.held_out_split(options.seed, "LR")
@@ -85,6 +87,25 @@ class Folders(source.Source):
         self.noise_warnings: list[str] = []
         """What makes noise hard to learn from these images; reported before the fit begins."""
         self._warn = events.on_warning
+
+    def _lr_noise(self) -> Tensor:
+        """Return the covariance (C, C) of the noise of the LR images, and note how they were compressed.
+
+        In JPEG files it is that before they were compressed, which hardly leaves any in smooth places.
+        """
+        some = Middles(self.lr, START_IMAGES, KEPT)
+        files = read_files([self.lr.path(index) for index in self.lr.spread(START_IMAGES)])
+        self.jpeg = shares(files)
+        if self.jpeg:
+            self.notes.append(
+                f"the LR images are JPEG files of {qualities(self.jpeg)}: their noise is measured as it was before "
+                "they were compressed, and LR will be compressed like them"
+            )
+        jpeg = jpeg_of(files)
+        if jpeg is None:
+            return noise_covariance(some)
+        measured = measure(some, self._level_step(), jpeg)
+        return measured.covariance() if measured is not None and is_noise(measured) else 0 * noise_covariance(some)
 
     def _check_count(self) -> None:
         if self.options.lr_denoise == "nlm" and self.dtype != "uint8":
@@ -150,7 +171,10 @@ class Folders(source.Source):
         names = list(self.group_sizes)
         groups = [names.index(self.group_of[index]) for index in self._chosen()]
         noises = self.noise, self.noise_left
-        method.prepare(Unpaired(*self.start(), *noises, self._level_step(), groups, self.group_sizes, self.curve))
+        denoised = self.noise_left is not self.noise
+        jpeg = None if denoised else jpeg_of(read_files([self.train_lr.path(index) for index in self._chosen()]))
+        images = Unpaired(*self.start(), *noises, self._level_step(), groups, self.group_sizes, self.curve, jpeg)
+        method.prepare(images)
 
     def _level_step(self) -> float:
         """Return the step between neighbouring levels of the LR files, on the scale [0, 1]; 0 for float files."""

@@ -10,13 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degsynth.methods.protocol import Unpaired
-from degsynth.methods.shared.measured_noise import AGREEMENT, beyond_hr, draw_noise, is_noise
+from degsynth.methods.protocol import Jpeg, Unpaired
+from degsynth.methods.shared.measured_noise import AGREEMENT, beyond_hr, draw_noise, is_noise, measure
 from degsynth.model.tone import Tone
 from degsynth.ops.blind_kernel import BEYOND_DOUBT, estimate, explains, family_hypothesis, likeliest
 from degsynth.ops.blur_widths import Blurs, Reader, deconvolved, gaussians, matrix_sqrts, widened, widths
 from degsynth.ops.grain import Grain
-from degsynth.ops.grain_measurement import measure
 from degsynth.ops.kernels import stretched
 from degsynth.ops.noise import generator
 from degsynth.ops.spectra import Spectra
@@ -59,11 +58,13 @@ class GroupNoise:
     """Distance between two neighbouring levels of the LR files, in [0, 1]; 0 for float files."""
     tone: Tone
     """The curve between levels and light."""
+    jpeg: Jpeg | None = None
+    """How the LR images were compressed, where most of them are JPEG files."""
 
     def add_to(self, light: Tensor, rng: torch.Generator) -> Tensor:
         """Return an LR image (C, h, w), given in light, as a camera might have saved it.
 
-        It is in levels, with the noise of a random group, and rounded.
+        It is in levels, with the noise of a random group, and rounded, or compressed as a random LR image was.
         """
         lr = self.tone.to_levels(light)
         if self.grains:
@@ -72,6 +73,9 @@ class GroupNoise:
             white = torch.randn(1, *lr.shape, generator=rng)
             lr = lr + strength * draw_noise(noise, lr[None], white)[0]
         lr = lr.clamp(0, 1)
+        if self.jpeg is not None:
+            known = [how for how in self.jpeg.of_images if how is not None]
+            return self.jpeg.save(lr, known[int(torch.randint(len(known), (1,), generator=rng))])
         return (lr / self.level_step).round() * self.level_step if self.level_step > 0 else lr
 
 
@@ -79,13 +83,11 @@ def estimate_noise(images: Unpaired) -> GroupNoise:
     """Measure the noise of the LR images, group by group."""
     share = torch.tensor(list(images.group_sizes.values()), dtype=torch.float64)
     groups = range(len(share))
-    silence = GroupNoise([], share / share.sum(), [], [], images.level_step, images.tone)
-    overall = measure(images.lr, images.level_step)
+    silence = GroupNoise([], share / share.sum(), [], [], images.level_step, images.tone, images.jpeg)
+    overall = measure(images.lr, images.level_step, images.jpeg)
     if overall is None:
         return silence
-    measured = [
-        measure(images_of_group(images, group), images.level_step) if len(groups) > 1 else overall for group in groups
-    ]
+    measured = [_of_group(images, group) if len(groups) > 1 else overall for group in groups]
     grains = [overall if noise is None else noise for noise in measured]
     noisy = [is_noise(noise) for noise in grains]
     if not any(noisy):
@@ -111,9 +113,11 @@ def noise_beyond_hr(noise: GroupNoise, hr: Sequence[Tensor], kept: float) -> Gro
     )
 
 
-def images_of_group(images: Unpaired, group: int) -> Sequence[Tensor]:
-    """Return the LR images of a group, which are decoded one at a time."""
-    return _Subset(images.lr, [index for index, number in enumerate(images.groups) if number == group])
+def _of_group(images: Unpaired, group: int) -> Grain | None:
+    """Measure the noise of the LR images of a group, which are decoded one at a time."""
+    members = [index for index, number in enumerate(images.groups) if number == group]
+    jpeg = None if images.jpeg is None else images.jpeg.subset(members)
+    return measure(_Subset(images.lr, members), images.level_step, jpeg)
 
 
 class _Subset(Sequence[Tensor]):

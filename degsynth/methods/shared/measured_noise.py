@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from degsynth.methods.protocol import Unpaired
+from degsynth.methods.protocol import Jpeg, Unpaired
 from degsynth.methods.shared.unpaired_sets import Sets
+from degsynth.ops import grain_measurement, jpeg_noise
 from degsynth.ops.grain import KNOTS, RANK, REACH, Grain, combined, compact, grain, separable, tap_reach
-from degsynth.ops.grain_measurement import measure
 
 MIN_SIGMA = 1 / 255
 """Noise below this cannot be distinguished from rounding and faint texture; the result is no noise."""
@@ -132,17 +132,27 @@ def measured_noise(images: Unpaired, sets: Sets, kernel: Tensor) -> Grain | None
     if not bool(images.noise.any()):
         return None
     denoised = not torch.equal(images.noise, images.noise_left)
-    told = None if denoised else _agreed_noise(images.lr, images.level_step)
+    told = None if denoised else _agreed(measure(images.lr, images.level_step, images.jpeg))
     if told is None:
         return _white_noise(sets.noise(kernel))
-    hr = _agreed_noise(images.hr, images.level_step) or _white_noise(sets.hr_noise)
+    hr = _agreed(measure(images.hr, images.level_step)) or _white_noise(sets.hr_noise)
     rest = beyond_hr(told, hr, float(kernel.square().sum()))
     return rest if rest.median_sigma() > 0 else None
 
 
-def _agreed_noise(images: Sequence[Tensor], level_step: float) -> Grain | None:
-    """Return the noise of images, as far as flat places agree about it; None where they do not."""
-    measured = measure(images, level_step)
+def measure(images: Sequence[Tensor], level_step: float, jpeg: Jpeg | None = None) -> Grain | None:
+    """Measure the noise of images (C, H, W) in [0, 1], of JPEG files as it was before they were compressed.
+
+    None where there are too few flat places.
+    """
+    if jpeg is None:
+        return grain_measurement.measure(images, level_step)
+    known = [(image, how) for image, how in zip(images, jpeg.of_images, strict=True) if how is not None]
+    return jpeg_noise.measure([image for image, _ in known], [how for _, how in known], level_step)
+
+
+def _agreed(measured: Grain | None) -> Grain | None:
+    """Return what was measured if flat places agree about it, else None."""
     return measured if measured is not None and agreed(measured) else None
 
 
