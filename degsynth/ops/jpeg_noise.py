@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import torch
@@ -64,6 +64,8 @@ def measure(images: Sequence[Tensor], compressions: Sequence[Compression], level
     """
     alike: dict[Compression, list[_Blocks]] = {}
     for index in evenly_spaced(len(images), MAX_IMAGES):
+        if min(images[index].shape[1:]) < MCU:
+            continue
         blocks = _Blocks.of(images[index][:, :MAX_SIDE, :MAX_SIDE], compressions[index])
         alike.setdefault(compressions[index], []).append(blocks)
     parts = [_Blocks.joined(blocks) for blocks in alike.values()]
@@ -71,9 +73,8 @@ def measure(images: Sequence[Tensor], compressions: Sequence[Compression], level
     if not flat:
         return None
     # By brightness, correlation and σ; the correlation is the same at every brightness.
-    likelihoods = torch.stack(
-        [torch.stack([_of_luma(parts, of_range, adjacent) for adjacent in CORRELATIONS]) for of_range in flat]
-    )
+    likelihoods = torch.stack([_of_luma(parts, of_range, adjacent) for adjacent in CORRELATIONS for of_range in flat])
+    likelihoods = likelihoods.view(len(CORRELATIONS), len(flat), -1).transpose(0, 1)
     best = int(likelihoods.amax(2).sum(0).argmax())
     adjacent, sigma = CORRELATIONS[best], SIGMAS[likelihoods[:, best].argmax(1)]
     counts = torch.tensor([[len(index) for index in of_range] for of_range in flat], dtype=torch.float64).sum(1)
@@ -178,23 +179,28 @@ def _flat_blocks(parts: list[_Blocks]) -> Iterator[list[Tensor]]:
             yield [flat[(flat >= begin) & (flat < end)] - begin for begin, end in pairwise(first.tolist())]
 
 
-def _log_likelihoods(rounded: Tensor, table: tuple[int, ...], powers: Tensor) -> Tensor:
+def _log_likelihoods(rounded: Tensor, steps: tuple[int, ...], powers: tuple[float, ...]) -> Tensor:
     """Return for each of `SIGMAS` the log-likelihood (S,) of coefficients (N, P) that were divided by their steps.
 
-    ``table`` (P,) are the steps, and ``powers`` (P,) the variances for noise of σ = 1.
+    ``steps`` (P,) are the steps, and ``powers`` (P,) the variances for noise of σ = 1, as tuples.
     """
-    steps, size = torch.tensor(table, dtype=torch.float64), rounded.abs()
+    size = rounded.abs()
     counted = torch.stack([size == 0, size == 1, size >= 2]).sum(1).double()
-    deviation = SIGMAS[:, None] * powers.sqrt()
-    first, second = (2 * torch.special.ndtr(-half * steps / deviation) for half in (0.5, 1.5))
-    shares = torch.stack([1 - first, first - second, second]).clamp(min=1e-12)
-    return (counted[:, None] * shares.log()).sum((0, 2))
+    return torch.einsum("kp,ksp->s", counted, _log_shares(steps, powers))
+
+
+@lru_cache(maxsize=64)
+def _log_shares(steps: tuple[int, ...], powers: tuple[float, ...]) -> Tensor:
+    """Return the logarithms of P(0), P(±1) and P(more), (3, S, P)."""
+    deviation = SIGMAS[:, None] * torch.tensor(powers, dtype=torch.float64).sqrt()
+    first, second = (2 * torch.special.ndtr(-half * torch.tensor(steps) / deviation) for half in (0.5, 1.5))
+    return torch.stack([1 - first, first - second, second]).clamp(min=1e-12).log()
 
 
 def _of_luma(parts: list[_Blocks], flat: list[Tensor], correlation: float) -> Tensor:
     """Return the log-likelihoods (S,) of luma in flat blocks, for a correlation of adjacent pixels."""
     places = _frequency() > JUDGED
-    powers = _powers(correlation, (1, 1))[places]
+    powers = tuple(_powers(correlation, (1, 1))[places].tolist())
     likelihoods = (
         _log_likelihoods(part.luma[index][:, places], _chosen(part.compression.luma, places), powers)
         for part, index in zip(parts, flat, strict=True)
@@ -220,7 +226,8 @@ def _chroma_ratio(parts: list[_Blocks], flat: list[Tensor], correlation: float, 
             continue
         rounded = rounded[:, uneven <= uneven.quantile(CHROMA_FLAT)].flatten(0, 1)[:, measured]
         steps = _chosen(part.compression.chroma or part.compression.luma, measured)
-        total = total + _log_likelihoods(rounded, steps, _powers(correlation, part.box)[measured])
+        powers = tuple(_powers(correlation, part.box)[measured].tolist())
+        total = total + _log_likelihoods(rounded, steps, powers)
     return float(ratios[int(total.argmax())])
 
 
