@@ -119,8 +119,10 @@ class Program:
         if is_formula(count):
             self._refuse(count, "prim::Loop", "how often it runs depends on the size of the image")
         turn = 0
-        while turn < count and self._decided(go_on, []):
+        while turn < count and go_on:
             go_on, *carried = self._inner(body, environment, [turn, *carried])
+            if is_formula(go_on):
+                self._refuse(go_on, "prim::Loop", "when it ends depends on the size of the image")
             turn += 1
         return carried
 
