@@ -41,6 +41,31 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- ONNX files ---
+    Sabotage(
+        "onnx-unchecked",
+        "an ONNX file that differs from its model is written",
+        "onnx_export/export.py",
+        "if not difference <= TOLERANCE:",
+        "if difference < 0:",
+        ("onnx_export/test_export.py::test_what_cannot_be_exported_is_named",),
+    ),
+    Sabotage(
+        "onnx-loop-of-the-example",
+        "a loop over the rows of an image runs as often as in the example",
+        "onnx_export/program.py",
+        'self._refuse(count, "prim::Loop", "how often it runs depends on the size of the image")',
+        "count = self._graph.example(count)",
+        ("onnx_export/test_export.py::test_what_cannot_be_exported_is_named",),
+    ),
+    Sabotage(
+        "onnx-scale-in-noise",
+        "the noise of a model takes the sizes of the HR image for those of the LR image",
+        "onnx_export/export.py",
+        '*inputs("lr", 1))',
+        '*inputs("hr", 1))',
+        ("onnx_export/test_export.py::test_the_noise_can_be_cut_out",),
+    ),
     # --- seeds and random numbers ---
     Sabotage(
         "seeds-page",

@@ -249,12 +249,22 @@ def copy(checkpoint: Checkpoint, path: Path, overwrite: bool = False) -> None:
         raise CheckpointError(f"{path}: cannot be written: {os_reason(error)}") from None
 
 
-def check_target(path: Path, overwrite: bool = False) -> None:
-    """Raise CheckpointError where a checkpoint must not be written to ``path``."""
+def compiled(checkpoint: Checkpoint, function: str) -> Any:
+    """Return torch's graph of a function of a loaded model, e.g. ``clean``, with all functions that it calls inlined.
+
+    Its first input is the module.
+    """
+    graph = getattr(checkpoint.degrader, function).graph.copy()
+    torch._C._jit_pass_inline(graph)
+    return graph
+
+
+def check_target(path: Path, overwrite: bool = False, suffix: str = ".pt") -> None:
+    """Raise CheckpointError where a model must not be written to ``path``, whose name is to end in ``suffix``."""
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / 'model.pt'}")
-    if path.suffix != ".pt":
-        raise CheckpointError(f"{path}: give a name that ends in .pt")
+        raise CheckpointError(f"{path} is a folder; give the file to write, e.g. {path / f'model{suffix}'}")
+    if path.suffix != suffix:
+        raise CheckpointError(f"{path}: give a name that ends in {suffix}")
     if path.exists() and not overwrite:
         raise CheckpointError(f"{path} exists", "give another name, or `overwrite`")
     if not path.parent.is_dir():

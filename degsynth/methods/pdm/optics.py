@@ -76,7 +76,9 @@ class GrainNoise(nn.Module):
         for item in range(lr.shape[0]):
             group = self.group(code[item])
             image, numbers = item_of(lr, item), item_of(white, item)
-            factors = compact(self.factors[group])
+            factors = self.factors[group]
+            if not lr.is_cuda:  # a GPU would have to wait for the numbers that `compact` looks at
+                factors = compact(factors)
             noises.append(grain(image, numbers, self.sigma[group], factors, self.mixing[group]))
         return torch.cat(noises)
 
