@@ -98,6 +98,23 @@ SABOTAGES = (
         "generator(state.step)",
         ("fit/test_loop.py::test_the_random_numbers_of_a_step_follow_from_seed_and_step",),
     ),
+    # --- what goes into a run ---
+    Sabotage(
+        "patterns-depth",
+        "a star also stands for folders, so that a pattern takes more images than it names",
+        "data/patterns.py",
+        "return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])",
+        'return fnmatch.fnmatchcase("/".join(parts), "/".join(wanted))',
+        ("data/test_patterns.py",),
+    ),
+    Sabotage(
+        "patterns-unknown",
+        "a pattern with a slip in it leaves nothing out, without a word",
+        "data/sources.py",
+        "if not any(pattern.fits(name) for name in names):",
+        "if not names:",
+        ("data/test_patterns.py", "cli/test_sources.py"),
+    ),
     # --- geometry ---
     Sabotage(
         "tile-halo",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from degsynth.data import images
+from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError
 
 
@@ -22,6 +23,8 @@ class Sources:
     """Files that are passed over, as they have no ending of an image."""
     listed: bool = False
     """Whether these are some files alone, and not all that the folder holds."""
+    left_out: int = 0
+    """Number of images that `chosen` left out."""
 
     @classmethod
     def of(cls, path: Path) -> Sources:
@@ -51,6 +54,30 @@ class Sources:
         root = Path(os.path.commonpath([os.path.dirname(path) for path in usable]))  # noqa: PTH120
         names = tuple(sorted(Path(path).relative_to(root).as_posix() for path in usable))
         return cls(root, names, tuple(others), listed=True)
+
+    def chosen(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Sources:
+        """Return the files that fit one of the patterns ``include``, where there is one, and none of ``exclude``.
+
+        `degsynth.data.patterns.Pattern` says how a pattern fits a name. Files that are passed over may be excluded,
+        too. ConfigError where a pattern fits nothing, or where no image is left.
+        """
+        wanted, unwanted = [Pattern(text) for text in include], [Pattern(text) for text in exclude]
+        for option, patterns, names in (
+            ("include", wanted, self.names),
+            ("exclude", unwanted, (*self.names, *self.others)),
+        ):
+            for pattern in patterns:
+                if not any(pattern.fits(name) for name in names):
+                    raise ConfigError(
+                        f"`{option}={pattern.text}`: no image in {self.root} has such a name",
+                        "patterns are for paths relative to that folder, such as '*.png' or 'portraits/**'",
+                    )
+        kept = tuple(name for name in self.names if not wanted or any(pattern.fits(name) for pattern in wanted))
+        kept = tuple(name for name in kept if not any(pattern.fits(name) for pattern in unwanted))
+        if not kept:
+            raise ConfigError(f"no image of {self.root} is left by `include` and `exclude`", "give fewer of them")
+        others = tuple(name for name in self.others if not any(pattern.fits(name) for pattern in unwanted))
+        return replace(self, names=kept, others=others, left_out=self.left_out + len(self.names) - len(kept))
 
     def check_apart(self, out: Path) -> None:
         """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""
