@@ -115,6 +115,22 @@ SABOTAGES = (
         "if not names:",
         ("data/test_patterns.py", "cli/test_sources.py"),
     ),
+    Sabotage(
+        "glob-root",
+        "images that a pattern names get other names, and so random numbers, than in a run over the folder",
+        "data/globs.py",
+        'Glob(Path(*path.parts[:first]), "/".join(path.parts[first:]))',
+        'Glob(Path(*path.parts[: first - 1]), "/".join(path.parts[first - 1 :]))',
+        ("data/test_sources.py",),
+    ),
+    Sabotage(
+        "home-groups",
+        "commands of groups take ~ for the name of a folder",
+        "cli/home.py",
+        "if group.typer_instance is not None:",
+        "if group.typer_instance is None:",
+        ("cli/test_sources.py::test_every_command_knows_the_home_folder",),
+    ),
     # --- geometry ---
     Sabotage(
         "tile-halo",

@@ -8,7 +8,7 @@ part at a time. In memory an image is height × width × channels, gray or RGB, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,9 +143,17 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
         if folder.exists():
             raise DataError(f"{folder}: is neither a folder nor a regular file")
         raise DataError(f"{folder}: no such folder or image")
+    return sort_out(folder, folder, folder.rglob("*"))
+
+
+def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """Sort paths below ``folder`` into images and everything else, as `find` does.
+
+    DataError, which names what was ``asked`` for, where no image is among them.
+    """
     images: list[str] = []
     others: list[str] = []
-    for path in folder.rglob("*"):
+    for path in paths:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
             continue
@@ -154,7 +162,7 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
         (images if usable else others).append(name if name.isprintable() else ascii(name))
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise DataError(f"{folder} holds no image ({len(others)} other files; images are {kinds})")
+        raise DataError(f"{asked} holds no image ({len(others)} other files; images are {kinds})")
     return sorted(images), sorted(others)
 
 

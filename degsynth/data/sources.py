@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from degsynth.data import images
+from degsynth.data import globs, images
 from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError
 
@@ -28,7 +28,14 @@ class Sources:
 
     @classmethod
     def of(cls, path: Path) -> Sources:
-        """Return the images below a folder, or a single one; DataError where there is none."""
+        """Return the images below a folder, or a single one, or those that fit a pattern (`degsynth.data.globs`).
+
+        DataError where there is none.
+        """
+        pattern = globs.split(path)
+        if pattern is not None:
+            names, others = images.sort_out(path, pattern.root, globs.found(pattern, path))
+            return cls(pattern.root, tuple(names), tuple(others), listed=True)
         if path.is_file() and path.suffix.lower() not in images.SUFFIXES:
             kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
             raise DataError(f"{path}: has no ending of an image ({kinds})", "of a video, give frames saved as PNG")
@@ -92,3 +99,16 @@ class Sources:
                 raise ConfigError(f"OUT {out} holds {held}, one of the HR images; give OUT a folder of its own")
         elif target.is_relative_to(root) or root.is_relative_to(target):
             raise ConfigError(f"OUT {out} and HR {self.root} lie inside each other; give OUT a folder of its own")
+
+
+def root_of(path: Path) -> Path:
+    """Return the folder that the names of the images of ``path`` are relative to: the root of `Sources.of`.
+
+    ConfigError where it is missing.
+    """
+    pattern = globs.split(path)
+    if not (path if pattern is None else pattern.root).exists():
+        raise ConfigError(f"`hr={path}`: no such folder or image")
+    if pattern is not None:
+        return pattern.root
+    return path if path.is_dir() else path.parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degsynth.data.sources import Sources
+from degsynth.data.sources import Sources, root_of
 from degsynth.errors import ConfigError, DataError
 from tests.conftest import save_png
 
@@ -67,3 +67,54 @@ def test_a_file_that_is_no_image(folder: Path) -> None:
 def test_out_with_the_name_of_an_image(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"lr\.png has the name of an image"):
         Sources.of(folder / "a.png").check_apart(folder.parent / "out/lr.png")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "root", "names", "others"),
+    [
+        ("**/*.png", "", ("a.png", "sub/b.png", "sub/deep/c.png"), ()),
+        ("*", "", ("a.png", "sub/b.png", "sub/deep/c.png"), ("notes.txt",)),
+        ("s*", "", ("sub/b.png", "sub/deep/c.png"), ()),  # a folder stands for what is in it
+        ("sub/[a-c].png", "sub", ("b.png",), ()),
+        ("**", "", ("a.png", "sub/b.png", "sub/deep/c.png"), ("notes.txt",)),
+        ("sub/*/*", "sub", ("deep/c.png",), ()),
+    ],
+)
+def test_a_pattern_is_expanded(
+    pattern: str, root: str, names: tuple[str, ...], others: tuple[str, ...], folder: Path
+) -> None:
+    save_png(folder / ".hidden/d.png", np.zeros((4, 4, 3), np.uint8))
+    sources = Sources.of(folder / pattern)
+    assert (sources.root, sources.names, sources.listed) == (folder / root, names, True)
+    assert set(others) == set(sources.others)
+    assert root_of(folder / pattern) == folder / root
+
+
+def test_a_pattern_relative_to_here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert Sources.of(Path("*.png")).names == ("a.png",)
+
+
+def test_a_name_with_wildcards_that_exists_is_that_file(folder: Path) -> None:
+    save_png(folder / "[a].png", np.zeros((4, 4, 3), np.uint8))
+    assert Sources.of(folder / "[a].png").names == ("[a].png",)
+    save_png(folder / "[b]/x.png", np.zeros((4, 4, 3), np.uint8))
+    assert Sources.of(folder / "[b]").names == ("x.png",)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("*.tif", r"\*\.tif: there is no such file or folder, and as a pattern it fits nothing in .*HR"),
+        ("nowhere/*.png", "fits nothing in .*nowhere"),
+        ("*.txt", r"\*\.txt holds no image \(1 other files"),
+    ],
+)
+def test_a_pattern_that_fits_no_image(pattern: str, words: str, folder: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        Sources.of(folder / pattern)
+
+
+def test_linked_folders_are_not_searched_for_a_pattern(folder: Path) -> None:
+    (folder / "sub/up").symlink_to(folder)
+    assert Sources.of(folder / "**/*.png").names == ("a.png", "sub/b.png", "sub/deep/c.png")
