@@ -131,6 +131,22 @@ SABOTAGES = (
         "if group.typer_instance is None:",
         ("cli/test_sources.py::test_every_command_knows_the_home_folder",),
     ),
+    Sabotage(
+        "packed-white",
+        "white of a TIFF of 12 bits is 65535, so that noise of σ 5 has 16 times that",
+        "data/ranges.py",
+        "if bits and data_range in (None, WHOLE_16_BITS):",
+        "if bits and data_range == WHOLE_16_BITS:",
+        ("data/test_packed.py",),
+    ),
+    Sabotage(
+        "packed-spread",
+        "a TIFF of 4 bits is nearly black",
+        "data/tiff.py",
+        "SPREAD = {1: 255, 2: 85, 4: 17}",
+        "SPREAD = {1: 255, 2: 85, 4: 1}",
+        ("data/test_packed.py",),
+    ),
     # --- geometry ---
     Sabotage(
         "tile-halo",

@@ -87,6 +87,8 @@ class Meaning:
     """Whether the colours are multiplied by alpha."""
     carried: Carried = field(default_factory=Carried)
     """What goes along into files that are made of the image."""
+    bits: int = 0
+    """Bits of a sample, 9 to 15, where the file has fewer than 16, and values from 0 to 2^bits − 1; otherwise 0."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ class _TiffPicture:
         self._page, self.remade = page, page.remade
         self.height, self.width, self.has_alpha = page.height, page.width, page.alpha
         self.channels = page.samples - page.alpha
-        self.meaning = Meaning(self.channels - page.colours, page.premultiplied, page.carried)
+        self.meaning = Meaning(self.channels - page.colours, page.premultiplied, page.carried, page.bits)
         self.dtype = np.dtype(np.float32) if page.stored == np.float64 else page.stored.newbyteorder("=")
         _check_type(self.dtype, page.path)
 

@@ -14,7 +14,7 @@ from degsynth.data.images import Image
 from degsynth.data.matching import Pair, find
 from degsynth.data.pair_check import MOVED, PairCheck, check
 from degsynth.data.pairs import PairSet
-from degsynth.data.ranges import check_range
+from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
@@ -132,16 +132,31 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
     """Return black and white of a set of images; None stands for the whole range of the type.
 
     A range that was asked for is kept. Otherwise white of 16-bit files is the largest value of 10, 12, 14 or 16 bits,
-    whichever is the least that holds every value; float files must have values from 0 to 1, else DataError.
+    whichever is the least that holds every value, or that of the bits that the files have a sample, if these are fewer
+    than 16 and the same in all; float files must have values from 0 to 1. DataError otherwise.
     """
-    if asked == "dtype" or dtype == "uint8":
+    if dtype == "uint8" or (asked == "dtype" and dtype != "uint16"):
         return None
-    if asked is not None:
+    if asked is not None and asked != "dtype":
         black, white = asked
         if not black < white:
             raise ConfigError(f"`data_range={black:g}:{white:g}`: black must be below white")
         return Interval(float(black), float(white))
-    ends = [(float(image.pixels.min()), float(image.pixels.max())) for image in decoded]
+    bits: set[int] = set()
+    ends: list[tuple[float, float]] = []
+    for image in decoded:
+        bits.add(image.meaning.bits)
+        ends.append((float(image.pixels.min()), float(image.pixels.max())))
+    packed = sorted(bits - {0})
+    if len(packed) > 1:
+        raise DataError(
+            f"images have {' and '.join(map(str, packed))} bits a sample, so white differs between them",
+            "save all of them with 16 bits and one white, which `data_range=BLACK:WHITE` names",
+        )
+    if packed and bits == {packed[0]}:
+        return of_bits(None, packed[0])
+    if asked == "dtype":
+        return None
     smallest, largest = min(low for low, _ in ends), max(high for _, high in ends)
     if dtype == "uint16":
         return Interval(0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1)))

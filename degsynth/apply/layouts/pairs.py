@@ -23,7 +23,7 @@ from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
-from degsynth.data.ranges import check_range, choose_range
+from degsynth.data.ranges import check_range, choose_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import Source, render_bands, tiles_of
@@ -140,6 +140,7 @@ class PairWriter:
             others=meaning.others,
             alpha=picture.has_alpha,
             dtype=str(picture.dtype),
+            bits=meaning.bits or None,
             seed=identity.seed("kernel"),
             kernel_id=draw.kernel_id,
             hardware_factor=draw.hardware_factor,
@@ -168,7 +169,8 @@ class PairWriter:
             alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
             if alpha is not None and picture.meaning.premultiplied:
                 band = band * images.to_tensor(alpha[..., None])
-            yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
+            data_range = of_bits(self.data_range, picture.meaning.bits)
+            yield images.Image(images.quantise(band, picture.dtype, data_range), alpha)
             top = bottom
             if self._abandoned.is_set():
                 raise OutputError("the run has ended")
@@ -177,13 +179,14 @@ class PairWriter:
         """Return the function that reads windows of a picture: the colours that are seen, without alpha."""
         spec = self.degradation.model.spec
         reach = pyramid_reach(spec.clean_halo + self.scale) if picture.has_alpha else 0
+        data_range = of_bits(self.data_range, picture.meaning.bits)
 
         def source(top: int, bottom: int, left: int, right: int) -> Tensor:
             rows = max(0, top - reach), min(picture.height, bottom + reach)
             columns = max(0, left - reach), min(picture.width, right + reach)
             window = picture.window(*rows, *columns)
-            check_range(window.pixels, self.data_range)
-            colours = images.to_tensor(window.pixels, self.data_range, self.options.device)
+            check_range(window.pixels, data_range)
+            colours = images.to_tensor(window.pixels, data_range, self.options.device)
             if window.alpha is not None:
                 alpha = images.to_tensor(window.alpha[..., None], device=self.options.device)
                 if bool((alpha < 1.0).any()):
