@@ -147,6 +147,30 @@ SABOTAGES = (
         "SPREAD = {1: 255, 2: 85, 4: 1}",
         ("data/test_packed.py",),
     ),
+    Sabotage(
+        "hdf5-axes",
+        "three gray images of an HDF5 file are taken for one in colours",
+        "data/hdf5_images.py",
+        'return ["NHW", *of_channels] if "CHW" in of_channels else of_channels or ["NHW"]',
+        'return of_channels or ["NHW"]',
+        ("data/test_hdf5_images.py::test_axes_that_are_not_clear",),
+    ),
+    Sabotage(
+        "hdf5-unwritten",
+        "an image of which a part was never written is black there, without a word",
+        "data/hdf5_images.py",
+        "if chunk.byte_offset is None:",
+        "if node.id.get_storage_size() == 0:",
+        ("data/test_hdf5_images.py::test_damaged_and_lying_files",),
+    ),
+    Sabotage(
+        "hdf5-stale",
+        "a file that was replaced while it was open gives the old images",
+        "data/hdf5_images.py",
+        "if self.store is None or identity != self.identity:",
+        "if self.store is None or identity[0] != self.identity[0]:",
+        ("data/test_hdf5_images.py::test_a_file_that_was_changed_is_opened_anew",),
+    ),
     # --- geometry ---
     Sabotage(
         "tile-halo",
@@ -547,7 +571,7 @@ SABOTAGES = (
     Sabotage(
         "pool-text-length",
         "a flipped bit in a pool allocates gigabytes",
-        "model/hdf5.py",
+        "hdf5.py",
         'if (length := int(pointer["length"][0])) > LONGEST_RECORD:',
         'if (length := int(pointer["length"][0])) < 0:',
         ("kernel_pool/test_pool_limits.py::test_the_length_of_a_text_is_not_believed",),

@@ -29,8 +29,8 @@ def command(
         Path,
         typer.Argument(
             metavar="HR",
-            help="Folder of HR images, searched recursively, one image, a pattern ('photos/**/*.png'), or - for a list "
-            "of files on stdin.",
+            help="Folder of HR images, searched recursively, one image, a pattern ('photos/**/*.png'), a data set of "
+            "an HDF5 file (photos.h5:/hr), or - for a list of files on stdin.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the training set.")],

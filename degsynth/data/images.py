@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.data import exif, tiff
+from degsynth.data import exif, hdf5_names, tiff
 from degsynth.data.carried import Carried
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
@@ -168,6 +168,11 @@ def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str
     return sorted(images), sorted(others)
 
 
+def is_tiff(path: Path) -> bool:
+    """Tell whether a path is that of a TIFF file by its ending."""
+    return path.suffix.lower() in TIFF_SUFFIXES and hdf5_names.split(path) is None
+
+
 class Stack(Protocol):
     """The images of a file, one after the other: pages of a TIFF, or the only image of another file."""
 
@@ -186,7 +191,7 @@ def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
     with `tiff.PARTS` times as many in all. None stands for the limit of the environment, or 2³⁰.
     """
     max_pixels = pixel_limit(max_pixels)
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    if not is_tiff(path):
         yield _Single(path, max_pixels)
         return
     with open_regular(path) as file:
@@ -195,7 +200,7 @@ def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
 
 def count(path: Path, max_pixels: int | None = None) -> int:
     """Return the number of images in a file; 1 also for a file that cannot be opened, as opening it says why."""
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    if not is_tiff(path):
         return 1
     try:
         with opened_stack(path, max_pixels) as stack:
@@ -254,10 +259,17 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
     ``max_pixels`` is as in `opened`.
     """
     max_pixels = pixel_limit(max_pixels)
-    if path.suffix.lower() in TIFF_SUFFIXES:
+    if is_tiff(path):
         with opened(path, max_pixels) as picture:
             _check_whole(picture, path, max_pixels)
             return picture.window(0, picture.height, 0, picture.width)
+    if hdf5_names.split(path) is not None:
+        from degsynth.data import hdf5_images  # reads HDF5, which other images need not wait for
+
+        pixels = hdf5_images.read(path, max_pixels)
+        return Image(
+            pixels, None, remade=True, meaning=Meaning(others=pixels.shape[2] - (3 if pixels.shape[2] > 2 else 1))
+        )
     pixels, orientation, carried, remade = decode_file(path, max_pixels)
     alpha = None
     if pixels.shape[2] in (2, 4):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from degsynth.data import globs, images
+from degsynth.data import globs, hdf5_names, images
 from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError
 
@@ -28,14 +28,24 @@ class Sources:
 
     @classmethod
     def of(cls, path: Path) -> Sources:
-        """Return the images below a folder, or a single one, or those that fit a pattern (`degsynth.data.globs`).
+        """Return the images below a folder, a single one, or those of a pattern or of an HDF5 file.
 
-        DataError where there is none.
+        See `degsynth.data.globs` and `degsynth.data.hdf5_images`. DataError where there is none.
         """
+        if (place := hdf5_names.split(path)) is not None:
+            from degsynth.data import hdf5_images  # reads HDF5, which other sources need not wait for
+
+            names, others = hdf5_images.names(path)
+            return cls(place.file.parent, tuple(names), tuple(others), listed=True)
         pattern = globs.split(path)
         if pattern is not None:
             names, others = images.sort_out(path, pattern.root, globs.found(pattern, path))
             return cls(pattern.root, tuple(names), tuple(others), listed=True)
+        if path.is_file() and path.suffix.lower() in hdf5_names.SUFFIXES:
+            from degsynth.data import hdf5_images
+
+            known = ", ".join(hdf5_images.contents(path)) or "none"
+            raise DataError(f"{path}: is an HDF5 file", f"name one of its data sets or groups: {known}")
         if path.is_file() and path.suffix.lower() not in images.SUFFIXES:
             kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
             raise DataError(f"{path}: has no ending of an image ({kinds})", "of a video, give frames saved as PNG")
@@ -106,7 +116,7 @@ def root_of(path: Path) -> Path:
 
     ConfigError where it is missing.
     """
-    pattern = globs.split(path)
+    path, pattern = hdf5_names.file_of(path), globs.split(path)
     if not (path if pattern is None else pattern.root).exists():
         raise ConfigError(f"`hr={path}`: no such folder or image")
     if pattern is not None:

@@ -23,6 +23,7 @@ from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
+from degsynth.data.hdf5_names import file_of
 from degsynth.data.ranges import check_range, choose_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
@@ -62,7 +63,7 @@ class PairWriter:
     def write(self, outputs: list[PlannedOutput]) -> list[Row]:
         """Write the HR and LR files of all outputs of one image, and return their rows. If one fails, none is kept."""
         path = self.root / outputs[0].source
-        before = _identity(path)
+        before = _identity(file_of(path))
         with (
             images.opened_stack(path, self.options.max_pixels) as stack,
             self._streams.current(),
@@ -79,7 +80,7 @@ class PairWriter:
                     row = self._write_output(files, output, source, sibling)
                     rows.append(row)
                     sibling = sibling or row
-            if _identity(path) != before:  # HR may be of the new image, and LR of the old
+            if _identity(file_of(path)) != before:  # HR may be of the new image, and LR of the old
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
             return [row.model_copy(update={"source_bytes": size, "source_mtime_ns": modified}) for row in rows]
@@ -104,8 +105,7 @@ class PairWriter:
         height, width = lr_size(picture.height, picture.width, self.scale)
         identity = Identity(self.options.seed, output.source, output.page, output.draw)
         draw = self.degradation.draw(identity, picture.channels, height, width)
-        suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
-        meaning = picture.meaning
+        meaning, suffix = picture.meaning, _suffix(path, picture)
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{suffix}"
@@ -201,6 +201,12 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _suffix(path: Path, picture: images.Picture) -> str:
+    """Return the ending of files that are written of an image: TIFF for one of a TIFF, and for what PNG cannot hold."""
+    in_png = picture.dtype != np.float32 and not picture.meaning.others
+    return ".png" if in_png and not images.is_tiff(path) else ".tif"
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
