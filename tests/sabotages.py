@@ -171,6 +171,22 @@ SABOTAGES = (
         "if self.store is None or identity[0] != self.identity[0]:",
         ("data/test_hdf5_images.py::test_a_file_that_was_changed_is_opened_anew",),
     ),
+    Sabotage(
+        "heic-depth",
+        "HEIC of 10 bits is taken for one of 8",
+        "data/heif.py",
+        "if mode not in MODES or bits != 8:",
+        "if False:",
+        ("data/test_heif.py::test_damaged_and_deep_heic",),
+    ),
+    Sabotage(
+        "videos-silent",
+        "videos in the folders of a fit are passed over without a word",
+        "data/opening.py",
+        "films = images.videos(images.find(folder)[1]) if",
+        "films = images.videos(images.find(folder)[0]) if",
+        ("data/test_sources.py::test_folders_of_a_fit_with_videos",),
+    ),
     # --- geometry ---
     Sabotage(
         "tile-halo",

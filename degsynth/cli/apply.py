@@ -275,6 +275,10 @@ class _Rows:
 
 def _report(out: Path, summary: Summary, left_out: int) -> None:
     """Print what became of the images, and how many were left out by --include and --exclude."""
+    from degsynth.data import images
+
+    if films := images.videos(summary.ignored):
+        console.warn(f"videos are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
     if summary.ignored:
         console.note(
             f"files without the name of an image are left out ({len(summary.ignored)}), e.g. {summary.ignored[0]}"

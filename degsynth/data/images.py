@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.data import exif, hdf5_names, tiff
+from degsynth.data import exif, hdf5_names, heif, tiff
 from degsynth.data.carried import Carried
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
@@ -30,8 +30,11 @@ from degsynth.data.tiff_pages import Place
 from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES | heif.SUFFIXES
 """Endings of file names, in any case, that are taken for images."""
+VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
+TO_FRAMES = "take frames from it, e.g. one a second: ffmpeg -i clip.mp4 -vf fps=1 frames/clip_%05d.png"
+"""The way out for videos. It need not be every frame, since neighbours are much alike."""
 
 # OpenCV would print its own line about a damaged file; the DataError raised here says it already.
 if hasattr(cv2, "setLogLevel"):  # OpenCV 4
@@ -140,12 +143,24 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     holds no image.
     """
     if folder.is_file():
+        refuse_video(folder)
         return [folder.name], []
     if not folder.is_dir():
         if folder.exists():
             raise DataError(f"{folder}: is neither a folder nor a regular file")
         raise DataError(f"{folder}: no such folder or image")
     return sort_out(folder, folder, folder.rglob("*"))
+
+
+def refuse_video(path: Path) -> None:
+    """Raise DataError where a file has the name of a video."""
+    if videos([path.name]):
+        raise DataError(f"{path}: is a video, which is not read", TO_FRAMES)
+
+
+def videos(names: Iterable[str]) -> list[str]:
+    """Return the names of videos among those of files."""
+    return [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
 
 
 def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str], list[str]]:
@@ -164,7 +179,8 @@ def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str
         (images if usable else others).append(name if name.isprintable() else ascii(name))
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise DataError(f"{asked} holds no image ({len(others)} other files; images are {kinds})")
+        hint = TO_FRAMES if videos(others) else ""
+        raise DataError(f"{asked} holds no image ({len(others)} other files; images are {kinds})", hint)
     return sorted(images), sorted(others)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
+from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
@@ -116,10 +117,19 @@ def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:
 
 def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
     """Return the pairs of two folders or of a table, and warn of files without a partner."""
+    _warn_of_videos([hr, lr], on_warning)
     matched, unmatched = find(hr, lr, options.table, options.scale)
     if unmatched:
         on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
     return matched
+
+
+def _warn_of_videos(folders: Iterable[Path | None], on_warning: OnText) -> None:
+    """Warn of videos in folders, as nobody takes frames from them."""
+    for folder in folders:
+        films = images.videos(images.find(folder)[1]) if folder is not None and folder.is_dir() else []
+        if films:
+            on_warning(f"videos in {folder} are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
 
 
 def _examples(names: Sequence[str], count: int = 3) -> str:
@@ -228,6 +238,7 @@ def open_folders(
             raise ConfigError(
                 f"{inner} is in {outer}, or is the same folder", "give HR images and LR images in separate folders"
             )
+    _warn_of_videos([hr, lr], on_warning)
     cache = Cache(options.cache_bytes)
     # The spectrum of an LR image needs this many pixels a side, and HR images must have as many LR pixels.
     hr_images, hr_faults = inspect_folder(hr, "HR", options.scale * SIDE, cache, on_progress)

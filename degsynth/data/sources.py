@@ -47,8 +47,9 @@ class Sources:
             known = ", ".join(hdf5_images.contents(path)) or "none"
             raise DataError(f"{path}: is an HDF5 file", f"name one of its data sets or groups: {known}")
         if path.is_file() and path.suffix.lower() not in images.SUFFIXES:
+            images.refuse_video(path)
             kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
-            raise DataError(f"{path}: has no ending of an image ({kinds})", "of a video, give frames saved as PNG")
+            raise DataError(f"{path}: has no ending of an image ({kinds})")
         names, others = images.find(path)
         single = not path.is_dir()
         return cls(path.parent if single else path, tuple(names), tuple(others), listed=single)

@@ -78,3 +78,10 @@ def test_every_command_knows_the_home_folder() -> None:
     assert len(found) > 15
     assert all(getattr(callback, "__qualname__", "").endswith("command") for callback in found)
     assert all(hasattr(callback, "__wrapped__") for callback in found)
+
+
+def test_videos_in_a_folder_are_named(folder: Path, cli: Run) -> None:
+    (folder / "HR/sub/clip.webm").touch()
+    code, _, said = cli("apply", folder / "model.pt", folder / "HR", folder / "out", "--limit", "1")
+    assert code == 0
+    assert "videos are left out (1), e.g. sub/clip.webm; take frames from it" in said.replace("\n", " ")
