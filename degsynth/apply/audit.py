@@ -16,6 +16,7 @@ from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, ignore_progress
 from degsynth.data import images, writing
+from degsynth.data.sources import root_of
 from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason, shortened
 from degsynth.files import file_digest, open_regular
 from degsynth.parallel import stream
@@ -64,13 +65,11 @@ def verify(
     description = described(out)
     if description is None:
         raise ConfigError(f"{out} holds no data set (no valid {DATASET_NAME}); give a folder that apply has written")
-    if hr is not None and not hr.exists():
-        raise ConfigError(f"`hr={hr}`: no such folder or image")
+    sources = None if hr is None else root_of(hr)
     manifest = Manifest(out)
     written, damage = manifest.read_what_is_whole()
     rows = list({(row.source, row.page, row.draw): row for row in written}.values())
     problems = list(_of_the_run(manifest.path, damage, (out / PARTIAL).exists()))
-    sources = None if hr is None else hr if hr.is_dir() else hr.parent
     root = Root(out)
     files = _Files(root, sources, description.made_by.get("scale"), max_pixels)
     pairs = [row for row in rows if row.status == "ok"]

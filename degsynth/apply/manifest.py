@@ -58,6 +58,9 @@ class Row(Strict):
     alpha: bool | None = None
     """Whether there is alpha beside them; None in older manifests."""
     dtype: str | None = None
+    bits: int | None = None
+    """Bits of a sample, 9 to 15, where the source has fewer than the 16 of both files: levels go from 0 to 2^bits − 1,
+    and that is white, unless the run or its model has a data range."""
     seed: int | None = None
     """``degrade(hr, seed)`` of the checkpoint makes this LR image again, before rounding, if the model's own noise and
     no other was added. Where the row has a ``hardware_factor``, call ``set_hardware_factor`` with it first."""

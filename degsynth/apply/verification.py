@@ -9,6 +9,7 @@ from typing import Literal
 
 from degsynth.apply.manifest import Row
 from degsynth.apply.root import Root
+from degsynth.data.hdf5_names import file_of
 from degsynth.errors import ConfigError
 from degsynth.files import file_digest
 
@@ -40,7 +41,7 @@ class Verification:
     def has_source(self, row: Row) -> bool:
         """Tell whether the source of a row is there, so that the output can be made again."""
         try:
-            return (self.sources / row.source).exists()
+            return file_of(self.sources / row.source).exists()
         except OSError:
             return False
 
@@ -59,7 +60,7 @@ class Verification:
 
     def _source_holds(self, row: Row) -> bool:
         """Tell whether the source is the same image: by size and times, then by the bytes of HR where HR is a copy."""
-        source = self.sources / row.source
+        source = file_of(self.sources / row.source)
         if not source.exists():
             return True
         status = source.stat()

@@ -24,6 +24,7 @@ from degsynth.cli import (
     export,
     fit,
     gap,
+    home,
     inspect,
     kernel_pool,
     methods,
@@ -85,6 +86,7 @@ for module in (fit, export, apply, verify, calibrate, evaluate, gap, selftest, i
     app.command(module.NAME)(module.command)
 app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
 app.add_typer(sr.app, name=sr.NAME)
+home.in_every_command(app)
 
 
 def _version(asked: bool) -> None:

@@ -29,7 +29,8 @@ def command(
         Path,
         typer.Argument(
             metavar="HR",
-            help="Folder of HR images, searched recursively, one image, or - for a list of files on stdin.",
+            help="Folder of HR images, searched recursively, one image, a pattern ('photos/**/*.png'), a data set of "
+            "an HDF5 file (photos.h5:/hr), or - for a list of files on stdin.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the training set.")],
@@ -116,6 +117,8 @@ def command(
             "same MODEL and HR, and --noise only for the noise of another model. The exit code is 1 if a byte differs.",
         ),
     ] = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Files of a list are separated by null characters, not by lines.")
@@ -145,6 +148,8 @@ def command(
     Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
+
+    Example: degsynth apply nikon.pt photos/ set/ --include '*.tif' --exclude thumbs
 
     Example: find photos/ -name '*.tif' -print0 | degsynth apply nikon.pt - set/ -0 --json
     """
@@ -180,6 +185,8 @@ def command(
                 "--data-range": data_range,
                 "--seed": seed or None,
                 "--draws": None if draws == 1 else draws,
+                "--include": " ".join(include or ()) or None,
+                "--exclude": " ".join(exclude or ()) or None,
             }
         )
         scale = recorded.made_by.scale if is_pool_name(model) else None
@@ -212,10 +219,11 @@ def command(
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
+    sources = sources.chosen(include or (), exclude or ())
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
-    _report(out, summary)
+    _report(out, summary, sources.left_out)
     if not summary.interrupted:
         for name in chosen.layouts:
             if (out / name).is_dir():
@@ -277,11 +285,16 @@ class _Rows:
         self._progress("apply", self._count, total)
 
 
-def _report(out: Path, summary: Summary) -> None:
-    """Print what became of the images."""
+def _report(out: Path, summary: Summary, left_out: int) -> None:
+    """Print what became of the images, and how many were left out by --include and --exclude."""
+    from degsynth.data import images
+
+    if films := images.videos(summary.ignored):
+        console.warn(f"videos are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
     if summary.ignored:
         console.note(
             f"files without the name of an image are left out ({len(summary.ignored)}), e.g. {summary.ignored[0]}"
         )
     before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
-    console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed")
+    chosen = f"; {left_out} HR images left out by --include and --exclude" if left_out else ""
+    console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed{chosen}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, home, options
 from degsynth.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ def _fit_options(tables: Tables, given: Mapping[str, object]) -> FitOptions:
 
     configured = tables.get("fit", {})
     values = {**configured, **{name: value for name, value in given.items() if value is not None}}
+    values = {name: home.expanded(value) for name, value in values.items()}
     values["device"] = options.pick_device(str(values.get("device", "auto")))
     preset, configured_preset = given["preset"], configured.get("preset", "default")
     if preset is not None and tables.get("method") and preset != configured_preset:

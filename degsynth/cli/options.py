@@ -62,6 +62,23 @@ HardwareFactor = Annotated[
     ),
 ]
 
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Take only the HR images that fit this pattern, e.g. '*.png' (at any depth) or 'portraits/**/*_hr.*' (the "
+        "path relative to HR). Can be given several times. Unset: all.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Leave out the HR images that fit this pattern, or that lie in a folder that does, e.g. thumbs. Can be "
+        "given several times. Unset: none.",
+    ),
+]
+
 
 def interval(text: str | None, option: str) -> Interval | None:
     """Read the value of an option that takes a number or a range; None where it was not given."""

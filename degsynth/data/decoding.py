@@ -1,8 +1,8 @@
-"""Decoding of PNG, JPEG, WebP and BMP files, each by the decoder that is right for it and checked against the header.
+"""Decoding of PNG, JPEG, WebP, BMP and HEIC files, each by the decoder that is right for it and checked.
 
-PNG is decoded by libpng and WebP by libwebp (both in imagecodecs), JPEG by libjpeg-turbo (in simplejpeg), and BMP by
-`data.bmp`. OpenCV gives the same pixels, but takes longer, decodes damaged WebP files as far as they go, and writes
-lines on stderr that do not name the file.
+PNG is decoded by libpng and WebP by libwebp (both in imagecodecs), JPEG by libjpeg-turbo (in simplejpeg), BMP by
+`data.bmp`, and HEIC by `data.heif`. OpenCV gives the same pixels, but takes longer, decodes damaged WebP files as far
+as they go, and writes lines on stderr that do not name the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import imagecodecs
 from numpy.typing import NDArray
 
-from degsynth.data import bmp, exif, headers, jpeg, png
+from degsynth.data import bmp, exif, headers, heif, jpeg, png
 from degsynth.data.carried import Carried, profile
 from degsynth.data.headers import Header
 from degsynth.data.regular import open_regular
@@ -27,7 +27,7 @@ Array = NDArray[Any]
 HEAD = 64
 """So many bytes tell the format, and for PNG and BMP the size."""
 MOST_COMPRESSED = 2**31
-"""The largest JPEG or WebP file that is read, in bytes."""
+"""The largest JPEG, WebP or HEIC file that is read, in bytes."""
 METADATA = 2**28
 """Bytes of a PNG or BMP file beside its pixels that are accepted."""
 
@@ -87,7 +87,7 @@ def _most_bytes(head: bytes, path: Path, max_pixels: int) -> int:
             abs(int.from_bytes(head[18:22], "little", signed=True)),
             abs(int.from_bytes(head[22:26], "little", signed=True)),
         )
-    elif head.startswith(b"\xff\xd8") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+    elif head.startswith(b"\xff\xd8") or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or heif.is_heif(head):
         return MOST_COMPRESSED
     else:
         other = headers.other_format(head)
@@ -136,6 +136,9 @@ def _plan(content: bytes, path: Path) -> _Plan:
     if content.startswith(b"BM"):
         bitmap = bmp.read_bitmap(content, path)
         return _Plan(bitmap.header, partial(bmp.decode, content, bitmap, path), lambda: 1, remade=bitmap.bits != 24)
+    if heif.is_heif(content):
+        file = heif.opened(content, path)
+        return _Plan(file.header, partial(heif.decode, file), lambda: 1, lambda: file.carried, remade=True)
     header, block, xmp, icc = headers.webp(content, path)
     return _Plan(
         header,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -145,7 +145,7 @@ def _middle(image: Image) -> Image:
     """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
     rows, columns = min(KEPT, image.height), min(KEPT, image.width)
     y, x = _first(image.height, rows), _first(image.width, columns)
-    return Image(np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), None, image.remade)
+    return replace(image, pixels=np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), alpha=None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ part at a time. In memory an image is height × width × channels, gray or RGB, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.data import exif, tiff
+from degsynth.data import exif, hdf5_names, heif, tiff
 from degsynth.data.carried import Carried
 from degsynth.data.decoding import decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
@@ -30,8 +30,11 @@ from degsynth.data.tiff_pages import Place
 from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES | heif.SUFFIXES
 """Endings of file names, in any case, that are taken for images."""
+VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
+TO_FRAMES = "take frames from it, e.g. one a second: ffmpeg -i clip.mp4 -vf fps=1 frames/clip_%05d.png"
+"""The way out for videos. It need not be every frame, since neighbours are much alike."""
 
 # OpenCV would print its own line about a damaged file; the DataError raised here says it already.
 if hasattr(cv2, "setLogLevel"):  # OpenCV 4
@@ -87,6 +90,8 @@ class Meaning:
     """Whether the colours are multiplied by alpha."""
     carried: Carried = field(default_factory=Carried)
     """What goes along into files that are made of the image."""
+    bits: int = 0
+    """Bits of a sample, 9 to 15, where the file has fewer than 16, and values from 0 to 2^bits − 1; otherwise 0."""
 
 
 @dataclass(frozen=True)
@@ -138,14 +143,34 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
     holds no image.
     """
     if folder.is_file():
+        refuse_video(folder)
         return [folder.name], []
     if not folder.is_dir():
         if folder.exists():
             raise DataError(f"{folder}: is neither a folder nor a regular file")
         raise DataError(f"{folder}: no such folder or image")
+    return sort_out(folder, folder, folder.rglob("*"))
+
+
+def refuse_video(path: Path) -> None:
+    """Raise DataError where a file has the name of a video."""
+    if videos([path.name]):
+        raise DataError(f"{path}: is a video, which is not read", TO_FRAMES)
+
+
+def videos(names: Iterable[str]) -> list[str]:
+    """Return the names of videos among those of files."""
+    return [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
+
+
+def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """Sort paths below ``folder`` into images and everything else, as `find` does.
+
+    DataError, which names what was ``asked`` for, where no image is among them.
+    """
     images: list[str] = []
     others: list[str] = []
-    for path in folder.rglob("*"):
+    for path in paths:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
             continue
@@ -154,8 +179,14 @@ def find(folder: Path) -> tuple[list[str], list[str]]:
         (images if usable else others).append(name if name.isprintable() else ascii(name))
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        raise DataError(f"{folder} holds no image ({len(others)} other files; images are {kinds})")
+        hint = TO_FRAMES if videos(others) else ""
+        raise DataError(f"{asked} holds no image ({len(others)} other files; images are {kinds})", hint)
     return sorted(images), sorted(others)
+
+
+def is_tiff(path: Path) -> bool:
+    """Tell whether a path is that of a TIFF file by its ending."""
+    return path.suffix.lower() in TIFF_SUFFIXES and hdf5_names.split(path) is None
 
 
 class Stack(Protocol):
@@ -176,7 +207,7 @@ def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
     with `tiff.PARTS` times as many in all. None stands for the limit of the environment, or 2³⁰.
     """
     max_pixels = pixel_limit(max_pixels)
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    if not is_tiff(path):
         yield _Single(path, max_pixels)
         return
     with open_regular(path) as file:
@@ -185,7 +216,7 @@ def opened_stack(path: Path, max_pixels: int | None = None) -> Iterator[Stack]:
 
 def count(path: Path, max_pixels: int | None = None) -> int:
     """Return the number of images in a file; 1 also for a file that cannot be opened, as opening it says why."""
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    if not is_tiff(path):
         return 1
     try:
         with opened_stack(path, max_pixels) as stack:
@@ -244,10 +275,17 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
     ``max_pixels`` is as in `opened`.
     """
     max_pixels = pixel_limit(max_pixels)
-    if path.suffix.lower() in TIFF_SUFFIXES:
+    if is_tiff(path):
         with opened(path, max_pixels) as picture:
             _check_whole(picture, path, max_pixels)
             return picture.window(0, picture.height, 0, picture.width)
+    if hdf5_names.split(path) is not None:
+        from degsynth.data import hdf5_images  # reads HDF5, which other images need not wait for
+
+        pixels = hdf5_images.read(path, max_pixels)
+        return Image(
+            pixels, None, remade=True, meaning=Meaning(others=pixels.shape[2] - (3 if pixels.shape[2] > 2 else 1))
+        )
     pixels, orientation, carried, remade = decode_file(path, max_pixels)
     alpha = None
     if pixels.shape[2] in (2, 4):
@@ -267,7 +305,7 @@ class _TiffPicture:
         self._page, self.remade = page, page.remade
         self.height, self.width, self.has_alpha = page.height, page.width, page.alpha
         self.channels = page.samples - page.alpha
-        self.meaning = Meaning(self.channels - page.colours, page.premultiplied, page.carried)
+        self.meaning = Meaning(self.channels - page.colours, page.premultiplied, page.carried, page.bits)
         self.dtype = np.dtype(np.float32) if page.stored == np.float64 else page.stored.newbyteorder("=")
         _check_type(self.dtype, page.path)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
+from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
 from degsynth.data.matching import Pair, find
 from degsynth.data.pair_check import MOVED, PairCheck, check
 from degsynth.data.pairs import PairSet
-from degsynth.data.ranges import check_range
+from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
@@ -116,10 +117,19 @@ def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:
 
 def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
     """Return the pairs of two folders or of a table, and warn of files without a partner."""
+    _warn_of_videos([hr, lr], on_warning)
     matched, unmatched = find(hr, lr, options.table, options.scale)
     if unmatched:
         on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
     return matched
+
+
+def _warn_of_videos(folders: Iterable[Path | None], on_warning: OnText) -> None:
+    """Warn of videos in folders, as nobody takes frames from them."""
+    for folder in folders:
+        films = images.videos(images.find(folder)[1]) if folder is not None and folder.is_dir() else []
+        if films:
+            on_warning(f"videos in {folder} are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
 
 
 def _examples(names: Sequence[str], count: int = 3) -> str:
@@ -132,16 +142,31 @@ def find_data_range(dtype: str, decoded: Iterable[Image], asked: Interval | Lite
     """Return black and white of a set of images; None stands for the whole range of the type.
 
     A range that was asked for is kept. Otherwise white of 16-bit files is the largest value of 10, 12, 14 or 16 bits,
-    whichever is the least that holds every value; float files must have values from 0 to 1, else DataError.
+    whichever is the least that holds every value, or that of the bits that the files have a sample, if these are fewer
+    than 16 and the same in all; float files must have values from 0 to 1. DataError otherwise.
     """
-    if asked == "dtype" or dtype == "uint8":
+    if dtype == "uint8" or (asked == "dtype" and dtype != "uint16"):
         return None
-    if asked is not None:
+    if asked is not None and asked != "dtype":
         black, white = asked
         if not black < white:
             raise ConfigError(f"`data_range={black:g}:{white:g}`: black must be below white")
         return Interval(float(black), float(white))
-    ends = [(float(image.pixels.min()), float(image.pixels.max())) for image in decoded]
+    bits: set[int] = set()
+    ends: list[tuple[float, float]] = []
+    for image in decoded:
+        bits.add(image.meaning.bits)
+        ends.append((float(image.pixels.min()), float(image.pixels.max())))
+    packed = sorted(bits - {0})
+    if len(packed) > 1:
+        raise DataError(
+            f"images have {' and '.join(map(str, packed))} bits a sample, so white differs between them",
+            "save all of them with 16 bits and one white, which `data_range=BLACK:WHITE` names",
+        )
+    if packed and bits == {packed[0]}:
+        return of_bits(None, packed[0])
+    if asked == "dtype":
+        return None
     smallest, largest = min(low for low, _ in ends), max(high for _, high in ends)
     if dtype == "uint16":
         return Interval(0.0, float(next(2**bits - 1 for bits in (10, 12, 14, 16) if largest <= 2**bits - 1)))
@@ -213,6 +238,7 @@ def open_folders(
             raise ConfigError(
                 f"{inner} is in {outer}, or is the same folder", "give HR images and LR images in separate folders"
             )
+    _warn_of_videos([hr, lr], on_warning)
     cache = Cache(options.cache_bytes)
     # The spectrum of an LR image needs this many pixels a side, and HR images must have as many LR pixels.
     hr_images, hr_faults = inspect_folder(hr, "HR", options.scale * SIDE, cache, on_progress)

@@ -11,6 +11,7 @@ from degsynth.config import Interval
 from degsynth.errors import DataError
 
 Array = NDArray[Any]
+WHOLE_16_BITS = Interval(0.0, 65535.0)
 
 
 def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | None) -> Interval | None:
@@ -18,6 +19,17 @@ def choose_range(asked: Interval | Literal["dtype"] | None, fitted: Interval | N
     if asked == "dtype":
         return None
     return asked if asked is not None else fitted
+
+
+def of_bits(data_range: Interval | None, bits: int) -> Interval | None:
+    """Return the data range of an image whose samples were packed into ``bits`` bits; 0: they fill their type.
+
+    A range that was chosen is kept. The whole range of the type, however it was given, is that of the bits: 0 … 4095 of
+    a file of 12 bits, whose samples are read as uint16 without a change of their values.
+    """
+    if bits and data_range in (None, WHOLE_16_BITS):
+        return Interval(0.0, float(2**bits - 1))
+    return data_range
 
 
 def check_range(pixels: Array, data_range: Interval | None) -> None:
@@ -47,4 +59,4 @@ def resolve_range(dtype: np.dtype[Any], data_range: Interval | None) -> Interval
         return Interval(0.0, 255.0)
     if data_range is not None:
         return data_range
-    return Interval(0.0, 65535.0) if dtype == np.uint16 else Interval(0.0, 1.0)
+    return WHOLE_16_BITS if dtype == np.uint16 else Interval(0.0, 1.0)

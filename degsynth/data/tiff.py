@@ -39,6 +39,8 @@ RATIOS = {1: 1, 5: 4096, 8: 1032, 32773: 128, 32946: 1032}
 """By how much a compression (its code) makes data shorter at most: none, LZW, Deflate and PackBits.
 
 For others, there is no bound."""
+SPREAD = {1: 255, 2: 85, 4: 17}
+"""What samples of so few bits are multiplied by: 8-bit samples then have the same levels, from 0 to 255, exactly."""
 PARTS = 16
 """A TIFF, which is read by parts, may have so many times the pixels of an image that is decoded as a whole."""
 ORIENTATION_TAG, XMP_TAG = 0x0112, 0x02BC
@@ -86,12 +88,15 @@ class Page:
         self.path, page = path, place.page
         try:
             self.height, self.width, self.samples = page.imagelength, page.imagewidth, page.samplesperpixel
-            self.stored = np.dtype(page.dtype)
+            self.stored = np.dtype(np.uint8 if page.bitspersample == 1 else page.dtype)
+            self.bits = page.bitspersample if page.bitspersample in range(9, 16) else 0
+            self.spread = SPREAD.get(page.bitspersample, 1)
             extra = tuple(page.extrasamples)
             self.alpha = bool(extra) and extra[-1] in ALPHA
             self.premultiplied = self.alpha and extra[-1] == tifffile.EXTRASAMPLE.ASSOCALPHA
             self.colours = 1 if page.photometric == tifffile.PHOTOMETRIC.MINISBLACK else 3
-            self.nodata = georeference.nodata({tag.code: tag for tag in page.tags})
+            nodata = georeference.nodata({tag.code: tag for tag in page.tags})
+            self.nodata = None if nodata is None else nodata * self.spread
             self.carried = _carried(page, self.colours)
             tag, xmp = page.tags.get(ORIENTATION_TAG), page.tags.get(XMP_TAG)
             self.orientation = exif.valid_orientation(
@@ -168,10 +173,12 @@ class Page:
         bits, hint = page.bitspersample, "save it with 8 or 16 bits"
         if not isinstance(bits, int):
             raise DataError(f"{self.path}: a TIFF whose samples have different bits {bits}", hint)
-        if bits < 8:  # they would be returned as they are, from 0 to 2^bits − 1
+        if bits < 8 and (bits not in SPREAD or page.predictor != 1):
             raise DataError(f"{self.path}: a TIFF of {bits} bits a sample", hint)
         if bits not in (8, 16, 32, 64) and (page.predictor != 1 or self.stored.kind == "f"):
             raise DataError(f"{self.path}: a TIFF of {bits} bits a sample with predictor {int(page.predictor)}", hint)
+        if self.bits and self.alpha:
+            raise DataError(f"{self.path}: a TIFF of {bits} bits a sample with alpha", hint)
         if page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in JPEG:
             raise DataError(f"{self.path}: a TIFF of YCbCr without JPEG compression", "save it as RGB")
 
@@ -198,7 +205,7 @@ class Page:
                         rows = slice(y - row * down, y_end - row * down)
                         columns = slice(x - column * across, x_end - column * across)
                         out[y - top : y_end - top, x - left : x_end - left, channels] = (
-                            self._page.nodata  # the segment was never written
+                            self._page.nodata * self.spread  # the segment was never written
                             if self._page.databytecounts[index] == 0
                             else self._part(index, rows, columns)
                             if self.raw
@@ -221,7 +228,8 @@ class Page:
                 self._decoded[index] = pixels[..., None] if pixels.ndim == 2 else pixels
                 return self._decoded[index]
             segment = cast(Array, self._page.decode(content, index, **tables)[0])
-            self._decoded[index] = segment.reshape(segment.shape[-3:])
+            segment = segment.reshape(segment.shape[-3:])
+            self._decoded[index] = segment if self.spread == 1 else segment * np.uint8(self.spread)
         return self._decoded[index]
 
     def _jpeg(self, content: bytes, index: int) -> Array | None:

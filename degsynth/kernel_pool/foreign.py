@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from degsynth.model.hdf5 import LARGEST_ARRAY
+from degsynth.hdf5 import LARGEST_ARRAY
 
 COMPRESSED = 15
 """Type of a data element of a MATLAB file (version 5) that is compressed (miCOMPRESSED)."""

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degsynth import hdf5
 from degsynth.data import images
 from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason, shortened
 from degsynth.files import read_bounded
 from degsynth.kernel_pool import foreign
-from degsynth.model import hdf5, pool_file
+from degsynth.model import pool_file
 from degsynth.model.pool_file import LARGEST_KERNEL, Origin, Pool, widened
 from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import luma

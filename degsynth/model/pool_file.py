@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 import degsynth
+from degsynth import hdf5
 from degsynth.errors import DataError, DegsynthError, os_reason, shortened
 from degsynth.files import is_pool_name, read_bounded, write_atomic
-from degsynth.model import hdf5
 
 SOURCES = ("estimated", "generated", "analytic", "imported")
 Rectangle = tuple[int, int, int, int]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+import torch
 from torch import Tensor
 
 from degsynth import apply

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+from degsynth import hdf5
 from degsynth.errors import DegsynthError
 from degsynth.kernel_pool import foreign, importing
-from degsynth.model import hdf5, pool_file
+from degsynth.model import pool_file
 from degsynth.ops.kernels import gaussian
 from tests.kernel_pool.test_pool_file import small
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from degsynth import hdf5
 from degsynth.errors import ConfigError, DataError
 from degsynth.kernel_pool import analytic, importing
-from degsynth.model import hdf5, pool_file
+from degsynth.model import pool_file
 from degsynth.model.pool_file import Pool
 from tests.conftest import Run
 from tests.kernel_pool.test_hostile_pools import one_line, outcome, replaced

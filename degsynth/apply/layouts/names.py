@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from degsynth.apply.manifest import Row
+from degsynth.data.hdf5_names import as_file_name
 
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
 """Of two files with equal stems, the one whose ending comes first here (the more faithful format) keeps the stem."""
@@ -52,9 +53,9 @@ def plan_outputs(
 
     def key(source: str, page: int, draw: int) -> str:
         """Return the path that an output's stem is made from: the image's, with the numbers of page and draw."""
-        path = PurePosixPath(source)
+        path = PurePosixPath(as_file_name(source))
         numbers = f"_p{page:04}" * (counts.get(source, 1) > 1) + f"_{draw}" * (draws > 1)
-        return path.with_name(f"{path.stem}{numbers}{path.suffix}").as_posix() if numbers else source
+        return path.with_name(f"{path.stem}{numbers}{path.suffix}").as_posix() if numbers else as_file_name(source)
 
     keys = {
         (name, page, draw): key(name, page, draw)

@@ -25,7 +25,8 @@ from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.data.compression import saved
-from degsynth.data.ranges import check_range, choose_range
+from degsynth.data.hdf5_names import file_of
+from degsynth.data.ranges import check_range, choose_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
 from degsynth.model.render import Source, render_bands, tiles_of
@@ -66,7 +67,7 @@ class PairWriter:
     def write(self, outputs: list[PlannedOutput]) -> list[Row]:
         """Write the HR and LR files of all outputs of one image, and return their rows. If one fails, none is kept."""
         path = self.root / outputs[0].source
-        before = _identity(path)
+        before = _identity(file_of(path))
         with (
             images.opened_stack(path, self.options.max_pixels) as stack,
             self._streams.current(),
@@ -83,7 +84,7 @@ class PairWriter:
                     row = self._write_output(files, output, source, sibling)
                     rows.append(row)
                     sibling = sibling or row
-            if _identity(path) != before:  # HR may be of the new image, and LR of the old
+            if _identity(file_of(path)) != before:  # HR may be of the new image, and LR of the old
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
             return [row.model_copy(update={"source_bytes": size, "source_mtime_ns": modified}) for row in rows]
@@ -108,8 +109,7 @@ class PairWriter:
         height, width = lr_size(picture.height, picture.width, self.scale)
         identity = Identity(self.options.seed, output.source, output.page, output.draw)
         draw = self.degradation.draw(identity, picture.channels, height, width)
-        suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
-        meaning = picture.meaning
+        meaning, suffix = picture.meaning, _suffix(path, picture)
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{suffix}"
@@ -147,6 +147,7 @@ class PairWriter:
             others=meaning.others,
             alpha=picture.has_alpha,
             dtype=str(picture.dtype),
+            bits=meaning.bits or None,
             seed=identity.seed("kernel"),
             kernel_id=draw.kernel_id,
             hardware_factor=draw.hardware_factor,
@@ -186,8 +187,8 @@ class PairWriter:
         """
         parts = list(bands)
         pixels = np.concatenate([part.pixels for part in parts])
-        levels = images.to_tensor(pixels, self.data_range)
-        pixels = images.quantise(saved(levels, how), picture.dtype, self.data_range)
+        data_range = of_bits(self.data_range, picture.meaning.bits)
+        pixels = images.quantise(saved(images.to_tensor(pixels, data_range), how), picture.dtype, data_range)
         alpha = (
             None if parts[0].alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
         )
@@ -203,7 +204,8 @@ class PairWriter:
             alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
             if alpha is not None and picture.meaning.premultiplied:
                 band = band * images.to_tensor(alpha[..., None])
-            yield images.Image(images.quantise(band, picture.dtype, self.data_range), alpha)
+            data_range = of_bits(self.data_range, picture.meaning.bits)
+            yield images.Image(images.quantise(band, picture.dtype, data_range), alpha)
             top = bottom
             if self._abandoned.is_set():
                 raise OutputError("the run has ended")
@@ -212,13 +214,14 @@ class PairWriter:
         """Return the function that reads windows of a picture: the colours that are seen, without alpha."""
         spec = self.degradation.model.spec
         reach = pyramid_reach(spec.clean_halo + self.scale) if picture.has_alpha else 0
+        data_range = of_bits(self.data_range, picture.meaning.bits)
 
         def source(top: int, bottom: int, left: int, right: int) -> Tensor:
             rows = max(0, top - reach), min(picture.height, bottom + reach)
             columns = max(0, left - reach), min(picture.width, right + reach)
             window = picture.window(*rows, *columns)
-            check_range(window.pixels, self.data_range)
-            colours = images.to_tensor(window.pixels, self.data_range, self.options.device)
+            check_range(window.pixels, data_range)
+            colours = images.to_tensor(window.pixels, data_range, self.options.device)
             if window.alpha is not None:
                 alpha = images.to_tensor(window.alpha[..., None], device=self.options.device)
                 if bool((alpha < 1.0).any()):
@@ -233,6 +236,12 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _suffix(path: Path, picture: images.Picture) -> str:
+    """Return the ending of files that are written of an image: TIFF for one of a TIFF, and for what PNG cannot hold."""
+    in_png = picture.dtype != np.float32 and not picture.meaning.others
+    return ".png" if in_png and not images.is_tiff(path) else ".tif"
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

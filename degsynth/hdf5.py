@@ -1,7 +1,8 @@
 """HDF5 files of strangers: what a data set declares is checked before it is read.
 
 HDF5 can point at other files (external links, external storage, virtual data sets), and can declare arrays of any
-size without holding a byte of them. None of that belongs in a kernel pool.
+size without holding a byte of them. None of that belongs in a kernel pool
+or in a set of images.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import h5py
@@ -72,11 +74,14 @@ def check_storage(node: h5py.Dataset, name: str) -> None:
     if size > SMALL_ARRAY and size > LARGEST_RATIO * stored:
         raise ValueError(f"{name} declares {size} bytes, but holds {stored}")
     if node.chunks is not None:
-        _check_chunks(node, name)
+        node.id.chunk_iter(chunk_check(node, name))
 
 
-def _check_chunks(node: h5py.Dataset, name: str) -> None:
-    """Raise ValueError where a compressed chunk unpacks to more than a chunk: HDF5 unpacks it whatever it holds."""
+def chunk_check(node: h5py.Dataset, name: str) -> Callable[[Any], None]:
+    """Return the function that raises ValueError where a chunk unpacks to more than a chunk: HDF5 unpacks it all.
+
+    ValueError at once where chunks are compressed in another way than `FILTERS`, or larger than `LARGEST_ARRAY`.
+    """
     properties = node.id.get_create_plist()
     filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
     if not FILTERS.issuperset(filters):
@@ -96,7 +101,7 @@ def _check_chunks(node: h5py.Dataset, name: str) -> None:
             if len(unpacked) > length + CHECKSUM_LENGTH:
                 raise ValueError(f"{name} has a chunk that unpacks to more than {length} bytes")
 
-    node.id.chunk_iter(check)
+    return check
 
 
 def numbers(group: h5py.Group, name: str) -> np.ndarray:
