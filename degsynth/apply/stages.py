@@ -21,7 +21,7 @@ import torch
 import degsynth
 from degsynth import watching
 from degsynth.apply.audit import strays
-from degsynth.apply.dataset_folder import opened
+from degsynth.apply.dataset_folder import Files, opened
 from degsynth.apply.engines import threads
 from degsynth.apply.layouts.build import build_layouts
 from degsynth.apply.layouts.names import PlannedOutput, plan_outputs
@@ -67,13 +67,7 @@ def run(
     failed row.
     """
     options = options or Options()
-    degradation = options.degradation(checkpoint)
-    if options.replay is not None:
-        options.replay.check_model(checkpoint)
-    sources = hr if isinstance(hr, Sources) else Sources.of(hr)
-    for layout in options.layouts:
-        check_replaceable(Root(out), layout)
-    description = _description(degradation, options)
+    degradation, sources, description = prepared(checkpoint, hr, out, options)
     board = watching.board()
     existing = options.existing
     if board.history.deaths:  # a process before this one did a part of the work
@@ -82,8 +76,8 @@ def run(
     with opened(out, sources, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = _planned(sources, options, rows)
-        writer = PairWriter(degradation, options, sources.root, out)
+        planned = plan(sources, options, rows)
+        writer = PairWriter(degradation, options, sources.root, Files(out))
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
@@ -109,7 +103,23 @@ def run(
     return Summary(len(rows) - failed, failed, resumed, list(sources.others), inputs.interrupted, len(differences))
 
 
-def _planned(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+def prepared(
+    checkpoint: Checkpoint, hr: Path | Sources, out: Path, options: Options
+) -> tuple[Degradation, Sources, dict[str, Any]]:
+    """Return how images are degraded, the images, and the content of ``dataset.json``, before ``out`` is looked at.
+
+    DataError or ConfigError where model, options, images or the layouts in ``out`` are unsuitable.
+    """
+    degradation = options.degradation(checkpoint)
+    if options.replay is not None:
+        options.replay.check_model(checkpoint)
+    sources = hr if isinstance(hr, Sources) else Sources.of(hr)
+    for layout in options.layouts:
+        check_replaceable(Root(out), layout)
+    return degradation, sources, _description(degradation, options)
+
+
+def plan(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source."""
     if options.replay is not None:
         return options.replay.plan(finished, options.limit)

@@ -107,6 +107,23 @@ def command(
             "same MODEL and HR, and --noise only for the noise of another model. The exit code is 1 if a byte differs.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, say what would be done and about how much room and time that takes, and write "
+            "nothing. With --json as one object on stdout. The exit code is 1 if an image would fail, or if there is "
+            "too little room.",
+        ),
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Degrade only the first three images, draw the middle of each (HR, LR, bicubic LR) into this file, "
+            "and leave OUT alone.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Files of a list are separated by null characters, not by lines.")
@@ -137,10 +154,13 @@ def command(
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
 
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --dry-run
+
     Example: find photos/ -name '*.tif' -print0 | degsynth apply nikon.pt - set/ -0 --json
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
+    from degsynth.cli import trial
     from degsynth.data.sources import Sources
     from degsynth.model.resolve import open_model
     from degsynth.parallel import usable_cores
@@ -155,6 +175,7 @@ def command(
     watching.board().set_longest(timeout)
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
+    trial.check(dry_run, preview)
     levels = options.data_range(data_range)
     device = options.pick_device(device)
     recorded = None if replay is None else apply.Replay.read(replay)
@@ -200,6 +221,12 @@ def command(
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
+    if preview is not None:
+        trial.draw_preview(preview, loaded, model, sources, chosen)
+        return
+    if dry_run:
+        trial.report_forecast(loaded, sources, out, chosen, json)
+        return
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)

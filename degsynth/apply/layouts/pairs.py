@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth.apply.dataset_folder import Files, Transaction
+from degsynth.apply.dataset_folder import Link, Written
 from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
@@ -42,14 +44,33 @@ class _Source:
     """Whether it is the only image of its file."""
 
 
+class Target(Protocol):
+    """Takes the files of all outputs of one image: a part of a data set (`dataset_folder.Transaction`), or memory."""
+
+    def write(self, name: str, size: writing.Size, bands: Iterable[images.Image]) -> Written:
+        """Write an image."""
+
+    def link(self, path: Path, name: str, how: Link) -> Link:
+        """Link or copy a file, and return how it was done."""
+
+    def copy(self, earlier: str, name: str) -> None:
+        """Copy a file that was written before."""
+
+
+class Store(Protocol):
+    """Makes a `Target` for each image."""
+
+    def transaction(self) -> AbstractContextManager[Target]:
+        """Return a context for files of which either all stay or, where its body fails, none."""
+
+
 class PairWriter:
     """The work on one image: from the HR file on the disk to both sides of every output."""
 
-    def __init__(self, degradation: Degradation, options: Options, root: Path, out: Path) -> None:
-        """``root`` is the folder that sources are relative to, ``out`` the folder of the data set."""
-        self.degradation, self.options, self.root = degradation, options, root
+    def __init__(self, degradation: Degradation, options: Options, root: Path, files: Store) -> None:
+        """``root`` is the folder that sources are relative to; ``files`` takes what is written."""
+        self.degradation, self.options, self.root, self.files = degradation, options, root, files
         self.scale = degradation.model.spec.scale
-        self.files = Files(out)
         self.data_range = choose_range(options.data_range, degradation.model.spec.data_range)
         self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
         self._streams = WorkerStreams(options.device)
@@ -92,7 +113,7 @@ class PairWriter:
             for output in outputs
         ]
 
-    def _write_output(self, files: Transaction, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
+    def _write_output(self, files: Target, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
         """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
         path, picture = self.root / output.source, source.picture
         asked = self.options.data_range
