@@ -25,6 +25,7 @@ from degsynth.data.decoding import Declared
 from degsynth.data.sources import Sources
 from degsynth.errors import DegsynthError
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.mixture import Mixture
 from degsynth.ops.spread import evenly_spaced
 from degsynth.parallel import one_torch_thread, stream, usable_cores
 
@@ -79,7 +80,7 @@ class Forecast:
 
 
 def forecast(
-    checkpoint: Checkpoint,
+    model: Checkpoint | Mixture,
     hr: Path | Sources,
     out: Path,
     options: Options | None = None,
@@ -87,12 +88,12 @@ def forecast(
 ) -> Forecast:
     """Say what `stages.run` would do with the same arguments; DataError or ConfigError where it would refuse."""
     options = options or Options()
-    degradation, sources, description = prepared(checkpoint, hr, out, options)
+    degradations, sources, description = prepared(model, hr, out, options)
     finished = inspected(out, sources, description, options.existing, options.check)
     planned = plan(sources, options, finished)
     declared, failing = _declared(planned, sources.root, options, on_progress)
-    files, scale = MemoryFiles(), degradation.model.spec.scale
-    probe = _Probe(PairWriter(degradation, options, sources.root, files), files)
+    files, scale = MemoryFiles(), degradations.scale
+    probe = _Probe(PairWriter(degradations, options, sources.root, files), files)
     for number, name in enumerate(chosen := _to_probe(declared, planned, scale)):
         on_progress("probe", number, len(chosen))
         failing += probe.measure(planned[name])

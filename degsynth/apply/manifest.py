@@ -61,6 +61,8 @@ class Row(Strict):
     seed: int | None = None
     """``degrade(hr, seed)`` of the checkpoint makes this LR image again, before rounding, if the model's own noise and
     no other was added. Where the row has a ``hardware_factor``, call ``set_hardware_factor`` with it first."""
+    model_sha256: str | None = None
+    """SHA-256 of the model that made the image, where one of several was drawn for it."""
     kernel_id: int | None = None
     """Index of the kernel, where the model draws kernels from a pool."""
     hardware_factor: float | None = None

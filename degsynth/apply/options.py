@@ -13,9 +13,11 @@ from degsynth.apply.dataset_folder import Existing, Link
 from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
+from degsynth.data.ranges import choose_range
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.degradation import Noise
+from degsynth.model.mixture import Degradations, Mixture
 from degsynth.parallel import MAX_WORKERS
 
 LINKS: tuple[Link, ...] = ("hard", "symlink", "copy")
@@ -85,9 +87,13 @@ class Options:
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
 
-    def degradation(self, model: Checkpoint) -> Degradation:
-        """Return how images are degraded by a model; ConfigError where model and options do not go together."""
-        return Degradation(model, self.noise, self.hardware_factor, self.device)
+    def degradations(self, model: Checkpoint | Mixture) -> Degradations:
+        """Return how images are degraded by a model, or by several; ConfigError where the options do not suit them."""
+        return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
+
+    def levels(self, degradations: Degradations) -> Interval | None:
+        """Return black and white of all images; ConfigError where none is given, and the models have different ones."""
+        return choose_range(self.data_range, None if self.data_range is not None else degradations.data_range())
 
     def worker_memory(self) -> float:
         """Return the bytes that the tiles of one worker may need."""

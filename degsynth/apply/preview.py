@@ -15,10 +15,10 @@ from degsynth.apply.options import Options
 from degsynth.apply.stages import plan
 from degsynth.config import Interval, OnText, ignore_text
 from degsynth.data import images
-from degsynth.data.ranges import choose_range
 from degsynth.data.sources import Sources
 from degsynth.errors import DataError, DegsynthError
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.mixture import Mixture
 from degsynth.ops.resample import bicubic
 from degsynth.parallel import one_torch_thread
 
@@ -45,7 +45,7 @@ class Example:
 
 
 def preview(
-    checkpoint: Checkpoint,
+    model: Checkpoint | Mixture,
     hr: Path | Sources,
     side: int,
     options: Options | None = None,
@@ -57,13 +57,12 @@ def preview(
     """
     options = options or Options()
     options = dataclasses.replace(options, draws=min(options.draws, DRAWS))
-    degradation = options.degradation(checkpoint)
+    degradations = options.degradations(model)
     if options.replay is not None:
-        options.replay.check_model(checkpoint)
+        options.replay.check_model(degradations.mixture)
     sources = hr if isinstance(hr, Sources) else Sources.of(hr)
     files = MemoryFiles(keep=True)
-    writer = PairWriter(degradation, options, sources.root, files)
-    data_range = choose_range(options.data_range, checkpoint.spec.data_range)
+    writer = PairWriter(degradations, options, sources.root, files)
     shown: list[Example] = []
     failure: str | None = None
     for outputs in plan(sources, options, []).values():
@@ -71,9 +70,9 @@ def preview(
         try:
             with one_torch_thread():
                 rows = writer.write(first)
-            low = [images.to_tensor(files.pictures[str(row.lr)].pixels, data_range) for row in rows]
+            low = [images.to_tensor(files.pictures[str(row.lr)].pixels, writer.data_range) for row in rows]
             with images.opened_stack(sources.root / rows[0].source, options.max_pixels) as stack:
-                shown.append(_example(stack.picture(rows[0].page), tuple(rows), low, side, data_range))
+                shown.append(_example(stack.picture(rows[0].page), tuple(rows), low, side, writer.data_range))
         except (DegsynthError, OSError, RuntimeError, MemoryError) as error:
             failure = f"{first[0].source}: {writer.failed(first, error)[0].error}"
             on_warning(failure)

@@ -14,7 +14,16 @@ from degsynth.config import Interval, Strict, build
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise
+from degsynth.model.mixture import Mixture
 from degsynth.ops.noise import RANDOM_VERSION
+
+
+class MixedModel(Strict):
+    """One of several models, of which one was drawn for each LR image."""
+
+    sha256: str
+    method: str
+    weight: float
 
 
 class NoiseModel(Strict):
@@ -31,8 +40,11 @@ class MadeBy(Strict):
     One that is not known here would change the bytes in a way that nobody can repeat, so it is an error.
     """
 
-    model_sha256: str
-    method: str
+    model_sha256: str = ""
+    """SHA-256 of the model; empty where there were several."""
+    method: str = ""
+    models: tuple[MixedModel, ...] = ()
+    """The models of a mixture, in the order of their SHA-256."""
     scale: int
     seed: int
     draws: int
@@ -71,10 +83,11 @@ class Replay:
         if description is None:
             raise ConfigError(f"`replay={path}`: there is no valid {DATASET_NAME} beside it, which has the options")
         made_by = build(MadeBy, description.made_by, str(folder / DATASET_NAME))
-        drawn = made_by.awgn is not None or made_by.hardware_factor is not None
+        drawn = made_by.awgn is not None or made_by.hardware_factor is not None or made_by.models
         if drawn and made_by.random != RANDOM_VERSION:
             raise ConfigError(
-                f"`replay={path}`: its white noise or hardware factors are random numbers of an earlier version",
+                f"`replay={path}`: its white noise, hardware factors or choice of models are random numbers of an "
+                "earlier version",
                 "replay it with the version of degsynth that dataset.json names",
             )
         rows = {(row.source, row.page, row.draw): row for row in Manifest(folder).read()}
@@ -83,9 +96,17 @@ class Replay:
             raise ConfigError(f"`replay={path}`: it names no output that was made")
         return cls(folder / FILE_NAME, made, made_by, description.environment)
 
-    def check_model(self, model: Checkpoint) -> None:
-        """Raise ConfigError where the data set was made by another model."""
-        self._check(model, self.made_by.model_sha256, "the model")
+    def check_model(self, model: Checkpoint | Mixture) -> None:
+        """Raise ConfigError where the data set was made by another model, or by models with other weights."""
+        mixture, recorded = Mixture.of(model), self.made_by.models
+        if not recorded and len(mixture.models) == 1:
+            self._check(mixture.models[0], self.made_by.model_sha256, "the model")
+            return
+        given = [(model.sha256, weight) for model, weight in zip(mixture.models, mixture.weights, strict=True)]
+        if given != [(model.sha256, model.weight) for model in recorded]:
+            models = ", ".join(f"{one.weight:g} of {one.sha256} ({one.method})" for one in recorded)
+            made = f"a mixture: {models}" if models else f"one model, of SHA-256 {self.made_by.model_sha256}"
+            raise ConfigError(f"{self.path} was made with {made}", "give the same as MODEL")
 
     def noise(self, other: Checkpoint | None) -> Noise:
         """Return the noise that was added; ``other`` is the model whose noise it was. ConfigError where it is not."""

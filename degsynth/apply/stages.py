@@ -33,11 +33,10 @@ from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
-from degsynth.data.ranges import choose_range
 from degsynth.data.sources import Sources
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation
+from degsynth.model.mixture import Degradations, Mixture
 from degsynth.ops.noise import RANDOM_VERSION
 from degsynth.watching import History
 
@@ -50,7 +49,7 @@ def ignore_row(row: Row, total: int) -> None:
 
 
 def run(
-    checkpoint: Checkpoint,
+    model: Checkpoint | Mixture,
     hr: Path | Sources,
     out: Path,
     options: Options | None = None,
@@ -61,13 +60,14 @@ def run(
 ) -> Summary:
     """Degrade the images of ``hr``, a folder, which is searched recursively, an image, or a list, and write ``out``.
 
+    Of a mixture of models, one is drawn for every LR image.
     ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs;
     ``on_warning(line)`` takes what the user should know; ``on_progress`` follows the making of layouts. Raises
     DataError or ConfigError before anything is written, OutputError where the disk refuses later on; a bad image is a
     failed row.
     """
     options = options or Options()
-    degradation, sources, description = prepared(checkpoint, hr, out, options)
+    degradations, sources, description = prepared(model, hr, out, options)
     board = watching.board()
     existing = options.existing
     if board.history.deaths:  # a process before this one did a part of the work
@@ -77,7 +77,7 @@ def run(
         board.open()
         resumed = len(rows)
         planned = plan(sources, options, rows)
-        writer = PairWriter(degradation, options, sources.root, Files(out))
+        writer = PairWriter(degradations, options, sources.root, Files(out))
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
@@ -91,8 +91,7 @@ def run(
             _record(manifest.write, rows)
             if existing == "resume":
                 _warn_of_strays(out, rows, on_warning)
-            scale = checkpoint.spec.scale
-            if build_layouts(out, rows, scale, options, Callbacks(should_stop, on_progress, on_warning)):
+            if build_layouts(out, rows, degradations.scale, options, Callbacks(should_stop, on_progress, on_warning)):
                 Root(out).remove_tree(PARTIAL)
             else:
                 inputs.interrupted = True
@@ -104,19 +103,19 @@ def run(
 
 
 def prepared(
-    checkpoint: Checkpoint, hr: Path | Sources, out: Path, options: Options
-) -> tuple[Degradation, Sources, dict[str, Any]]:
+    model: Checkpoint | Mixture, hr: Path | Sources, out: Path, options: Options
+) -> tuple[Degradations, Sources, dict[str, Any]]:
     """Return how images are degraded, the images, and the content of ``dataset.json``, before ``out`` is looked at.
 
     DataError or ConfigError where model, options, images or the layouts in ``out`` are unsuitable.
     """
-    degradation = options.degradation(checkpoint)
+    degradations = options.degradations(model)
     if options.replay is not None:
-        options.replay.check_model(checkpoint)
+        options.replay.check_model(degradations.mixture)
     sources = hr if isinstance(hr, Sources) else Sources.of(hr)
     for layout in options.layouts:
         check_replaceable(Root(out), layout)
-    return degradation, sources, _description(degradation, options)
+    return degradations, sources, _description(degradations, options)
 
 
 def plan(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
@@ -198,30 +197,31 @@ def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:
         raise OutputError(f"the manifest: {os_reason(error)}; mend that, then go on with `existing=resume`") from None
 
 
-def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
+def _description(degradations: Degradations, options: Options) -> dict[str, Any]:
     """Return the content of ``dataset.json``.
 
     ``made_by`` holds all settings that change the bytes of the outputs; a resumed run must have the same.
     """
-    factor, noise, model = options.hardware_factor, options.noise, degradation.model
+    factor, noise, mixture = options.hardware_factor, options.noise, degradations.mixture
+    drawn = noise.awgn is not None or factor is not None or len(mixture.models) > 1
+    kinds = {degradation.noise_name for degradation in degradations.each}
     noise_model = None
     if noise.noise_model is not None:
         spec = noise.noise_model.spec
         noise_model = {"sha256": noise.noise_model.sha256, "method": spec.method, "scale": spec.scale}
     description = {
         "made_by": {
-            "model_sha256": model.sha256,
-            "method": model.spec.method,
-            "scale": model.spec.scale,
+            **_models(mixture),
+            "scale": mixture.scale,
             "seed": options.seed,
             "hardware_factor": factor,
             "draws": options.draws,
-            "noise": degradation.noise_name,
+            "noise": next(kind for kind in ("other", "learned", "none") if kind in kinds),
             "noise_model": noise_model,
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
-            **({"random": RANDOM_VERSION} if noise.awgn is not None or factor is not None else {}),
-            "data_range": choose_range(options.data_range, model.spec.data_range),
+            **({"random": RANDOM_VERSION} if drawn else {}),
+            "data_range": options.levels(degradations),
         },
         "environment": {
             "degsynth": degsynth.__version__,
@@ -236,3 +236,14 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(description))  # as it will be read back
     return plain
+
+
+def _models(mixture: Mixture) -> dict[str, Any]:
+    """Say which model makes all LR images, or which models make which share of them."""
+    if len(mixture.models) == 1:
+        (model,) = mixture.models
+        return {"model_sha256": model.sha256, "method": model.spec.method}
+    shares = zip(mixture.models, mixture.weights, strict=True)
+    return {
+        "models": [{"sha256": model.sha256, "method": model.spec.method, "weight": weight} for model, weight in shares]
+    }

@@ -17,14 +17,14 @@ from degsynth.files import is_pool_name
 if TYPE_CHECKING:
     from degsynth.apply import Summary
     from degsynth.apply.manifest import Row
-    from degsynth.model.checkpoint import Checkpoint
     from degsynth.model.degradation import Noise
+    from degsynth.model.mixture import Mixture
 
 NAME = "apply"
 
 
 def command(
-    model: options.Model,
+    model: options.Models,
     hr: Annotated[
         Path,
         typer.Argument(
@@ -150,6 +150,8 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
+    Example: degsynth apply nikon.pt:0.7,phone.pt:0.3 my_hr_photos/ trainset/
+
     Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
@@ -162,7 +164,7 @@ def command(
     from degsynth.apply import allocator
     from degsynth.cli import trial
     from degsynth.data.sources import Sources
-    from degsynth.model.resolve import open_model
+    from degsynth.model.resolve import mixture_parts, open_mixture
     from degsynth.parallel import usable_cores
 
     allocator.keep_freed_memory()
@@ -192,9 +194,9 @@ def command(
                 "--draws": None if draws == 1 else draws,
             }
         )
-        scale = recorded.made_by.scale if is_pool_name(model) else None
-    loaded = open_model(model, scale, device)
-    added = _with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma)
+        scale = recorded.made_by.scale if any(is_pool_name(name) for name, _ in mixture_parts(model)) else None
+    loaded = open_mixture(model, scale, device)
+    added = _with_awgn(_noise(noise, loaded, device), awgn, awgn_luma)
     settings: dict[str, Any] = {
         "seed": seed,
         "noise": added,
@@ -218,7 +220,7 @@ def command(
         max_pixels=max_pixels,
         layouts=tuple(dict.fromkeys(name for name in layout or () if name != "pairs")),
     )
-    for warning in chosen.degradation(loaded).warnings():
+    for warning in chosen.degradations(loaded).warnings():
         console.warn(warning)
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
     if preview is not None:
@@ -258,17 +260,18 @@ def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:
     return dataclasses.replace(noise, awgn=options.interval(awgn, "awgn"))
 
 
-def _noise(text: str | None, model: Checkpoint, name: str, device: str) -> Noise:
-    """Read the value of ``--noise`` for a model that was given by ``name``."""
+def _noise(text: str | None, mixture: Mixture, device: str) -> Noise:
+    """Read the value of ``--noise``."""
     from degsynth.model import checkpoint
     from degsynth.model.degradation import Noise
     from degsynth.model.resolve import resolve
 
     if text in (None, "learned", "none"):
-        if text == "learned" and not model.spec.has_noise:
+        silent = [model for model in mixture.models if not model.spec.has_noise]
+        if text == "learned" and silent:
             raise ConfigError(
-                f"--noise learned: the model {name} ({model.spec.method}) has none; use --awgn, or give another model "
-                "whose noise is added"
+                f"--noise learned: the model {silent[0].path} ({silent[0].spec.method}) has none; use --awgn, or give "
+                "another model whose noise is added"
             )
         return Noise(text != "none")
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from degsynth.apply import Example, Forecast, Options
     from degsynth.apply.manifest import Row
     from degsynth.data.sources import Sources
-    from degsynth.model.checkpoint import Checkpoint
+    from degsynth.model.mixture import Mixture
     from degsynth.reports.panels import Panel
 
 LR_SIDE = 96
@@ -39,7 +39,7 @@ def check(dry_run: bool, preview: Path | None) -> None:
     options.check_output(preview)
 
 
-def report_forecast(model: Checkpoint, sources: Sources, out: Path, chosen: Options, json: bool) -> None:
+def report_forecast(model: Mixture, sources: Sources, out: Path, chosen: Options, json: bool) -> None:
     """Say what a run would do; Exit 1 where an image would fail or the disk has too little room."""
     from degsynth import apply
 
@@ -96,32 +96,34 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
 
 
-def draw_preview(path: Path, model: Checkpoint, name: str, sources: Sources, chosen: Options) -> None:
+def draw_preview(path: Path, model: Mixture, name: str, sources: Sources, chosen: Options) -> None:
     """Degrade the first images and draw them into a PNG file."""
     from degsynth import apply
     from degsynth.reports.panels import exact_sheet
 
-    scale = model.spec.scale
+    scale = model.scale
     side = max(1, min(LR_SIDE, 2 * SHOWN_SIDE // scale))
     examples = apply.preview(model, sources, side, chosen, lambda text: console.warn(f"not shown: {text}"))
     heading = f"{name} at scale {scale}; the middle of each image, one LR pixel is a square"
-    exact_sheet(path, [_panels(example) for example in examples], heading, SHOWN_SIDE)
+    names = {one.sha256: one.path.name for one in model.models}
+    exact_sheet(path, [_panels(example, names) for example in examples], heading, SHOWN_SIDE)
     console.note(f"{path}: {len(examples)} images; nothing else was written")
 
 
-def _panels(example: Example) -> list[Panel]:
+def _panels(example: Example, names: dict[str, str]) -> list[Panel]:
     from degsynth.reports.panels import Panel
 
     return [
         Panel(f"HR: {Path(example.rows[0].source).name}", example.hr),
-        *(Panel(_title(row), lr) for row, lr in zip(example.rows, example.lr, strict=True)),
+        *(Panel(_title(row, names), lr) for row, lr in zip(example.rows, example.lr, strict=True)),
         Panel("bicubic LR", example.bicubic),
     ]
 
 
-def _title(row: Row) -> str:
-    """Name an LR image by what was drawn for it."""
+def _title(row: Row, names: dict[str, str]) -> str:
+    """Name an LR image by what was drawn for it; ``names`` are those of the models, by their SHA-256."""
     facts = [
+        names.get(row.model_sha256 or "", ""),
         "" if row.awgn_sigma is None else f"σ {row.awgn_sigma:.1f}",
         "" if row.kernel_id is None else f"kernel {row.kernel_id}",
         "" if row.hardware_factor is None else f"factor {row.hardware_factor:.2f}",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
-from degsynth.data.ranges import check_range, choose_range
+from degsynth.data.ranges import check_range
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
+from degsynth.model.mixture import Degradations
 from degsynth.model.render import Source, render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
 from degsynth.ops.alpha import filled, pyramid_reach
@@ -67,12 +68,11 @@ class Store(Protocol):
 class PairWriter:
     """The work on one image: from the HR file on the disk to both sides of every output."""
 
-    def __init__(self, degradation: Degradation, options: Options, root: Path, files: Store) -> None:
+    def __init__(self, degradations: Degradations, options: Options, root: Path, files: Store) -> None:
         """``root`` is the folder that sources are relative to; ``files`` takes what is written."""
-        self.degradation, self.options, self.root, self.files = degradation, options, root, files
-        self.scale = degradation.model.spec.scale
-        self.data_range = choose_range(options.data_range, degradation.model.spec.data_range)
-        self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
+        self.degradations, self.options, self.root, self.files = degradations, options, root, files
+        self.scale, self.data_range = degradations.scale, options.levels(degradations)
+        self.worker_memory = options.worker_memory()
         self._streams = WorkerStreams(options.device)
         self._abandoned = threading.Event()
 
@@ -115,7 +115,7 @@ class PairWriter:
 
     def _write_output(self, files: Target, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
         """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
-        path, picture = self.root / output.source, source.picture
+        picture = source.picture
         asked = self.options.data_range
         if isinstance(asked, Interval) and picture.dtype == np.uint8:
             raise DataError(
@@ -124,67 +124,69 @@ class PairWriter:
             )
         height, width = lr_size(picture.height, picture.width, self.scale)
         identity = Identity(self.options.seed, output.source, output.page, output.draw)
-        draw = self.degradation.draw(identity, picture.channels, height, width)
-        suffix = ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
+        degradation = self.degradations.of(identity)
+        draw = degradation.draw(identity, picture.channels, height, width)
         meaning = picture.meaning
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
-        lr_name = f"lr/{output.stem}{suffix}"
-        lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(draw, picture))
+        lr_name = f"lr/{output.stem}{_suffix(self.root / output.source)}"
+        lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(degradation, draw, picture))
         hr_size = (self.scale * height, self.scale * width)
-        cropped = (picture.height, picture.width) != hr_size
-        hr_sha256 = hr_bytes = None
-        if picture.remade or cropped or not source.alone:  # the file itself cannot serve as HR
-            hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
-            if sibling is not None:
-                files.copy(str(sibling.hr), hr_name)
-                hr_sha256, hr_bytes = sibling.hr_sha256, sibling.hr_bytes
-            else:
-                hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
-                hr_sha256, hr_bytes = files.write(hr_name, hr_file, writing.bands(picture, *hr_size))
-        else:
-            hr_name = f"hr/{output.stem}{path.suffix}"
-            hr_kept = files.link(path, hr_name, self.options.link)
+        hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
         return Row(
             source=output.source,
             status="ok",
             page=output.page,
             draw=output.draw,
-            hr=hr_name,
             lr=lr_name,
             source_size=(picture.height, picture.width),
             hr_size=hr_size,
             lr_size=(height, width),
-            cropped=cropped,
-            hr_kept=hr_kept,
+            cropped=(picture.height, picture.width) != hr_size,
             channels=picture.channels,
             others=meaning.others,
             alpha=picture.has_alpha,
             dtype=str(picture.dtype),
             seed=identity.seed("kernel"),
+            model_sha256=degradation.model.sha256 if len(self.degradations.each) > 1 else None,
             kernel_id=draw.kernel_id,
             hardware_factor=draw.hardware_factor,
-            noise=self.degradation.noise_name,
-            warning=self.degradation.row_warning(),
+            noise=degradation.noise_name,
+            warning=degradation.row_warning(),
             left_out=meaning.carried.left_out,
             awgn_sigma=draw.awgn_sigma,
-            hr_bytes=hr_bytes,
-            hr_sha256=hr_sha256,
             lr_sha256=lr_sha256,
+            **self._write_hr(files, output, source, hr_file, sibling),
         )
 
-    def _tiling(self, height: int, width: int) -> Tiling:
-        if self.options.tile is not None:
-            return tiles_of(self.degradation, self.options.tile)
-        spec = self.degradation.model.spec
-        return fitting(height, width, self.pixels_per_tile, self.scale, self.degradation.halo, spec.multiple_of)
+    def _write_hr(
+        self, files: Target, output: PlannedOutput, source: _Source, file: writing.Size, sibling: Row | None
+    ) -> dict[str, Any]:
+        """Bring an HR image into the data set; return the fields of its row that say how."""
+        path, picture = self.root / output.source, source.picture
+        if not picture.remade and source.alone and (picture.height, picture.width) == (file.height, file.width):
+            name = f"hr/{output.stem}{path.suffix}"
+            return {"hr": name, "hr_kept": files.link(path, name, self.options.link)}
+        name = f"hr/{output.stem}{_suffix(path)}"  # the file itself cannot serve as HR
+        if sibling is not None:
+            files.copy(str(sibling.hr), name)
+            sha256, size = sibling.hr_sha256, sibling.hr_bytes
+        else:
+            sha256, size = files.write(name, file, writing.bands(picture, file.height, file.width))
+        return {"hr": name, "hr_kept": "written", "hr_sha256": sha256, "hr_bytes": size}
 
-    def _lr_bands(self, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
+    def _tiling(self, degradation: Degradation, height: int, width: int) -> Tiling:
+        if self.options.tile is not None:
+            return tiles_of(degradation, self.options.tile)
+        pixels, spec = self.worker_memory / degradation.bytes_per_pixel, degradation.model.spec
+        return fitting(height, width, pixels, self.scale, degradation.halo, spec.multiple_of)
+
+    def _lr_bands(self, degradation: Degradation, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
         """Yield the LR image in the type of the file; its alpha is the mean over an LR pixel."""
         _, height, width = draw.size
-
+        source = self._source(picture, degradation.model.spec.clean_halo)
         top = 0
-        for band in render_bands(self.degradation, draw, self._source(picture), self._tiling(height, width)):
+        for band in render_bands(degradation, draw, source, self._tiling(degradation, height, width)):
             bottom = top + band.shape[1]
             alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
             if alpha is not None and picture.meaning.premultiplied:
@@ -194,10 +196,12 @@ class PairWriter:
             if self._abandoned.is_set():
                 raise OutputError("the run has ended")
 
-    def _source(self, picture: images.Picture) -> Source:
-        """Return the function that reads windows of a picture: the colours that are seen, without alpha."""
-        spec = self.degradation.model.spec
-        reach = pyramid_reach(spec.clean_halo + self.scale) if picture.has_alpha else 0
+    def _source(self, picture: images.Picture, halo: int) -> Source:
+        """Return the function that reads windows of a picture: the colours that are seen, without alpha.
+
+        ``halo`` is that of the blur, HR px.
+        """
+        reach = pyramid_reach(halo + self.scale) if picture.has_alpha else 0
 
         def source(top: int, bottom: int, left: int, right: int) -> Tensor:
             rows = max(0, top - reach), min(picture.height, bottom + reach)
@@ -219,6 +223,11 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _suffix(path: Path) -> str:
+    """Return the ending of files that are written of a source."""
+    return ".tif" if path.suffix.lower() in images.TIFF_SUFFIXES else ".png"
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
