@@ -511,6 +511,22 @@ SABOTAGES = (
         ("model/test_render.py::test_awgn_is_its_field_times_sigma",),
     ),
     Sabotage(
+        "shot-unit",
+        "the variance of shot noise grows with the level from 0 to 1, not to 255",
+        "model/render.py",
+        "shot / SIGMA_UNIT * band",
+        "shot / SIGMA_UNIT**2 * band",
+        ("model/test_render.py",),
+    ),
+    Sabotage(
+        "shot-unreplayed",
+        "shot noise is left out of a replay",
+        "apply/replay.py",
+        "None if shot_read is None else ShotRead",
+        "None if True else ShotRead",
+        ("apply/test_replay.py",),
+    ),
+    Sabotage(
         "factor-column",
         "the hardware factor is written into the first column of the code",
         "model/degradation.py",

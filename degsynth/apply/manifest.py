@@ -75,6 +75,8 @@ class Row(Strict):
     """What the source says beside its pixels that the LR file does not: EXIF, XMP, …"""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
+    shot_read: tuple[float, float] | None = None
+    """A and B of white noise whose variance is A·x + B at level x, on the 0–255 scale; None: none was added."""
     hr_bytes: int | None = None
     """Size of the file in ``hr/`` in bytes; None in older manifests."""
     hr_sha256: str | None = None

@@ -13,7 +13,7 @@ from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.config import Interval, Strict, build
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Noise
+from degsynth.model.degradation import Noise, ShotRead
 from degsynth.model.mixture import Mixture
 from degsynth.ops.noise import RANDOM_VERSION
 
@@ -52,6 +52,7 @@ class MadeBy(Strict):
     noise_model: NoiseModel | None = None
     awgn: tuple[float, float] | None = None
     awgn_luma: bool = False
+    shot_read: tuple[tuple[float, float], tuple[float, float]] | None = None
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
     random: int | None = None
@@ -83,7 +84,7 @@ class Replay:
         if description is None:
             raise ConfigError(f"`replay={path}`: there is no valid {DATASET_NAME} beside it, which has the options")
         made_by = build(MadeBy, description.made_by, str(folder / DATASET_NAME))
-        drawn = made_by.awgn is not None or made_by.hardware_factor is not None or made_by.models
+        drawn = made_by.awgn or made_by.shot_read or made_by.hardware_factor or made_by.models
         if drawn and made_by.random != RANDOM_VERSION:
             raise ConfigError(
                 f"`replay={path}`: its white noise, hardware factors or choice of models are random numbers of an "
@@ -121,9 +122,13 @@ class Replay:
                     "give that model for the noise",
                 )
             self._check(other, recorded.sha256, "the model of the noise")
-        awgn = self.made_by.awgn
+        awgn, shot_read = self.made_by.awgn, self.made_by.shot_read
         return Noise(
-            self.made_by.noise != "none", other, None if awgn is None else Interval(*awgn), self.made_by.awgn_luma
+            self.made_by.noise != "none",
+            other,
+            None if awgn is None else Interval(*awgn),
+            self.made_by.awgn_luma,
+            None if shot_read is None else ShotRead(*(Interval(*part) for part in shot_read)),
         )
 
     def settings(self, other: Checkpoint | None = None) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
     ``made_by`` holds all settings that change the bytes of the outputs; a resumed run must have the same.
     """
     factor, noise, mixture = options.hardware_factor, options.noise, degradations.mixture
-    drawn = noise.awgn is not None or factor is not None or len(mixture.models) > 1
+    drawn = noise.awgn is not None or noise.shot_read is not None or factor is not None or len(mixture.models) > 1
     kinds = {degradation.noise_name for degradation in degradations.each}
     noise_model = None
     if noise.noise_model is not None:
@@ -220,6 +220,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
             "noise_model": noise_model,
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
+            **({"shot_read": noise.shot_read} if noise.shot_read is not None else {}),
             **({"random": RANDOM_VERSION} if drawn else {}),
             "data_range": options.levels(degradations),
         },

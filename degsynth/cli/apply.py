@@ -56,6 +56,15 @@ def command(
             help="The same, but equal in all channels, so that σ is that of luma.",
         ),
     ] = None,
+    shot_read: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="White noise, independent in every channel, whose variance is A·x + B at level x (pdm, Eq. 9). All "
+            "are on the 0–255 scale, so 0,25 is the same as σ 5, and 0.4,4 has σ 2 at black and σ 10.3 at white. Each "
+            "may be a range LO:HI, from which every image draws one. Excludes --awgn. Unset: none.",
+        ),
+    ] = None,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
     layout: Annotated[
@@ -188,6 +197,7 @@ def command(
                 "--noise": noise if noise in ("learned", "none") else None,
                 "--awgn": awgn,
                 "--awgn-luma": awgn_luma,
+                "--shot-read": shot_read,
                 "--hardware-factor": hardware_factor,
                 "--data-range": data_range,
                 "--seed": seed or None,
@@ -196,7 +206,7 @@ def command(
         )
         scale = recorded.made_by.scale if any(is_pool_name(name) for name, _ in mixture_parts(model)) else None
     loaded = open_mixture(model, scale, device)
-    added = _with_awgn(_noise(noise, loaded, device), awgn, awgn_luma)
+    added = _with_white(_noise(noise, loaded, device), awgn, awgn_luma, shot_read)
     settings: dict[str, Any] = {
         "seed": seed,
         "noise": added,
@@ -251,10 +261,16 @@ def _refuse(given: dict[str, object]) -> None:
             raise ConfigError(f"{flag} {value} and --replay exclude each other: it is what it was then", "leave it out")
 
 
-def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:
-    """Add white noise as ``--awgn`` or ``--awgn-luma`` asks for it."""
-    if awgn is not None and awgn_luma is not None:
-        raise ConfigError("--awgn and --awgn-luma exclude each other", "give one of them")
+def _with_white(noise: Noise, awgn: str | None, awgn_luma: str | None, shot_read: str | None) -> Noise:
+    """Add white noise as ``--awgn``, ``--awgn-luma`` or ``--shot-read`` asks for it."""
+    from degsynth.model.degradation import ShotRead
+
+    given = {"--awgn": awgn, "--awgn-luma": awgn_luma, "--shot-read": shot_read}
+    flags = [flag for flag, value in given.items() if value is not None]
+    if len(flags) > 1:
+        raise ConfigError(f"{flags[0]} and {flags[1]} exclude each other", "give one of them")
+    if shot_read is not None:
+        return dataclasses.replace(noise, shot_read=ShotRead.parse(shot_read))
     if awgn_luma is not None:
         return dataclasses.replace(noise, awgn=options.interval(awgn_luma, "awgn_luma"), awgn_luma=True)
     return dataclasses.replace(noise, awgn=options.interval(awgn, "awgn"))

@@ -49,6 +49,7 @@ FLAGS = {
     "seed": "--seed",
     "set": "--set",
     "shift": "--shift",
+    "shot_read": "--shot-read",
     "size": "--kernel-size",
     "steps": "--steps",
     "tile": "--tile",

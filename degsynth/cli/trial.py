@@ -125,6 +125,7 @@ def _title(row: Row, names: dict[str, str]) -> str:
     facts = [
         names.get(row.model_sha256 or "", ""),
         "" if row.awgn_sigma is None else f"σ {row.awgn_sigma:.1f}",
+        "" if row.shot_read is None else "noise {:.2g}x + {:.2g}".format(*row.shot_read),
         "" if row.kernel_id is None else f"kernel {row.kernel_id}",
         "" if row.hardware_factor is None else f"factor {row.hardware_factor:.2f}",
     ]

@@ -155,6 +155,7 @@ class PairWriter:
             warning=degradation.row_warning(),
             left_out=meaning.carried.left_out,
             awgn_sigma=draw.awgn_sigma,
+            shot_read=draw.shot_read,
             lr_sha256=lr_sha256,
             **self._write_hr(files, output, source, hr_file, sibling),
         )
