@@ -68,7 +68,7 @@ def verify(
         raise ConfigError(f"`hr={hr}`: no such folder or image")
     manifest = Manifest(out)
     written, damage = manifest.read_what_is_whole()
-    rows = list({(row.source, row.page, row.draw): row for row in written}.values())
+    rows = list({row.key: row for row in written}.values())
     problems = list(_of_the_run(manifest.path, damage, (out / PARTIAL).exists()))
     sources = None if hr is None else hr if hr.is_dir() else hr.parent
     root = Root(out)

@@ -276,7 +276,7 @@ def _check_settings(root: Root, description: dict[str, Any]) -> Description:
 def _compared(root: Root, sources: Path, check: Check) -> tuple[list[Row], list[Row]]:
     """Return the rows of outputs that are finished, and those of outputs that are not what their rows say."""
     manifest = Manifest(root.path)
-    rows = {(row.source, row.page, row.draw): row for row in manifest.read()}
+    rows = {row.key: row for row in manifest.read()}
     verification = Verification(root, sources, check, manifest.modified_ns())
     finished: list[Row] = []
     outdated: list[Row] = []

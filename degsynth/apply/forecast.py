@@ -90,7 +90,7 @@ def forecast(
     options = options or Options()
     degradations, sources, description = prepared(model, hr, out, options)
     finished = inspected(out, sources, description, options.existing, options.check)
-    planned = plan(sources, options, finished)
+    planned = plan(sources, options, finished, degradations.scale)
     declared, failing = _declared(planned, sources.root, options, on_progress)
     files, scale = MemoryFiles(), degradations.scale
     probe = _Probe(PairWriter(degradations, options, sources.root, files), files)
@@ -99,7 +99,7 @@ def forecast(
         failing += probe.measure(planned[name])
     failed = {name for name, _ in failing}
     sizes = [
-        _Size.of(declared[name][output.page], sources.root / name, scale)
+        _Size.of(declared[name][output.page], sources.root / name, scale, options.crop)
         for name, outputs in planned.items()
         for output in outputs
         if name not in failed
@@ -162,7 +162,7 @@ def _to_probe(
     Where HR images are written anew, one of them is among these.
     """
     pixels = {
-        name: sum(found[output.page].height * found[output.page].width for output in planned[name])
+        name: sum(found[page].height * found[page].width for page in {output.page for output in planned[name]})
         for name, found in declared.items()
     }
     by_size = sorted(declared, key=lambda name: pixels[name])
@@ -188,9 +188,9 @@ class _Size:
     file_bytes: int
 
     @classmethod
-    def of(cls, declared: Declared, path: Path, scale: int) -> _Size:
-        pixels = declared.height * declared.width
-        return cls(pixels, _is_written(declared, scale), path.suffix.lower(), path.stat().st_size)
+    def of(cls, declared: Declared, path: Path, scale: int, crop: int | None) -> _Size:
+        pixels = declared.height * declared.width if crop is None else crop**2
+        return cls(pixels, crop is not None or _is_written(declared, scale), path.suffix.lower(), path.stat().st_size)
 
 
 class _Probe:

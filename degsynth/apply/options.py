@@ -10,6 +10,7 @@ import torch
 
 from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
+from degsynth.apply.layouts import crops
 from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
@@ -64,6 +65,12 @@ class Options:
     the number in the environment variable DEGSYNTH_MAX_PIXELS, or 2³⁰."""
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
+    crop: int | None = None
+    """Side of square crops of HR images, HR px, a multiple of the scale; each is an output of its own. None: whole
+    images. The LR image of a crop is the crop of the LR image of the whole, with its noise."""
+    step: int | None = None
+    """Distance between crops, HR px, a multiple of the scale; None: their side. The last crop of a row or column is
+    moved inwards, so that the whole image is covered."""
 
     layouts: tuple[str, ...] = ()
     """Layouts (`degsynth.apply.layouts.LAYOUTS`) that are made of the finished data set, each in a folder of its name.
@@ -76,7 +83,7 @@ class Options:
     def __post_init__(self) -> None:
         for layout in self.layouts:
             layouts.check(layout)
-        for name in ("workers", "tile", "limit", "draws", "max_pixels"):
+        for name in ("workers", "tile", "limit", "draws", "max_pixels", "crop", "step"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}={value}` must be at least 1")
@@ -89,6 +96,7 @@ class Options:
 
     def degradations(self, model: Checkpoint | Mixture) -> Degradations:
         """Return how images are degraded by a model, or by several; ConfigError where the options do not suit them."""
+        crops.check(self.crop, self.step, Mixture.of(model).scale)
         return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
 
     def levels(self, degradations: Degradations) -> Interval | None:

@@ -56,16 +56,16 @@ def preview(
     An image that fails is named by ``on_warning``; DataError where none is left.
     """
     options = options or Options()
-    options = dataclasses.replace(options, draws=min(options.draws, DRAWS))
     degradations = options.degradations(model)
     if options.replay is not None:
         options.replay.check_model(degradations.mixture)
+    options = dataclasses.replace(options, draws=min(options.draws, DRAWS), crop=None, step=None, replay=None)
     sources = hr if isinstance(hr, Sources) else Sources.of(hr)
     files = MemoryFiles(keep=True)
     writer = PairWriter(degradations, options, sources.root, files)
     shown: list[Example] = []
     failure: str | None = None
-    for outputs in plan(sources, options, []).values():
+    for outputs in plan(sources, options, [], degradations.scale).values():
         first = [output for output in outputs if output.page == outputs[0].page][:DRAWS]
         try:
             with one_torch_thread():

@@ -55,6 +55,8 @@ class MadeBy(Strict):
     shot_read: tuple[tuple[float, float], tuple[float, float]] | None = None
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
+    crop: int | None = None
+    step: int | None = None
     random: int | None = None
     """Version of the random numbers that do not come from the model, where there are any."""
 
@@ -91,7 +93,7 @@ class Replay:
                 "earlier version",
                 "replay it with the version of degsynth that dataset.json names",
             )
-        rows = {(row.source, row.page, row.draw): row for row in Manifest(folder).read()}
+        rows = {row.key: row for row in Manifest(folder).read()}
         made = tuple(row for row in rows.values() if row.status == "ok")
         if not made:
             raise ConfigError(f"`replay={path}`: it names no output that was made")
@@ -139,6 +141,8 @@ class Replay:
             "draws": self.made_by.draws,
             "noise": self.noise(other),
             "hardware_factor": None if factor is None else Interval(*factor),
+            "crop": self.made_by.crop,
+            "step": self.made_by.step,
             "data_range": "dtype" if levels is None else Interval(*levels),
             "replay": self,
         }
@@ -148,20 +152,20 @@ class Replay:
 
         Only the first ``limit`` sources are taken, where that is given.
         """
-        done = {(row.source, row.page, row.draw) for row in finished}
+        done = {row.key for row in finished}
         planned: dict[str, list[PlannedOutput]] = {source: [] for source in sorted({row.source for row in self.rows})}
-        for row in sorted(self.rows, key=lambda row: (row.source, row.page, row.draw)):
+        for row in sorted(self.rows, key=lambda row: row.key):
             stem = PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
-            if (row.source, row.page, row.draw) not in done:
-                planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page))
+            if row.key not in done:
+                planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page, row.crop))
         return {source: planned[source] for source in list(planned)[:limit] if planned[source]}
 
     def differences(self, rows: Sequence[Row]) -> list[str]:
         """Say for each output that is not the one of the manifest how it differs."""
-        recorded = {(row.source, row.page, row.draw): row for row in self.rows}
+        recorded = {row.key: row for row in self.rows}
         found = []
         for row in rows:
-            before = recorded.get((row.source, row.page, row.draw))
+            before = recorded.get(row.key)
             if row.status != "ok" or before is None:
                 continue
             if before.source_bytes not in (None, row.source_bytes):

@@ -23,6 +23,7 @@ from degsynth import watching
 from degsynth.apply.audit import strays
 from degsynth.apply.dataset_folder import Files, opened
 from degsynth.apply.engines import threads
+from degsynth.apply.layouts import crops
 from degsynth.apply.layouts.build import build_layouts
 from degsynth.apply.layouts.names import PlannedOutput, plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
@@ -38,6 +39,7 @@ from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.mixture import Degradations, Mixture
 from degsynth.ops.noise import RANDOM_VERSION
+from degsynth.parallel import stream
 from degsynth.watching import History
 
 OnRow = Callable[[Row, int], None]
@@ -76,7 +78,7 @@ def run(
     with opened(out, sources, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = plan(sources, options, rows)
+        planned = plan(sources, options, rows, degradations.scale)
         writer = PairWriter(degradations, options, sources.root, Files(out))
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
@@ -118,13 +120,28 @@ def prepared(
     return degradations, sources, _description(degradations, options)
 
 
-def plan(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+def plan(sources: Sources, options: Options, finished: list[Row], scale: int) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source."""
     if options.replay is not None:
         return options.replay.plan(finished, options.limit)
-    counts = {name: images.count(sources.root / name, options.max_pixels) for name in sources.names}
+    if options.crop is None:
+        counts = {name: images.count(sources.root / name, options.max_pixels) for name in sources.names}
+        parts = None
+    else:
+        parts = _parts(sources, options, options.crop, scale)
+        counts = {name: len(of_page) for name, of_page in parts.items()}
     pages = {name: count for name, count in counts.items() if count > 1}
-    return plan_outputs(sources.names, options.draws, finished, options.limit, pages)
+    return plan_outputs(sources.names, options.draws, finished, options.limit, pages, parts)
+
+
+def _parts(sources: Sources, options: Options, side: int, scale: int) -> dict[str, list[list[crops.Corner]]]:
+    """Return the crops of every image, by source and page; none for a file that cannot be read."""
+
+    def of_file(name: str) -> list[list[crops.Corner]]:
+        found = images.declared(sources.root / name, options.max_pixels)
+        return [crops.places(one.height, one.width, side, options.step or side, scale) for one in found]
+
+    return {done.item: done.result or [[]] for done in stream(sources.names, of_file, options.workers)}
 
 
 def _made(
@@ -223,6 +240,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
             **({"shot_read": noise.shot_read} if noise.shot_read is not None else {}),
             **({"random": RANDOM_VERSION} if drawn else {}),
             "data_range": options.levels(degradations),
+            **({"crop": options.crop, "step": options.step or options.crop} if options.crop is not None else {}),
         },
         "environment": {
             "degsynth": degsynth.__version__,

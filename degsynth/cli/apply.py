@@ -78,6 +78,21 @@ def command(
     draws: Annotated[
         int, typer.Option(help="Number of LR images of each HR image; each gets its own random numbers.")
     ] = 1,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Cut HR images into crops of N×N px, each with its own LR image, which is the crop of the LR image of "
+            "the whole. N is a multiple of the scale. Unset: whole images.",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            metavar="M",
+            help="Distance between crops, px, a multiple of the scale; the last one is moved inwards. Unset: N.",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     memory: Annotated[
@@ -159,6 +174,8 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --crop 480 --step 240
+
     Example: degsynth apply nikon.pt:0.7,phone.pt:0.3 my_hr_photos/ trainset/
 
     Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
@@ -201,6 +218,8 @@ def command(
                 "--hardware-factor": hardware_factor,
                 "--data-range": data_range,
                 "--seed": seed or None,
+                "--crop": crop,
+                "--step": step,
                 "--draws": None if draws == 1 else draws,
             }
         )
@@ -211,6 +230,8 @@ def command(
         "seed": seed,
         "noise": added,
         "draws": draws,
+        "crop": crop,
+        "step": step,
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
         "data_range": levels,
     }

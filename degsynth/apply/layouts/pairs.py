@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from degsynth.apply.dataset_folder import Link, Written
 from degsynth.apply.engines.threads import WorkerStreams
+from degsynth.apply.layouts import crops
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
@@ -95,11 +96,11 @@ class PairWriter:
                 if page >= len(stack):
                     raise DataError(f"{path}: page {page} of {len(stack)}; the source is another file than it was")
                 source = _Source(stack.picture(page), alone=len(stack) == 1)
-                sibling: Row | None = None
-                for output in same:
-                    row = self._write_output(files, output, source, sibling)
-                    rows.append(row)
-                    sibling = sibling or row
+                siblings: dict[crops.Corner | None, Row] = {}
+                for _, of_draw in itertools.groupby(same, lambda output: output.draw):
+                    made = self._write_draw(files, list(of_draw), source, siblings)
+                    rows += made
+                    siblings = {row.crop: row for row in made} | siblings
             if _identity(path) != before:  # HR may be of the new image, and LR of the old
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
@@ -109,69 +110,118 @@ class PairWriter:
         """Return the rows of outputs that could not be made."""
         reason = _reason(error, self.root / outputs[0].source)
         return [
-            Row(source=output.source, status="failed", page=output.page, draw=output.draw, error=reason)
+            Row(
+                source=output.source,
+                status="failed",
+                page=output.page,
+                draw=output.draw,
+                crop=output.crop,
+                error=reason,
+            )
             for output in outputs
         ]
 
-    def _write_output(self, files: Target, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
-        """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
-        picture = source.picture
-        asked = self.options.data_range
+    def _write_draw(
+        self, files: Target, outputs: list[PlannedOutput], source: _Source, siblings: Mapping[crops.Corner | None, Row]
+    ) -> list[Row]:
+        """Write an LR image, or all crops of one, and the HR images; those of ``siblings`` are equal, by their crop."""
+        first, picture, asked = outputs[0], source.picture, self.options.data_range
         if isinstance(asked, Interval) and picture.dtype == np.uint8:
             raise DataError(
                 f"`data_range={asked.low:g}:{asked.high:g}` is for files of more than 8 bits, and this one has 8",
                 "leave it out for 8-bit files",
             )
         height, width = lr_size(picture.height, picture.width, self.scale)
-        identity = Identity(self.options.seed, output.source, output.page, output.draw)
+        for output in outputs:
+            crops.check_inside(output.crop, self.options.crop, self.scale * height, self.scale * width)
+        identity = Identity(self.options.seed, first.source, first.page, first.draw)
         degradation = self.degradations.of(identity)
         draw = degradation.draw(identity, picture.channels, height, width)
+        facts = {
+            "source": first.source,
+            "status": "ok",
+            "page": first.page,
+            "draw": first.draw,
+            "source_size": (picture.height, picture.width),
+            "cropped": (picture.height, picture.width) != (self.scale * height, self.scale * width),
+            "channels": picture.channels,
+            "others": picture.meaning.others,
+            "alpha": picture.has_alpha,
+            "dtype": str(picture.dtype),
+            "seed": identity.seed("kernel"),
+            "model_sha256": degradation.model.sha256 if len(self.degradations.each) > 1 else None,
+            "kernel_id": draw.kernel_id,
+            "hardware_factor": draw.hardware_factor,
+            "noise": degradation.noise_name,
+            "warning": degradation.row_warning(),
+            "left_out": picture.meaning.carried.left_out,
+            "awgn_sigma": draw.awgn_sigma,
+            "shot_read": draw.shot_read,
+        }
+        bands: Iterable[images.Image] = self._lr_bands(degradation, draw, picture)
+        if self.options.crop is not None:  # crops are cut from the LR image of the whole
+            bands = [_joined(bands)]
+        return [
+            self._write_output(files, output, source, self._lr_part(output, bands, (height, width)), facts, siblings)
+            for output in outputs
+        ]
+
+    def _lr_part(
+        self, output: PlannedOutput, bands: Iterable[images.Image], size: tuple[int, int]
+    ) -> tuple[Iterable[images.Image], tuple[int, int]]:
+        """Return the part of an LR image (height, width) that an output is of, and its size."""
+        if output.crop is None or self.options.crop is None:
+            return bands, size
+        (whole,), side = bands, self.options.crop // self.scale
+        top, left = (edge // self.scale for edge in output.crop)
+        return [whole.window(top, top + side, left, left + side)], (side, side)
+
+    def _write_output(
+        self,
+        files: Target,
+        output: PlannedOutput,
+        source: _Source,
+        lr: tuple[Iterable[images.Image], tuple[int, int]],
+        facts: dict[str, Any],
+        siblings: Mapping[crops.Corner | None, Row],
+    ) -> Row:
+        """Write an LR image, which comes in bands with its size, and its HR image; return its row with these facts."""
+        picture, (bands, (height, width)) = source.picture, lr
         meaning = picture.meaning
+        if output.crop is not None:
+            meaning = replace(meaning, carried=meaning.carried.cropped(*output.crop))
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
         lr_name = f"lr/{output.stem}{_suffix(self.root / output.source)}"
-        lr_sha256, _ = files.write(lr_name, lr_file, self._lr_bands(degradation, draw, picture))
+        lr_sha256, _ = files.write(lr_name, lr_file, bands)
         hr_size = (self.scale * height, self.scale * width)
         hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
         return Row(
-            source=output.source,
-            status="ok",
-            page=output.page,
-            draw=output.draw,
+            **facts,
+            crop=output.crop,
             lr=lr_name,
-            source_size=(picture.height, picture.width),
             hr_size=hr_size,
             lr_size=(height, width),
-            cropped=(picture.height, picture.width) != hr_size,
-            channels=picture.channels,
-            others=meaning.others,
-            alpha=picture.has_alpha,
-            dtype=str(picture.dtype),
-            seed=identity.seed("kernel"),
-            model_sha256=degradation.model.sha256 if len(self.degradations.each) > 1 else None,
-            kernel_id=draw.kernel_id,
-            hardware_factor=draw.hardware_factor,
-            noise=degradation.noise_name,
-            warning=degradation.row_warning(),
-            left_out=meaning.carried.left_out,
-            awgn_sigma=draw.awgn_sigma,
-            shot_read=draw.shot_read,
             lr_sha256=lr_sha256,
-            **self._write_hr(files, output, source, hr_file, sibling),
+            **self._write_hr(files, output, source, hr_file, siblings.get(output.crop)),
         )
 
     def _write_hr(
         self, files: Target, output: PlannedOutput, source: _Source, file: writing.Size, sibling: Row | None
     ) -> dict[str, Any]:
         """Bring an HR image into the data set; return the fields of its row that say how."""
-        path, picture = self.root / output.source, source.picture
-        if not picture.remade and source.alone and (picture.height, picture.width) == (file.height, file.width):
+        path, picture, crop = self.root / output.source, source.picture, output.crop
+        is_whole = crop is None and (picture.height, picture.width) == (file.height, file.width)
+        if is_whole and source.alone and not picture.remade:
             name = f"hr/{output.stem}{path.suffix}"
             return {"hr": name, "hr_kept": files.link(path, name, self.options.link)}
         name = f"hr/{output.stem}{_suffix(path)}"  # the file itself cannot serve as HR
         if sibling is not None:
             files.copy(str(sibling.hr), name)
             sha256, size = sibling.hr_sha256, sibling.hr_bytes
+        elif crop is not None:
+            part = picture.window(crop[0], crop[0] + file.height, crop[1], crop[1] + file.width)
+            sha256, size = files.write(name, file, [part])
         else:
             sha256, size = files.write(name, file, writing.bands(picture, file.height, file.width))
         return {"hr": name, "hr_kept": "written", "hr_sha256": sha256, "hr_bytes": size}
@@ -224,6 +274,13 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _joined(bands: Iterable[images.Image]) -> images.Image:
+    """Put the bands of an image together."""
+    parts = list(bands)
+    alphas = [part.alpha for part in parts if part.alpha is not None]
+    return images.Image(np.concatenate([part.pixels for part in parts]), np.concatenate(alphas) if alphas else None)
 
 
 def _suffix(path: Path) -> str:
