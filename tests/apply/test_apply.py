@@ -189,7 +189,7 @@ def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]
 
 @pytest.mark.parametrize(("sigma", "warned"), [((0.05, 0.05), True), ((0.0, 0.1), True), ((0.0, 5.0), False)])
 def test_noise_on_a_scale_from_0_to_1_is_warned_of(sigma: tuple[float, float], warned: bool, model: Checkpoint) -> None:
-    warnings = Options(noise=Noise(awgn=Interval(*sigma))).degradation(model).warnings()
+    warnings = Options(noise=Noise(awgn=Interval(*sigma))).degradations(model).warnings()
     assert any("on the scale from 0 to 255" in text for text in warnings) == warned
 
 
