@@ -68,7 +68,7 @@ def verify(
     sources = None if hr is None else root_of(hr)
     manifest = Manifest(out)
     written, damage = manifest.read_what_is_whole()
-    rows = list({(row.source, row.page, row.draw): row for row in written}.values())
+    rows = list({row.key: row for row in written}.values())
     problems = list(_of_the_run(manifest.path, damage, (out / PARTIAL).exists()))
     root = Root(out)
     files = _Files(root, sources, description.made_by.get("scale"), max_pixels)

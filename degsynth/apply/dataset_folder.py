@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from degsynth.apply.layouts import LAYOUTS, record
-from degsynth.apply.lock import locked
+from degsynth.apply.lock import check_free, locked
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.apply.root import LOCK, PARTIAL, Root
-from degsynth.apply.verification import Check, Verification
+from degsynth.apply.verification import Check, Verification, has_source
 from degsynth.config import OnText
 from degsynth.data import images, writing
 from degsynth.data.sources import Sources
@@ -112,6 +112,27 @@ def opened(
         except OSError as error:
             raise ConfigError(f"OUT {out}: cannot be written: {os_reason(error)}") from None
         yield rows
+
+
+def inspected(out: Path, sources: Sources, description: dict[str, Any], existing: Existing, check: Check) -> list[Row]:
+    """Return the rows of finished outputs that `opened` would yield; ConfigError where it would raise. Writes nothing.
+
+    Where an output is damaged and cannot be made again, there is no row, and no warning either.
+    """
+    exists = check_folder(out, sources, existing)
+    root = Root(out)
+    if out.is_dir():
+        check_free(root)
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "is no folder" if not place.is_dir() else "must not be written"
+        raise ConfigError(f"OUT {out}: cannot be written: {place} {reason}")
+    if exists and existing == "resume":
+        _check_settings(root, description)
+        return _compared(root, sources.root, check)[0]
+    if exists:
+        _check_own(root)
+    return []
 
 
 def _write_json(root: Root, description: dict[str, Any]) -> None:
@@ -215,31 +236,16 @@ def _read(bands: Iterable[images.Image]) -> Iterator[images.Image]:
 
 def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check, on_warning: OnText) -> list[Row]:
     """Check that the data set was made with the same options, remove outdated outputs, return the finished rows."""
-    out = root.path
-    before = described(out)
-    if before is None:
-        raise ConfigError(f"OUT {out}: its {DATASET_NAME} was changed by somebody else")
-    for name, value in description["made_by"].items():
-        if before.made_by.get(name) != value:
-            raise ConfigError(
-                f"OUT {out} was made with {name} {before.made_by.get(name)}, now it is {value}; "
-                "resume with the same, or use `existing=overwrite`"
-            )
-    manifest = Manifest(out)
-    rows = {(row.source, row.page, row.draw): row for row in manifest.read()}
+    before = _check_settings(root, description)
+    finished, outdated = _compared(root, sources, check)
     if description["environment"] not in [before.environment, *before.resumed_in]:
         before.resumed_in = [*before.resumed_in, description["environment"]]
         _write_json(root, before.model_dump(mode="json", exclude_unset=True))
-    verification = Verification(root, sources, check, manifest.modified_ns())
-    finished: list[Row] = []
-    outdated: list[Row] = []
-    for row in rows.values():
-        (finished if verification.holds(row) else outdated).append(row)
     kept = {name for row in finished for name in row.names}
     for row in outdated:
         if row.status != "ok":
             continue
-        if not verification.has_source(row):  # what is left may be the only copy
+        if not has_source(sources, row):  # what is left may be the only copy
             on_warning(
                 f"{row.lr} or its HR image is damaged, and the source {row.source} is missing: "
                 "the files are left as they are, without a row in the manifest"
@@ -251,11 +257,38 @@ def _reopen(root: Root, sources: Path, description: dict[str, Any], check: Check
     return finished
 
 
-def _clear(root: Root, on_warning: OnText) -> None:
-    """Remove the files that the manifest names, and all layouts.
+def _check_settings(root: Root, description: dict[str, Any]) -> Description:
+    """Return what ``dataset.json`` says; ConfigError where the data set was made with other options."""
+    out = root.path
+    before = described(out)
+    if before is None:
+        raise ConfigError(f"OUT {out}: its {DATASET_NAME} was changed by somebody else")
+    made_by = description["made_by"]
+    for name in [*made_by, *(name for name in before.made_by if name not in made_by)]:
+        if before.made_by.get(name) != made_by.get(name):
+            raise ConfigError(
+                f"OUT {out} was made with {name} {before.made_by.get(name)}, now it is {made_by.get(name)}; "
+                "resume with the same, or use `existing=overwrite`"
+            )
+    return before
 
-    ConfigError, before anything is removed, where there are other files. Where lines of the manifest are damaged, the
-    files that they may have named are nobody's: they are moved aside.
+
+def _compared(root: Root, sources: Path, check: Check) -> tuple[list[Row], list[Row]]:
+    """Return the rows of outputs that are finished, and those of outputs that are not what their rows say."""
+    manifest = Manifest(root.path)
+    rows = {row.key: row for row in manifest.read()}
+    verification = Verification(root, sources, check, manifest.modified_ns())
+    finished: list[Row] = []
+    outdated: list[Row] = []
+    for row in rows.values():
+        (finished if verification.holds(row) else outdated).append(row)
+    return finished, outdated
+
+
+def _check_own(root: Root) -> tuple[set[str], list[str], list[str]]:
+    """Return the files that rows of the manifest name, those that none names, and what is damaged in the manifest.
+
+    ConfigError where `_clear` has to refuse.
     """
     out = root.path
     for name in LAYOUTS:
@@ -268,6 +301,17 @@ def _clear(root: Root, on_warning: OnText) -> None:
             f"OUT {out} holds {len(strays)} files that its manifest does not name, e.g. {strays[0]}; "
             "move them away, or use `existing=resume`"
         )
+    return named, strays, damage
+
+
+def _clear(root: Root, on_warning: OnText) -> None:
+    """Remove the files that the manifest names, and all layouts.
+
+    ConfigError, before anything is removed, where there are other files. Where lines of the manifest are damaged, the
+    files that they may have named are nobody's: they are moved aside.
+    """
+    out = root.path
+    named, strays, damage = _check_own(root)
     if strays:
         aside = f"set-aside-{uuid.uuid4().hex[:8]}"
         for name in strays:

@@ -30,6 +30,24 @@ def locked(root: Root, on_warning: OnText) -> Iterator[None]:
         yield
 
 
+def check_free(root: Root) -> None:
+    """Raise ConfigError where another run holds the lock; nothing is written."""
+    if not (root.path / LOCK).exists():
+        return
+    try:
+        with root.open(LOCK, "rb") as file:
+            _lock(file.fileno())
+    except FileNotFoundError:  # the other run has just ended
+        return
+    except OSError as error:
+        if error.errno in BUSY:
+            raise _busy(root) from None
+
+
+def _busy(root: Root) -> ConfigError:
+    return ConfigError(f"OUT {root.path} is being written by another run", "wait for it")
+
+
 def _take(root: Root, on_warning: OnText) -> BinaryIO:
     for _ in range(ATTEMPTS):
         try:
@@ -52,7 +70,7 @@ def _take(root: Root, on_warning: OnText) -> BinaryIO:
                 raise
             break
         file.close()
-    raise ConfigError(f"OUT {root.path} is being written by another run", "wait for it")
+    raise _busy(root)
 
 
 def _is_current(root: Root, file: BinaryIO) -> bool:

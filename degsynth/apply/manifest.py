@@ -20,6 +20,10 @@ WRITTEN_SUFFIXES = (".png", ".tif")
 """Endings of the names of files that degsynth encodes."""
 
 
+Key = tuple[str, int, int, tuple[()] | tuple[int, int]]
+"""Source, page, draw and crop of an output."""
+
+
 class Row(Strict):
     """One LR image of the data set, or an image that could not be made."""
 
@@ -36,12 +40,14 @@ class Row(Strict):
     """Number of the page or plane, where a TIFF holds several images."""
     draw: int = 0
     """Number of this LR image among several of one HR image."""
+    crop: tuple[int, int] | None = None
+    """Top and left of the part of the HR image that this output is of, px; None: it is of the whole image."""
     hr: str | None = None
     """Path of the HR file relative to the folder of the data set."""
     lr: str | None = None
     """Path of the LR file relative to the folder of the data set."""
     source_size: tuple[int, int] | None = None
-    """Height and width of the source."""
+    """Height and width of the source, crops included."""
     hr_size: tuple[int, int] | None = None
     """Height and width of the file in ``hr/``: exactly scale × those of the LR file."""
     lr_size: tuple[int, int] | None = None
@@ -63,7 +69,10 @@ class Row(Strict):
     and that is white, unless the run or its model has a data range."""
     seed: int | None = None
     """``degrade(hr, seed)`` of the checkpoint makes this LR image again, before rounding, if the model's own noise and
-    no other was added. Where the row has a ``hardware_factor``, call ``set_hardware_factor`` with it first."""
+    no other was added; where the row has a ``crop``, that of the whole image. Where it has a ``hardware_factor``, call
+    ``set_hardware_factor`` with it first."""
+    model_sha256: str | None = None
+    """SHA-256 of the model that made the image, where one of several was drawn for it."""
     kernel_id: int | None = None
     """Index of the kernel, where the model draws kernels from a pool."""
     hardware_factor: float | None = None
@@ -78,12 +87,19 @@ class Row(Strict):
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     jpeg_quality: int | None = None
     """Quality of libjpeg that is nearest to the compression of the LR image; None: it was not compressed."""
+    shot_read: tuple[float, float] | None = None
+    """A and B of white noise whose variance is A·x + B at level x, on the 0–255 scale; None: none was added."""
     hr_bytes: int | None = None
     """Size of the file in ``hr/`` in bytes; None in older manifests."""
     hr_sha256: str | None = None
     """SHA-256 of the file in ``hr/``, where degsynth wrote it."""
     lr_sha256: str | None = None
     """SHA-256 of the file in ``lr/``."""
+
+    @property
+    def key(self) -> Key:
+        """What no other output of the data set has."""
+        return self.source, self.page, self.draw, self.crop or ()
 
     @property
     def names(self) -> list[str]:
@@ -174,6 +190,6 @@ class Manifest:
             file.write(f"{row.model_dump_json(exclude_none=True)}\n".encode())
 
     def write(self, rows: list[Row]) -> None:
-        """Replace the file by these rows, sorted by source, page and draw, in one move."""
-        ordered = sorted(rows, key=lambda row: (row.source, row.page, row.draw))
+        """Replace the file by these rows, sorted by source, page, draw and crop, in one move."""
+        ordered = sorted(rows, key=lambda row: row.key)
         self._root.write(FILE_NAME, "".join(row.model_dump_json(exclude_none=True) + "\n" for row in ordered))

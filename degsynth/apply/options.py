@@ -11,12 +11,15 @@ import torch
 from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
 from degsynth.apply.jpeg import JpegChoice
+from degsynth.apply.layouts import crops
 from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
 from degsynth.config import Interval
+from degsynth.data.ranges import choose_range
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.degradation import Noise
+from degsynth.model.mixture import Degradations, Mixture
 from degsynth.parallel import MAX_WORKERS
 
 LINKS: tuple[Link, ...] = ("hard", "symlink", "copy")
@@ -66,6 +69,12 @@ class Options:
     the number in the environment variable DEGSYNTH_MAX_PIXELS, or 2³⁰."""
     draws: int = 1
     """Number of LR images made from every HR image. From 2 on their names end in ``_0``, ``_1``, …"""
+    crop: int | None = None
+    """Side of square crops of HR images, HR px, a multiple of the scale; each is an output of its own. None: whole
+    images. The LR image of a crop is the crop of the LR image of the whole, with its noise."""
+    step: int | None = None
+    """Distance between crops, HR px, a multiple of the scale; None: their side. The last crop of a row or column is
+    moved inwards, so that the whole image is covered."""
 
     layouts: tuple[str, ...] = ()
     """Layouts (`degsynth.apply.layouts.LAYOUTS`) that are made of the finished data set, each in a folder of its name.
@@ -78,7 +87,7 @@ class Options:
     def __post_init__(self) -> None:
         for layout in self.layouts:
             layouts.check(layout)
-        for name in ("workers", "tile", "limit", "draws", "max_pixels"):
+        for name in ("workers", "tile", "limit", "draws", "max_pixels", "crop", "step"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`{name}={value}` must be at least 1")
@@ -89,9 +98,14 @@ class Options:
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
 
-    def degradation(self, model: Checkpoint) -> Degradation:
-        """Return how images are degraded by a model; ConfigError where model and options do not go together."""
-        return Degradation(model, self.noise, self.hardware_factor, self.device)
+    def degradations(self, model: Checkpoint | Mixture) -> Degradations:
+        """Return how images are degraded by a model, or by several; ConfigError where the options do not suit them."""
+        crops.check(self.crop, self.step, Mixture.of(model).scale)
+        return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
+
+    def levels(self, degradations: Degradations) -> Interval | None:
+        """Return black and white of all images; ConfigError where none is given, and the models have different ones."""
+        return choose_range(self.data_range, None if self.data_range is not None else degradations.data_range())
 
     def worker_memory(self) -> float:
         """Return the bytes that the tiles of one worker may need."""

@@ -13,8 +13,17 @@ from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.config import Interval, Strict, build
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Noise
+from degsynth.model.degradation import Noise, ShotRead
+from degsynth.model.mixture import Mixture
 from degsynth.ops.noise import RANDOM_VERSION
+
+
+class MixedModel(Strict):
+    """One of several models, of which one was drawn for each LR image."""
+
+    sha256: str
+    method: str
+    weight: float
 
 
 class NoiseModel(Strict):
@@ -31,8 +40,11 @@ class MadeBy(Strict):
     One that is not known here would change the bytes in a way that nobody can repeat, so it is an error.
     """
 
-    model_sha256: str
-    method: str
+    model_sha256: str = ""
+    """SHA-256 of the model; empty where there were several."""
+    method: str = ""
+    models: tuple[MixedModel, ...] = ()
+    """The models of a mixture, in the order of their SHA-256."""
     scale: int
     seed: int
     draws: int
@@ -40,9 +52,12 @@ class MadeBy(Strict):
     noise_model: NoiseModel | None = None
     awgn: tuple[float, float] | None = None
     awgn_luma: bool = False
+    shot_read: tuple[tuple[float, float], tuple[float, float]] | None = None
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
     jpeg: Literal["learned"] | tuple[int, int] | None = None
+    crop: int | None = None
+    step: int | None = None
     random: int | None = None
     """Version of the random numbers that do not come from the model, where there are any."""
 
@@ -72,21 +87,30 @@ class Replay:
         if description is None:
             raise ConfigError(f"`replay={path}`: there is no valid {DATASET_NAME} beside it, which has the options")
         made_by = build(MadeBy, description.made_by, str(folder / DATASET_NAME))
-        drawn = made_by.awgn is not None or made_by.hardware_factor is not None
+        drawn = made_by.awgn or made_by.shot_read or made_by.hardware_factor or made_by.models
         if drawn and made_by.random != RANDOM_VERSION:
             raise ConfigError(
-                f"`replay={path}`: its white noise or hardware factors are random numbers of an earlier version",
+                f"`replay={path}`: its white noise, hardware factors or choice of models are random numbers of an "
+                "earlier version",
                 "replay it with the version of degsynth that dataset.json names",
             )
-        rows = {(row.source, row.page, row.draw): row for row in Manifest(folder).read()}
+        rows = {row.key: row for row in Manifest(folder).read()}
         made = tuple(row for row in rows.values() if row.status == "ok")
         if not made:
             raise ConfigError(f"`replay={path}`: it names no output that was made")
         return cls(folder / FILE_NAME, made, made_by, description.environment)
 
-    def check_model(self, model: Checkpoint) -> None:
-        """Raise ConfigError where the data set was made by another model."""
-        self._check(model, self.made_by.model_sha256, "the model")
+    def check_model(self, model: Checkpoint | Mixture) -> None:
+        """Raise ConfigError where the data set was made by another model, or by models with other weights."""
+        mixture, recorded = Mixture.of(model), self.made_by.models
+        if not recorded and len(mixture.models) == 1:
+            self._check(mixture.models[0], self.made_by.model_sha256, "the model")
+            return
+        given = [(model.sha256, weight) for model, weight in zip(mixture.models, mixture.weights, strict=True)]
+        if given != [(model.sha256, model.weight) for model in recorded]:
+            models = ", ".join(f"{one.weight:g} of {one.sha256} ({one.method})" for one in recorded)
+            made = f"a mixture: {models}" if models else f"one model, of SHA-256 {self.made_by.model_sha256}"
+            raise ConfigError(f"{self.path} was made with {made}", "give the same as MODEL")
 
     def noise(self, other: Checkpoint | None) -> Noise:
         """Return the noise that was added; ``other`` is the model whose noise it was. ConfigError where it is not."""
@@ -101,9 +125,13 @@ class Replay:
                     "give that model for the noise",
                 )
             self._check(other, recorded.sha256, "the model of the noise")
-        awgn = self.made_by.awgn
+        awgn, shot_read = self.made_by.awgn, self.made_by.shot_read
         return Noise(
-            self.made_by.noise != "none", other, None if awgn is None else Interval(*awgn), self.made_by.awgn_luma
+            self.made_by.noise != "none",
+            other,
+            None if awgn is None else Interval(*awgn),
+            self.made_by.awgn_luma,
+            None if shot_read is None else ShotRead(*(Interval(*part) for part in shot_read)),
         )
 
     def settings(self, other: Checkpoint | None = None) -> dict[str, Any]:
@@ -115,6 +143,8 @@ class Replay:
             "noise": self.noise(other),
             "hardware_factor": None if factor is None else Interval(*factor),
             "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else jpeg,
+            "crop": self.made_by.crop,
+            "step": self.made_by.step,
             "data_range": "dtype" if levels is None else Interval(*levels),
             "replay": self,
         }
@@ -124,20 +154,20 @@ class Replay:
 
         Only the first ``limit`` sources are taken, where that is given.
         """
-        done = {(row.source, row.page, row.draw) for row in finished}
+        done = {row.key for row in finished}
         planned: dict[str, list[PlannedOutput]] = {source: [] for source in sorted({row.source for row in self.rows})}
-        for row in sorted(self.rows, key=lambda row: (row.source, row.page, row.draw)):
+        for row in sorted(self.rows, key=lambda row: row.key):
             stem = PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
-            if (row.source, row.page, row.draw) not in done:
-                planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page))
+            if row.key not in done:
+                planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page, row.crop))
         return {source: planned[source] for source in list(planned)[:limit] if planned[source]}
 
     def differences(self, rows: Sequence[Row]) -> list[str]:
         """Say for each output that is not the one of the manifest how it differs."""
-        recorded = {(row.source, row.page, row.draw): row for row in self.rows}
+        recorded = {row.key: row for row in self.rows}
         found = []
         for row in rows:
-            before = recorded.get((row.source, row.page, row.draw))
+            before = recorded.get(row.key)
             if row.status != "ok" or before is None:
                 continue
             if before.source_bytes not in (None, row.source_bytes):

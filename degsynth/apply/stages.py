@@ -21,9 +21,10 @@ import torch
 import degsynth
 from degsynth import watching
 from degsynth.apply.audit import strays
-from degsynth.apply.dataset_folder import opened
+from degsynth.apply.dataset_folder import Files, opened
 from degsynth.apply.engines import threads
 from degsynth.apply.jpeg import stage
+from degsynth.apply.layouts import crops
 from degsynth.apply.layouts.build import build_layouts
 from degsynth.apply.layouts.names import PlannedOutput, plan_outputs
 from degsynth.apply.layouts.pairs import PairWriter
@@ -34,12 +35,12 @@ from degsynth.apply.options import Options, Summary
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
 from degsynth.data import images
-from degsynth.data.ranges import choose_range
 from degsynth.data.sources import Sources
 from degsynth.errors import DataError, OutputError, os_reason
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation
+from degsynth.model.mixture import Degradations, Mixture
 from degsynth.ops.noise import RANDOM_VERSION
+from degsynth.parallel import stream
 from degsynth.watching import History
 
 OnRow = Callable[[Row, int], None]
@@ -51,7 +52,7 @@ def ignore_row(row: Row, total: int) -> None:
 
 
 def run(
-    checkpoint: Checkpoint,
+    model: Checkpoint | Mixture,
     hr: Path | Sources,
     out: Path,
     options: Options | None = None,
@@ -62,19 +63,14 @@ def run(
 ) -> Summary:
     """Degrade the images of ``hr``, a folder, which is searched recursively, an image, or a list, and write ``out``.
 
+    Of a mixture of models, one is drawn for every LR image.
     ``on_row(row, total)`` is called for every output; ``should_stop()`` is asked between inputs;
     ``on_warning(line)`` takes what the user should know; ``on_progress`` follows the making of layouts. Raises
     DataError or ConfigError before anything is written, OutputError where the disk refuses later on; a bad image is a
     failed row.
     """
     options = options or Options()
-    degradation = options.degradation(checkpoint)
-    if options.replay is not None:
-        options.replay.check_model(checkpoint)
-    sources = hr if isinstance(hr, Sources) else Sources.of(hr)
-    for layout in options.layouts:
-        check_replaceable(Root(out), layout)
-    description = _description(degradation, options)
+    degradations, sources, description = prepared(model, hr, out, options)
     board = watching.board()
     existing = options.existing
     if board.history.deaths:  # a process before this one did a part of the work
@@ -83,8 +79,8 @@ def run(
     with opened(out, sources, description, existing, options.check, on_warning) as rows:
         board.open()
         resumed = len(rows)
-        planned = _planned(sources, options, rows)
-        writer = PairWriter(degradation, options, sources.root, out)
+        planned = plan(sources, options, rows, degradations.scale)
+        writer = PairWriter(degradations, options, sources.root, Files(out))
         total = sum(len(outputs) for outputs in planned.values())
         inputs = _Inputs(list(planned), should_stop, board.history)
         manifest = Manifest(out)
@@ -98,8 +94,7 @@ def run(
             _record(manifest.write, rows)
             if existing == "resume":
                 _warn_of_strays(out, rows, on_warning)
-            scale = checkpoint.spec.scale
-            if build_layouts(out, rows, scale, options, Callbacks(should_stop, on_progress, on_warning)):
+            if build_layouts(out, rows, degradations.scale, options, Callbacks(should_stop, on_progress, on_warning)):
                 Root(out).remove_tree(PARTIAL)
             else:
                 inputs.interrupted = True
@@ -110,13 +105,44 @@ def run(
     return Summary(len(rows) - failed, failed, resumed, list(sources.others), inputs.interrupted, len(differences))
 
 
-def _planned(sources: Sources, options: Options, finished: list[Row]) -> dict[str, list[PlannedOutput]]:
+def prepared(
+    model: Checkpoint | Mixture, hr: Path | Sources, out: Path, options: Options
+) -> tuple[Degradations, Sources, dict[str, Any]]:
+    """Return how images are degraded, the images, and the content of ``dataset.json``, before ``out`` is looked at.
+
+    DataError or ConfigError where model, options, images or the layouts in ``out`` are unsuitable.
+    """
+    degradations = options.degradations(model)
+    if options.replay is not None:
+        options.replay.check_model(degradations.mixture)
+    sources = hr if isinstance(hr, Sources) else Sources.of(hr)
+    for layout in options.layouts:
+        check_replaceable(Root(out), layout)
+    return degradations, sources, _description(degradations, options)
+
+
+def plan(sources: Sources, options: Options, finished: list[Row], scale: int) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source."""
     if options.replay is not None:
         return options.replay.plan(finished, options.limit)
-    counts = {name: images.count(sources.root / name, options.max_pixels) for name in sources.names}
+    if options.crop is None:
+        counts = {name: images.count(sources.root / name, options.max_pixels) for name in sources.names}
+        parts = None
+    else:
+        parts = _parts(sources, options, options.crop, scale)
+        counts = {name: len(of_page) for name, of_page in parts.items()}
     pages = {name: count for name, count in counts.items() if count > 1}
-    return plan_outputs(sources.names, options.draws, finished, options.limit, pages)
+    return plan_outputs(sources.names, options.draws, finished, options.limit, pages, parts)
+
+
+def _parts(sources: Sources, options: Options, side: int, scale: int) -> dict[str, list[list[crops.Corner]]]:
+    """Return the crops of every image, by source and page; none for a file that cannot be read."""
+
+    def of_file(name: str) -> list[list[crops.Corner]]:
+        found = images.declared(sources.root / name, options.max_pixels)
+        return [crops.places(one.height, one.width, side, options.step or side, scale) for one in found]
+
+    return {done.item: done.result or [[]] for done in stream(sources.names, of_file, options.workers)}
 
 
 def _made(
@@ -189,36 +215,39 @@ def _record(write: Callable[[Any], None], content: Row | list[Row]) -> None:
         raise OutputError(f"the manifest: {os_reason(error)}; mend that, then go on with `existing=resume`") from None
 
 
-def _jpeg_name(options: Options) -> str | tuple[int, int]:
-    """Return what ``dataset.json`` says of the compression, where there is one: how it was learnt, or the qualities."""
+def _jpeg(options: Options) -> str | tuple[int, int]:
+    """Return what ``dataset.json`` says of compression, where there is any: that it was learnt, or the qualities."""
     return (int(options.jpeg.low), int(options.jpeg.high)) if isinstance(options.jpeg, Interval) else "learned"
 
 
-def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
+def _description(degradations: Degradations, options: Options) -> dict[str, Any]:
     """Return the content of ``dataset.json``.
 
     ``made_by`` holds all settings that change the bytes of the outputs; a resumed run must have the same.
     """
-    factor, noise, model = options.hardware_factor, options.noise, degradation.model
+    factor, noise, mixture = options.hardware_factor, options.noise, degradations.mixture
+    drawn = noise.awgn is not None or noise.shot_read is not None or factor is not None or len(mixture.models) > 1
+    kinds = {degradation.noise_name for degradation in degradations.each}
     noise_model = None
     if noise.noise_model is not None:
         spec = noise.noise_model.spec
         noise_model = {"sha256": noise.noise_model.sha256, "method": spec.method, "scale": spec.scale}
     description = {
         "made_by": {
-            "model_sha256": model.sha256,
-            "method": model.spec.method,
-            "scale": model.spec.scale,
+            **_models(mixture),
+            "scale": mixture.scale,
             "seed": options.seed,
             "hardware_factor": factor,
             "draws": options.draws,
-            "noise": degradation.noise_name,
+            "noise": next(kind for kind in ("other", "learned", "none") if kind in kinds),
             "noise_model": noise_model,
             "awgn": noise.awgn,
             **({"awgn_luma": True} if noise.awgn_luma else {}),
-            **({"random": RANDOM_VERSION} if noise.awgn is not None or factor is not None else {}),
-            **({"jpeg": _jpeg_name(options)} if stage(options.jpeg, model.spec) is not None else {}),
-            "data_range": choose_range(options.data_range, model.spec.data_range),
+            **({"shot_read": noise.shot_read} if noise.shot_read is not None else {}),
+            **({"random": RANDOM_VERSION} if drawn else {}),
+            **({"jpeg": _jpeg(options)} if any(stage(options.jpeg, model.spec) for model in mixture.models) else {}),
+            "data_range": options.levels(degradations),
+            **({"crop": options.crop, "step": options.step or options.crop} if options.crop is not None else {}),
         },
         "environment": {
             "degsynth": degsynth.__version__,
@@ -233,3 +262,14 @@ def _description(degradation: Degradation, options: Options) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(description))  # as it will be read back
     return plain
+
+
+def _models(mixture: Mixture) -> dict[str, Any]:
+    """Say which model makes all LR images, or which models make which share of them."""
+    if len(mixture.models) == 1:
+        (model,) = mixture.models
+        return {"model_sha256": model.sha256, "method": model.spec.method}
+    shares = zip(mixture.models, mixture.weights, strict=True)
+    return {
+        "models": [{"sha256": model.sha256, "method": model.spec.method, "weight": weight} for model, weight in shares]
+    }

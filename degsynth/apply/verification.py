@@ -38,13 +38,6 @@ class Verification:
         except (OSError, ConfigError):
             return False
 
-    def has_source(self, row: Row) -> bool:
-        """Tell whether the source of a row is there, so that the output can be made again."""
-        try:
-            return file_of(self.sources / row.source).exists()
-        except OSError:
-            return False
-
     def _hr_holds(self, row: Row, name: str) -> bool:
         status, path, source = self.root.stat(name), self.root.path / name, self.sources / row.source
         if row.hr_kept in ("hard", "symlink"):
@@ -84,3 +77,11 @@ class Verification:
     def _hash(self, name: str) -> str:
         with self.root.open(name, "rb") as file:
             return file_digest(file)
+
+
+def has_source(sources: Path, row: Row) -> bool:
+    """Tell whether the source of a row is in the folder of the sources, so that the output can be made again."""
+    try:
+        return (sources / row.source).exists()
+    except OSError:
+        return False

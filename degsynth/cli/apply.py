@@ -17,14 +17,14 @@ from degsynth.files import is_pool_name
 if TYPE_CHECKING:
     from degsynth.apply import Summary
     from degsynth.apply.manifest import Row
-    from degsynth.model.checkpoint import Checkpoint
     from degsynth.model.degradation import Noise
+    from degsynth.model.mixture import Mixture
 
 NAME = "apply"
 
 
 def command(
-    model: options.Model,
+    model: options.Models,
     hr: Annotated[
         Path,
         typer.Argument(
@@ -57,6 +57,15 @@ def command(
             help="The same, but equal in all channels, so that σ is that of luma.",
         ),
     ] = None,
+    shot_read: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="White noise, independent in every channel, whose variance is A·x + B at level x (pdm, Eq. 9). All "
+            "are on the 0–255 scale, so 0,25 is the same as σ 5, and 0.4,4 has σ 2 at black and σ 10.3 at white. Each "
+            "may be a range LO:HI, from which every image draws one. Excludes --awgn. Unset: none.",
+        ),
+    ] = None,
     jpeg: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +88,21 @@ def command(
     draws: Annotated[
         int, typer.Option(help="Number of LR images of each HR image; each gets its own random numbers.")
     ] = 1,
+    crop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Cut HR images into crops of N×N px, each with its own LR image, which is the crop of the LR image of "
+            "the whole. N is a multiple of the scale. Unset: whole images.",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            metavar="M",
+            help="Distance between crops, px, a multiple of the scale; the last one is moved inwards. Unset: N.",
+        ),
+    ] = None,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
     memory: Annotated[
@@ -119,6 +143,23 @@ def command(
     ] = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, say what would be done and about how much room and time that takes, and write "
+            "nothing. With --json as one object on stdout. The exit code is 1 if an image would fail, or if there is "
+            "too little room.",
+        ),
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Degrade only the first three images, draw the middle of each (HR, LR, bicubic LR) into this file, "
+            "and leave OUT alone.",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Degrade only the first N images. Unset: all.")] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Files of a list are separated by null characters, not by lines.")
@@ -145,19 +186,26 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --crop 480 --step 240
+
+    Example: degsynth apply nikon.pt:0.7,phone.pt:0.3 my_hr_photos/ trainset/
+
     Example: degsynth apply nikon.pt hr/ set/ --layout basicsr --layout lmdb
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
 
     Example: degsynth apply nikon.pt photos/ set/ --include '*.tif' --exclude thumbs
 
+    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --dry-run
+
     Example: find photos/ -name '*.tif' -print0 | degsynth apply nikon.pt - set/ -0 --json
     """
     from degsynth import apply, watching
     from degsynth.apply import allocator
     from degsynth.apply.jpeg import parse as parse_jpeg
+    from degsynth.cli import trial
     from degsynth.data.sources import Sources
-    from degsynth.model.resolve import open_model
+    from degsynth.model.resolve import mixture_parts, open_mixture
     from degsynth.parallel import usable_cores
 
     allocator.keep_freed_memory()
@@ -170,6 +218,7 @@ def command(
     watching.board().set_longest(timeout)
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
+    trial.check(dry_run, preview)
     levels = options.data_range(data_range)
     device = options.pick_device(device)
     recorded = None if replay is None else apply.Replay.read(replay)
@@ -180,23 +229,28 @@ def command(
                 "--noise": noise if noise in ("learned", "none") else None,
                 "--awgn": awgn,
                 "--awgn-luma": awgn_luma,
+                "--shot-read": shot_read,
                 "--hardware-factor": hardware_factor,
                 "--jpeg": jpeg,
                 "--data-range": data_range,
                 "--seed": seed or None,
+                "--crop": crop,
+                "--step": step,
                 "--draws": None if draws == 1 else draws,
                 "--include": " ".join(include or ()) or None,
                 "--exclude": " ".join(exclude or ()) or None,
             }
         )
-        scale = recorded.made_by.scale if is_pool_name(model) else None
-    loaded = open_model(model, scale, device)
-    added = _with_awgn(_noise(noise, loaded, model, device), awgn, awgn_luma)
+        scale = recorded.made_by.scale if any(is_pool_name(name) for name, _ in mixture_parts(model)) else None
+    loaded = open_mixture(model, scale, device)
+    added = _with_white(_noise(noise, loaded, device), awgn, awgn_luma, shot_read)
     settings: dict[str, Any] = {
         "seed": seed,
         "noise": added,
         "draws": draws,
         "jpeg": parse_jpeg(jpeg),
+        "crop": crop,
+        "step": step,
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
         "data_range": levels,
     }
@@ -216,10 +270,16 @@ def command(
         max_pixels=max_pixels,
         layouts=tuple(dict.fromkeys(name for name in layout or () if name != "pairs")),
     )
-    for warning in chosen.degradation(loaded).warnings():
+    for warning in chosen.degradations(loaded).warnings():
         console.warn(warning)
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
     sources = sources.chosen(include or (), exclude or ())
+    if preview is not None:
+        trial.draw_preview(preview, loaded, model, sources, chosen)
+        return
+    if dry_run:
+        trial.report_forecast(loaded, sources, out, chosen, json)
+        return
     with GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
@@ -242,26 +302,33 @@ def _refuse(given: dict[str, object]) -> None:
             raise ConfigError(f"{flag} {value} and --replay exclude each other: it is what it was then", "leave it out")
 
 
-def _with_awgn(noise: Noise, awgn: str | None, awgn_luma: str | None) -> Noise:
-    """Add white noise as ``--awgn`` or ``--awgn-luma`` asks for it."""
-    if awgn is not None and awgn_luma is not None:
-        raise ConfigError("--awgn and --awgn-luma exclude each other", "give one of them")
+def _with_white(noise: Noise, awgn: str | None, awgn_luma: str | None, shot_read: str | None) -> Noise:
+    """Add white noise as ``--awgn``, ``--awgn-luma`` or ``--shot-read`` asks for it."""
+    from degsynth.model.degradation import ShotRead
+
+    given = {"--awgn": awgn, "--awgn-luma": awgn_luma, "--shot-read": shot_read}
+    flags = [flag for flag, value in given.items() if value is not None]
+    if len(flags) > 1:
+        raise ConfigError(f"{flags[0]} and {flags[1]} exclude each other", "give one of them")
+    if shot_read is not None:
+        return dataclasses.replace(noise, shot_read=ShotRead.parse(shot_read))
     if awgn_luma is not None:
         return dataclasses.replace(noise, awgn=options.interval(awgn_luma, "awgn_luma"), awgn_luma=True)
     return dataclasses.replace(noise, awgn=options.interval(awgn, "awgn"))
 
 
-def _noise(text: str | None, model: Checkpoint, name: str, device: str) -> Noise:
-    """Read the value of ``--noise`` for a model that was given by ``name``."""
+def _noise(text: str | None, mixture: Mixture, device: str) -> Noise:
+    """Read the value of ``--noise``."""
     from degsynth.model import checkpoint
     from degsynth.model.degradation import Noise
     from degsynth.model.resolve import resolve
 
     if text in (None, "learned", "none"):
-        if text == "learned" and not model.spec.has_noise:
+        silent = [model for model in mixture.models if not model.spec.has_noise]
+        if text == "learned" and silent:
             raise ConfigError(
-                f"--noise learned: the model {name} ({model.spec.method}) has none; use --awgn, or give another model "
-                "whose noise is added"
+                f"--noise learned: the model {silent[0].path} ({silent[0].spec.method}) has none; use --awgn, or give "
+                "another model whose noise is added"
             )
         return Noise(text != "none")
     try:

@@ -38,6 +38,14 @@ Model = Annotated[
         help="A checkpoint (.pt), a run directory, the name of a shipped model, or a kernel pool (.h5).",
     ),
 ]
+Models = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A checkpoint (.pt), a run directory, the name of a shipped model, a kernel pool (.h5), or several of "
+        "these with weights, as a.pt:0.7,b.pt:0.3: one of them is drawn for each LR image. They have one scale.",
+    ),
+]
 PoolScale = Annotated[
     int | None,
     typer.Option(

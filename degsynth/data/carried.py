@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from degsynth.data.georeference import Tag, decimated
+from degsynth.data.georeference import Tag, cropped, decimated
 
 PER_METRE = {"inch": 1 / 0.0254, "centimetre": 100.0}
 """How many of these units a metre has."""
@@ -52,6 +52,10 @@ class Carried:
         if density is not None and density.unit != "none":
             density = density._replace(across=density.across / scale, down=density.down / scale)
         return replace(self, density=density, georeference=decimated(self.georeference, scale))
+
+    def cropped(self, top: int, left: int) -> Carried:
+        """Return what a part of the image carries that begins at a row and a column, px."""
+        return replace(self, georeference=cropped(self.georeference, top, left))
 
     def turned(self, orientation: int) -> Carried:
         """Return what an image carries after its orientation (1 to 8) was applied; a georeference no longer holds."""

@@ -46,6 +46,16 @@ class Decoded(NamedTuple):
     orientation. As HR it is written anew."""
 
 
+class Declared(NamedTuple):
+    """What a file says of an image, before that is decoded."""
+
+    height: int
+    """Rows of the image, turned as its orientation asks for."""
+    width: int
+    remade: bool
+    """See `Decoded.remade`."""
+
+
 @dataclass(frozen=True)
 class _Plan:
     """How one file is decoded."""
@@ -62,6 +72,21 @@ def decode_file(path: Path, max_pixels: int) -> Decoded:
 
     DataError names the file and says what is wrong with it. Only what can be an image is read into memory.
     """
+    return _decode(_content(path, max_pixels), path, max_pixels)
+
+
+def declared(path: Path, max_pixels: int) -> Declared:
+    """Return what an image file says of its size, without decoding the pixels; DataError as `decode_file` has it."""
+    content = _content(path, max_pixels)
+    plan = _plan(content, path)
+    headers.check_size(plan.header, len(content), max_pixels, path)
+    orientation = plan.orientation()
+    height, width = plan.header.height, plan.header.width
+    size = (width, height) if orientation >= 5 else (height, width)
+    return Declared(*size, plan.remade or orientation != 1)
+
+
+def _content(path: Path, max_pixels: int) -> bytes:
     with open_regular(path) as file:
         try:
             size, head = os.fstat(file.fileno()).st_size, file.read(HEAD)
@@ -70,12 +95,11 @@ def decode_file(path: Path, max_pixels: int) -> Decoded:
             if size > _most_bytes(head, path, max_pixels):
                 raise DataError(f"{path}: has {size} bytes, more than an image of the size that it declares")
             file.seek(0)
-            content = file.read(size)
+            return file.read(size)
         except OSError as error:
             raise DataError(f"{path}: {os_reason(error)}") from None
         except MemoryError:
             raise DataError(f"{path}: memory is too short to read {size} bytes", MORE_MEMORY) from None
-    return _decode(content, path, max_pixels)
 
 
 def _most_bytes(head: bytes, path: Path, max_pixels: int) -> int:

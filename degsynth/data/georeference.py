@@ -78,6 +78,21 @@ def decimated(tags: Sequence[Tag], scale: float) -> tuple[Tag, ...]:
     return tuple(result)
 
 
+def cropped(tags: Sequence[Tag], top: int, left: int) -> tuple[Tag, ...]:
+    """Return the tags of a part of an image that begins at a row and a column, px."""
+    result = []
+    for tag in tags:
+        values = tag.value
+        if tag.code == TIE_POINTS and len(values) % 6 == 0:
+            points = (values[at : at + 6] for at in range(0, len(values), 6))
+            values = tuple(_flat((i - left, j - top, *rest) for i, j, *rest in points))
+        elif tag.code == TRANSFORMATION and len(values) == 16:
+            rows = (values[at : at + 4] for at in range(0, 16, 4))
+            values = tuple(_flat((a, b, c, d + a * left + b * top) for a, b, c, d in rows))
+        result.append(tag._replace(value=values))
+    return tuple(result)
+
+
 def _are_points(tags: Sequence[Tag]) -> bool:
     """Whether pixels are points and not areas."""
     keys = next((tag.value for tag in tags if tag.code == KEYS), ())

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.data import exif, hdf5_names, heif, tiff
+from degsynth.data import decoding, exif, hdf5_names, heif, tiff
 from degsynth.data.carried import Carried
-from degsynth.data.decoding import decode_file
+from degsynth.data.decoding import Declared
 from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.ranges import resolve_range
 from degsynth.data.regular import open_regular
@@ -225,6 +225,21 @@ def count(path: Path, max_pixels: int | None = None) -> int:
         return 1
 
 
+def declared(path: Path, max_pixels: int | None = None) -> list[Declared]:
+    """Return what a file says of its images (height, width, …), without decoding pixels; DataError where it is damaged.
+
+    ``max_pixels`` is as in `opened_stack`.
+    """
+    if hdf5_names.split(path) is not None or path.suffix.lower() in heif.SUFFIXES:  # these do not say it in a header
+        image = read(path, max_pixels)
+        return [Declared(image.height, image.width, remade=True)]
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return [decoding.declared(path, pixel_limit(max_pixels))]
+    with opened_stack(path, max_pixels) as stack:
+        pictures = (stack.picture(page) for page in range(len(stack)))
+        return [Declared(picture.height, picture.width, picture.remade or len(stack) > 1) for picture in pictures]
+
+
 @contextlib.contextmanager
 def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
     """Open a file of one image; a TIFF can then be read by parts, others are decoded now.
@@ -286,7 +301,7 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
         return Image(
             pixels, None, remade=True, meaning=Meaning(others=pixels.shape[2] - (3 if pixels.shape[2] > 2 else 1))
         )
-    pixels, orientation, carried, remade = decode_file(path, max_pixels)
+    pixels, orientation, carried, remade = decoding.decode_file(path, max_pixels)
     alpha = None
     if pixels.shape[2] in (2, 4):
         pixels, alpha = np.ascontiguousarray(pixels[..., :-1]), np.ascontiguousarray(pixels[..., -1])

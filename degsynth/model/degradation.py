@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -27,6 +27,35 @@ LOW_FACTOR = 0.5
 longer blurs it again; the user is warned."""
 
 
+class ShotRead(NamedTuple):
+    """Intervals from which the A and B of an image are drawn: at level x, white noise has the variance A·x + B.
+
+    Levels and σ are on the 0–255 scale: A is a variance for each level, B a variance (pdm, Eq. 9). The level is that of
+    the LR image with its learned noise, from black to white.
+    """
+
+    shot: Interval
+    """A: the noise of the light, whose variance grows with the level."""
+    read: Interval
+    """B: the noise of reading the sensor; B alone is the same as AWGN of σ √B."""
+
+    @classmethod
+    def parse(cls, text: str) -> ShotRead:
+        """Read ``A,B``, of which each may be a range LO:HI; ConfigError for anything else."""
+        parts = text.split(",")
+        if len(parts) != 2:
+            raise ConfigError(f"`shot_read={text}`: give A,B, of which each may be a range LO:HI")
+        return cls(Interval.parse(parts[0], "shot_read"), Interval.parse(parts[1], "shot_read"))
+
+    def __str__(self) -> str:
+        """Write it as the command line reads it."""
+        return f"{self.shot},{self.read}"
+
+    def sigma(self) -> float:
+        """Return the largest σ that is asked for, which is that of white."""
+        return math.sqrt(self.shot.high * SIGMA_UNIT + self.read.high)
+
+
 @dataclass(frozen=True)
 class Noise:
     """The noise that is added after the blur."""
@@ -41,8 +70,12 @@ class Noise:
     The noise is independent in all channels, so that of the luma of an RGB image has 0.67 σ."""
     awgn_luma: bool = False
     """Add the same white noise to all channels, so that the noise of the luma has σ."""
+    shot_read: ShotRead | None = None
+    """White noise, independent in all channels, whose variance grows with the level, instead of AWGN."""
 
     def __post_init__(self) -> None:
+        if self.shot_read is not None:
+            self._check_shot_read(self.shot_read)
         if self.awgn is not None:
             awgn = Interval(*self.awgn)
             object.__setattr__(self, "awgn", awgn)
@@ -52,6 +85,23 @@ class Noise:
             raise ConfigError(
                 f"the model {self.noise_model.path} ({self.noise_model.spec.method}) has no learned noise to add",
                 "give a model that has, or add white noise with `awgn=SIGMA`",
+            )
+
+    def _check_shot_read(self, asked: ShotRead) -> None:
+        asked = ShotRead(Interval(*asked[0]), Interval(*asked[1]))
+        object.__setattr__(self, "shot_read", asked)
+        if self.awgn is not None:
+            raise ConfigError(
+                f"`shot_read={asked}` and `awgn={Interval(*self.awgn)}` exclude each other",
+                "a variance of σ² in B adds white noise of σ",
+            )
+        for part in asked:
+            if not 0 <= part.low <= part.high < math.inf:
+                raise ConfigError(f"`shot_read={asked}`: give A and B of at least 0, or LO:HI with LO ≤ HI")
+        if asked.sigma() > SIGMA_UNIT:
+            raise ConfigError(
+                f"`shot_read={asked}`: at white, σ is {asked.sigma():.3g}, more than {SIGMA_UNIT:g}; the variance "
+                "A·x + B is on the scale of levels x from 0 to 255"
             )
 
 
@@ -128,7 +178,12 @@ class Degradation:
         return [text for text in texts if text]
 
     def _faint_awgn_warning(self) -> str:
-        awgn = self.noise.awgn
+        awgn, shot_read = self.noise.awgn, self.noise.shot_read
+        if shot_read is not None and 0 < shot_read.sigma() < FAINT_AWGN:
+            return (
+                f"white noise of `shot_read={shot_read}` is not seen in 8-bit files: at white it has σ "
+                f"{shot_read.sigma():.2g}; A and B are on the scale from 0 to 255"
+            )
         if awgn is None or not 0 < awgn.high < FAINT_AWGN:
             return ""
         return (
@@ -185,14 +240,16 @@ class Degradation:
             seed, other = identity.seed("noise"), self.noise.noise_model
             code = _drawn_code(other, seed, height, width)
             noise = DrawnModel(other, code, NoiseField.of(other, seed, channels, height, width))
-        awgn_sigma, awgn = None, None
+        white, awgn_sigma, shot_read = None, None, None
         if self.noise.awgn is not None:
-            awgn_seed = identity.seed("awgn")
-            awgn_sigma = uniform(awgn_seed, *self.noise.awgn)
-            planes = 1 if self.noise.awgn_luma else channels
-            awgn = NoiseField(lambda y, x, h, w: block_field(awgn_seed, y, x, h, w, planes), height, width)
+            awgn_sigma = uniform(identity.seed("awgn"), *self.noise.awgn)
+            white = _white(identity.seed("awgn"), 1 if self.noise.awgn_luma else channels, height, width)
+        elif self.noise.shot_read is not None:
+            shot, read = self.noise.shot_read
+            shot_read = uniform(identity.seed("shot"), *shot), uniform(identity.seed("read"), *read)
+            white = _white(identity.seed("shot-read"), channels, height, width)
         kernel_id = int(own.code[0, 0]) if self.model.spec.pool else None
-        return Draw((channels, height, width), own, noise, awgn, awgn_sigma, hardware_factor, kernel_id)
+        return Draw((channels, height, width), own, noise, white, awgn_sigma, shot_read, hardware_factor, kernel_id)
 
     def _draw_hardware_factor(self, code: Tensor, identity: Identity) -> float | None:
         """Write the image's factor into its code, where one is asked for; return the factor that the image gets."""
@@ -206,6 +263,11 @@ class Degradation:
         written = float(code[0, known.entry])
         # The code has 32 bits: report the number as it was set where that is the only difference.
         return known.default if math.isclose(written, known.default, rel_tol=1e-6) else written
+
+
+def _white(seed: int, planes: int, height: int, width: int) -> NoiseField:
+    """Return white noise of σ 1."""
+    return NoiseField(lambda y, x, h, w: block_field(seed, y, x, h, w, planes), height, width)
 
 
 def _drawn_code(model: Checkpoint, seed: int, height: int, width: int) -> Tensor:
@@ -241,9 +303,12 @@ class Draw:
     blur: DrawnModel
     noise: DrawnModel
     """The model whose learned noise is added: the same as ``blur``, or another one."""
-    awgn: NoiseField | None
+    white: NoiseField | None
+    """White noise of σ 1, where some is added."""
     awgn_sigma: float | None
     """σ of the AWGN on the 0–255 scale."""
+    shot_read: tuple[float, float] | None
+    """A and B of the variance A·x + B of the noise at level x, on the 0–255 scale."""
     hardware_factor: float | None
     kernel_id: int | None
     """Index of the kernel in the model's pool, where it has one."""

@@ -1,4 +1,4 @@
-"""One HR image to one LR image: learned blur → learned noise → AWGN, whole or in tiles, band by band.
+"""One HR image to one LR image: learned blur → learned noise → white noise, whole or in tiles, band by band.
 
 Nothing is random here: what is drawn for the image comes in as a `Draw`. Tiles change the memory that is needed, not
 the result. The LR image is neither clamped nor quantised.
@@ -99,9 +99,16 @@ class _Image:
             band[:, :, columns.start : columns.stop] = self._tile(rows, columns)[0, :, rows.core, columns.core]
         if not bool(band.sum().isfinite()):  # the sum of any NaN or infinity is one: cheaper than to look at each pixel
             raise DataError("the model gives values that are not finite for this image", "fit another model")
-        if self.draw.awgn is not None and self.draw.awgn_sigma is not None:
-            band += self.draw.awgn_sigma / SIGMA_UNIT * self.draw.awgn.window(rows.start, rows.stop, 0, width)[0]
+        if self.draw.white is not None:
+            band += self._white_sigma(band) * self.draw.white.window(rows.start, rows.stop, 0, width)[0]
         return band
+
+    def _white_sigma(self, band: Tensor) -> Tensor | float:
+        """Return the σ of white noise, 1 being white: one for the whole image, or one for every pixel of a band."""
+        if self.draw.shot_read is None:
+            return (self.draw.awgn_sigma or 0.0) / SIGMA_UNIT
+        shot, read = self.draw.shot_read
+        return (shot / SIGMA_UNIT * band.clamp(0.0, 1.0) + read / SIGMA_UNIT**2).sqrt_()
 
     def _tile(self, rows: Span, columns: Span) -> Tensor:
         """Make the LR (1, C, h, w) of a tile and its halo."""

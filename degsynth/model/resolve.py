@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 from degsynth.errors import CheckpointError, ConfigError, os_reason, shortened
 from degsynth.files import is_pool_name
 from degsynth.model.checkpoint import Checkpoint, load
+from degsynth.model.mixture import Mixture
 
 PACKAGE = Path(__file__).parent.parent
+WEIGHT = re.compile(r":([^:,]*)(?:,(?=.)|$)")
+"""Behind the name of a model: its weight in a mixture, up to the next name."""
 
 
 def shipped() -> dict[str, Path]:
@@ -31,6 +36,59 @@ def open_model(name: str, scale: int | None = None, device: str = "cpu") -> Chec
     if scale is not None and scale != model.spec.scale:
         raise ConfigError(f"`scale={scale}`: the model {name} has scale {model.spec.scale}", "leave `scale` out")
     return model
+
+
+def open_mixture(text: str, scale: int | None = None, device: str = "cpu") -> Mixture:
+    """Load a model as `open_model` does, or several with weights: ``a.pt:0.7,b.pt:0.3``.
+
+    Raises ConfigError where the text is no mixture, or the models do not go together (`Mixture.weighted`).
+    """
+    parts = mixture_parts(text)
+    models = [open_model(name, scale, device) for name, _ in parts]
+    return Mixture.of(models[0]) if len(parts) == 1 else Mixture.weighted(models, [weight for _, weight in parts])
+
+
+def mixture_parts(text: str) -> list[tuple[str, float]]:
+    """Split ``a.pt:0.7,b.pt:0.3`` into names and weights; a text that names one model has the weight 1.
+
+    Names may hold commas and colons: the whole text, or a longer name within it, is preferred where it exists.
+    """
+    if _exists(text):
+        return [(text, 1.0)]
+    parts: list[tuple[str, str]] = []
+    at = 0
+    while ends := list(WEIGHT.finditer(text, at)):
+        end = next((match for match in ends if _exists(text[at : match.start()])), ends[0])
+        parts.append((text[at : end.start()], end[1]))
+        at = end.end()
+    rest, shown = text[at:], shortened(text)
+    if not parts or (len(parts) == 1 and not rest and math.isnan(_number(parts[0][1]))):
+        if "," in text and all(map(_exists, text.split(","))):
+            raise ConfigError(f"MODEL {shown}: the models of a mixture have weights", "write a.pt:0.7,b.pt:0.3")
+        return [(text, 1.0)]  # nothing but a name, whose error says what is wrong
+    if rest:
+        raise ConfigError(f"MODEL {shown}: {shortened(rest)} has no weight", "write a.pt:0.7,b.pt:0.3")
+    if len(parts) == 1:
+        raise ConfigError(f"MODEL {shown}: a single model has no weight", f"give {shortened(parts[0][0])}")
+    for name, weight in parts:
+        if not 0 < _number(weight) < math.inf:
+            raise ConfigError(f"MODEL {shown}: the weight {weight!r} of {shortened(name)} must be a number above 0")
+    return [(name, _number(weight)) for name, weight in parts]
+
+
+def _exists(name: str) -> bool:
+    """Tell whether a name is that of a file or folder, or of a shipped model."""
+    try:
+        return Path(name).exists() or name in shipped()
+    except (OSError, ValueError):
+        return False
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def resolve(name: str) -> Path:

@@ -81,6 +81,38 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
     axis.set_title(panel.title, fontsize=8, parse_math=False)
 
 
+def exact_sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str, side: int) -> None:
+    """Write a PNG with rows of images, each enlarged by a whole number to about ``side`` px: every pixel is a square.
+
+    The images of a row show the same place and have sides that divide those of the largest.
+    """
+    gap, title, top = 12, 18, 34
+    heights = [max(panel.image.shape[1] for panel in row) for row in rows]
+    widths = [max(panel.image.shape[2] for panel in row) for row in rows]
+    zooms = [max(1, round(side / max(sizes))) for sizes in zip(heights, widths, strict=True)]
+    columns = max(len(row) for row in rows)
+    column = max(zoom * width for zoom, width in zip(zooms, widths, strict=True)) + gap
+    total = top + sum(zoom * height + title + gap for zoom, height in zip(zooms, heights, strict=True))
+    figure = new_figure((columns * column + gap) / 100, total / 100, dpi=100)
+    figure.set_layout_engine("none")
+    figure.text(gap / (columns * column + gap), 1 - 12 / total, heading, fontsize=8, va="center", parse_math=False)
+    begin = top
+    for row, zoom, height, width in zip(rows, zooms, heights, widths, strict=True):
+        for number, panel in enumerate(row):
+            shown = (number * column + gap, total - begin - title - zoom * height, zoom * width, zoom * height)
+            sides = (columns * column + gap, total, columns * column + gap, total)
+            axis = figure.add_axes([length / whole for length, whole in zip(shown, sides, strict=True)])
+            axis.set_axis_off()
+            factor = zoom * height // panel.image.shape[1]
+            image = panel.image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            _draw_panel(axis, Panel("", image if image.shape[0] >= 3 else image[:1]))
+            axis.set_title(panel.title, fontsize=7, loc="left", pad=3, parse_math=False)
+        begin += zoom * height + title + gap
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_atomic(path, picture.getvalue())
+
+
 def comparison(
     name: str, hr: Tensor, real: Tensor, synthesised: Tensor, bicubic: Tensor, scale: int, camera: str = "real"
 ) -> list[Panel]:

@@ -24,7 +24,7 @@ from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Noise
+from degsynth.model.degradation import Noise, ShotRead
 from degsynth.seeds import derive
 from tests.conftest import save_png
 from tests.doubles import PoolOptics, StochasticOptics, linear_double, save_double, stochastic
@@ -72,6 +72,19 @@ def test_the_tree_that_it_writes(model: Checkpoint, hr: Path, tmp_path: Path) ->
         assert row.noise == "learned"
     described = json.loads((tmp_path / "out/dataset.json").read_text())
     assert described["made_by"]["model_sha256"] == model.sha256
+
+
+def test_shot_and_read_noise_is_resumed_and_recorded(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    noise = Noise(shot_read=ShotRead.parse("0.2:0.6,4"))
+    apply.run(model, hr, tmp_path / "whole", Options(noise=noise))
+    apply.run(model, hr, tmp_path / "parts", Options(noise=noise, limit=4, tile=16))
+    apply.run(model, hr, tmp_path / "parts", Options(noise=noise, existing="resume", workers=1))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    rows = Manifest(tmp_path / "whole").read()
+    assert len({row.shot_read for row in rows}) == 10
+    assert all(row.shot_read is not None and 0.2 <= row.shot_read[0] < 0.6 and row.shot_read[1] == 4 for row in rows)
+    with pytest.raises(ConfigError, match="was made with shot_read"):
+        apply.run(model, hr, tmp_path / "whole", Options(existing="resume"))
 
 
 def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
@@ -176,7 +189,7 @@ def test_awgn_does_not_change_the_rest(tmp_path: Path, photographs: list[Tensor]
 
 @pytest.mark.parametrize(("sigma", "warned"), [((0.05, 0.05), True), ((0.0, 0.1), True), ((0.0, 5.0), False)])
 def test_noise_on_a_scale_from_0_to_1_is_warned_of(sigma: tuple[float, float], warned: bool, model: Checkpoint) -> None:
-    warnings = Options(noise=Noise(awgn=Interval(*sigma))).degradation(model).warnings()
+    warnings = Options(noise=Noise(awgn=Interval(*sigma))).degradations(model).warnings()
     assert any("on the scale from 0 to 255" in text for text in warnings) == warned
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 import torch
+from PIL import Image
 from torch import Tensor
 
 from degsynth import apply

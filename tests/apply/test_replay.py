@@ -17,7 +17,7 @@ from degsynth.apply.manifest import Manifest
 from degsynth.config import Interval
 from degsynth.errors import ConfigError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Noise
+from degsynth.model.degradation import Noise, ShotRead
 from tests.apply.test_apply import contents
 from tests.conftest import Run, save_png
 from tests.doubles import factor_double, linear_double, stochastic
@@ -50,6 +50,7 @@ def again(model: Checkpoint, hr: Path, before: Path, out: Path, other: Checkpoin
         {},
         {"seed": 3, "draws": 2, "noise": Noise(awgn=Interval(2.0, 6.0))},
         {"noise": Noise(False, awgn=Interval(5.0, 5.0), awgn_luma=True)},
+        {"noise": Noise(shot_read=ShotRead.parse("0.2:0.6,4:9"))},
         {"data_range": Interval(0.0, 40000.0)},
         {"data_range": "dtype"},
     ],

@@ -117,6 +117,11 @@ def bad_commands(tmp: Path) -> dict[str, tuple[list[str], str]]:
         "bad awgn": (["apply", model, hr, run, "--awgn", "much"], "--awgn much"),
         "negative awgn": (["apply", model, hr, run, "--awgn", "-3"], "awgn"),
         "reversed awgn": (["apply", model, hr, run, "--awgn", "9:2"], "LO"),
+        "two noises": (
+            ["apply", model, hr, run, "--awgn", "3", "--shot-read", "0,9"],
+            "--awgn and --shot-read exclude",
+        ),
+        "bad shot-read": (["apply", model, hr, run, "--shot-read", "4"], "--shot-read 4: give A,B"),
         "no learned noise": (["apply", model, hr, run, "--noise", "learned"], "has none; use --awgn"),
         "unknown noise": (["apply", model, hr, run, "--noise", "loud"], "--noise loud"),
         "unknown link": (["apply", model, hr, run, "--link", "soft"], "--link soft"),

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.errors import DataError
+from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.degradation import Degradation, Noise, ShotRead
 from degsynth.model.noise_field import NoiseField
 from degsynth.model.render import render, render_bands, render_draw
 from degsynth.model.tiling import square
@@ -50,6 +50,60 @@ def test_awgn_is_its_field_times_sigma(tmp_path: Path) -> None:
     added = render(Degradation(model, Noise(awgn=Interval(7.0, 7.0))), hr, identity) - without
     field = block_field(identity.seed("awgn"), 0, 0, 40, 30, 3)[0]
     assert torch.allclose(added, 7 / 255 * field, atol=1e-6)
+
+
+def test_the_variance_of_shot_and_read_noise_is_linear_in_the_level(tmp_path: Path) -> None:
+    """Stripes of five levels: the variance is A·x + B within 4 of its own standard deviations (variance · √(2 / n)).
+
+    Channels are independent, and the mean stays.
+    """
+    model, identity = linear_double(tmp_path / "m.pt", 2), Identity(3, "a")
+    levels = torch.linspace(0, 1, 5)
+    hr = levels.repeat_interleave(120)[None, :, None].expand(3, -1, 600).contiguous()
+    shot, read = 0.8, 9.0
+    noise = Noise(shot_read=ShotRead(Interval(shot, shot), Interval(read, read)))
+    clean = render(Degradation(model), hr, identity)
+    added = 255 * (render(Degradation(model, noise), hr, identity) - clean).double()
+    for number in range(5):
+        inside = slice(60 * number + 10, 60 * number + 50)  # away from its neighbours
+        stripe, level = added[:, inside], float(clean[:, inside].mean())
+        assert abs(level - number / 4) < 0.02
+        count, wanted = stripe.numel(), shot * 255 * min(level, 1.0) + read
+        assert abs(float(stripe.var()) - wanted) < 4 * wanted * (2 / count) ** 0.5
+        assert abs(float(stripe.mean())) < 4 * (wanted / count) ** 0.5
+        assert float((torch.corrcoef(stripe.flatten(1)) - torch.eye(3)).abs().max()) < 4 * (3 / count) ** 0.5
+
+
+def test_read_noise_alone_is_white_noise_and_intervals_are_drawn(tmp_path: Path) -> None:
+    model, hr = linear_double(tmp_path / "m.pt", 2), torch.rand(1, 80, 60)
+    clean = render(Degradation(model), hr, Identity(3, "a"))
+    noise = Noise(shot_read=ShotRead(Interval(0, 0), Interval(49, 49)))
+    field = block_field(Identity(3, "a").seed("shot-read"), 0, 0, 40, 30, 1)[0]
+    assert torch.allclose(render(Degradation(model, noise), hr, Identity(3, "a")) - clean, 7 / 255 * field, atol=1e-6)
+    noise = Noise(shot_read=ShotRead.parse("0.2:0.6,4:9"))
+    drawn = [Degradation(model, noise).draw(Identity(0, f"{n}"), 1, 9, 9).shot_read or (0, 0) for n in range(200)]
+    shots, reads = zip(*drawn, strict=True)
+    assert 0.2 <= min(shots) < 0.22
+    assert 0.58 < max(shots) < 0.6
+    assert 4 <= min(reads) < 4.2
+    assert 8.8 < max(reads) < 9
+    assert abs(float(torch.corrcoef(torch.tensor(drawn).T)[0, 1])) < 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("5", "give A,B, of which each may be a range LO:HI"),
+        ("1,2,3", "give A,B, of which each may be"),
+        ("0.1,much", "shot_read=much"),
+        ("-0.1,4", "give A and B of at least 0"),
+        ("0.5:0.1,4", "LO ≤ HI"),
+        ("300,0", "at white, σ is 277, more than 255"),
+    ],
+)
+def test_unusable_shot_and_read_noise(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Noise(shot_read=ShotRead.parse(text))
 
 
 def test_awgn_of_luma_is_the_same_in_all_channels(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """How a data set is laid out.
 
-``names`` and ``pairs`` make the data set itself. Every other module but ``record``, ``place`` and ``build`` is a
-layout: it makes, of a finished data set, the folder that a certain trainer or library reads. A new layout is such a
-module (`LayoutModule`) and one line in `LAYOUTS`.
+``names``, ``crops`` and ``pairs`` make the data set itself. Every other module but ``record``, ``place`` and ``build``
+is a layout: it makes, of a finished data set, the folder that a certain trainer or library reads. A new layout is such
+a module (`LayoutModule`) and one line in `LAYOUTS`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from degsynth.apply.manifest import Row
+from degsynth.apply.layouts import crops
+from degsynth.apply.manifest import Key, Row
 from degsynth.data.hdf5_names import as_file_name
 
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
@@ -35,6 +36,13 @@ class PlannedOutput:
     """Path of the output relative to ``lr/`` and ``hr/``, without extension."""
     page: int = 0
     """Number of the HR image in its file, which may hold several."""
+    crop: crops.Corner | None = None
+    """The part of the HR image that the output is of; None: the whole image."""
+
+    @property
+    def key(self) -> Key:
+        """What no other output has (`Row.key`)."""
+        return self.source, self.page, self.draw, self.crop or ()
 
 
 def plan_outputs(
@@ -43,11 +51,13 @@ def plan_outputs(
     finished: Sequence[Row],
     limit: int | None = None,
     pages: Mapping[str, int] | None = None,
+    parts: Mapping[str, Sequence[Sequence[crops.Corner]]] | None = None,
 ) -> dict[str, list[PlannedOutput]]:
     """Return the outputs that are missing, by source: ``draws`` for each image of the first ``limit`` names.
 
-    ``pages`` are the numbers of images of files that hold several. Stems are chosen among all names, whatever the
-    limit, so that they do not change when more images are made later.
+    ``pages`` are the numbers of images of files that hold several, ``parts`` the crops of each image, by page; an image
+    without crops is planned as a whole. Stems are chosen among all names, whatever the limit, so that they do not
+    change when more images are made later.
     """
     counts = pages or {}
 
@@ -63,25 +73,34 @@ def plan_outputs(
         for page in range(counts.get(name, 1))
         for draw in range(draws)
     }
+    done = {row.key for row in finished}
     settled = {
-        key(row.source, row.page, row.draw): PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
+        key(row.source, row.page, row.draw): PurePosixPath(str(row.lr))
+        .relative_to("lr")
+        .with_suffix("")
+        .as_posix()
+        .removesuffix(crops.suffix(row.crop))
         for row in finished
     }
-    stems = assign_stems(list(keys.values()), settled)
+    stems = assign_stems(list(keys.values()), settled, 0 if parts is None else crops.LONGEST_SUFFIX)
     chosen = set(names[:limit])
     missing: dict[str, list[PlannedOutput]] = {}
     for (name, page, draw), path in keys.items():
-        if name in chosen and path not in settled:
-            missing.setdefault(name, []).append(PlannedOutput(name, draw, stems[path], page))
+        of_image: Sequence[crops.Corner | None] = [] if parts is None else parts[name][page]
+        for crop in of_image or [None]:
+            output = PlannedOutput(name, draw, stems[path] + crops.suffix(crop), page, crop)
+            if name in chosen and output.key not in done:
+                missing.setdefault(name, []).append(output)
     return missing
 
 
-def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None) -> dict[str, str]:
+def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None, room: int = 0) -> dict[str, str]:
     """Give every relative path a stem (with sub-folders, without extension) that no other has, ignoring case.
 
     Of ``dup.png`` and ``dup.jpg`` the first keeps ``dup``, the other becomes ``dup_jpg``; a stem that is taken already
     gets a number. A stem that is too long for a file name ends in a hash instead. ``settled`` are paths that have their
-    stem already (from an earlier run); they keep it. Apart from those the result depends on the set of names only.
+    stem already (from an earlier run); they keep it. ``room`` bytes of a file name are left free. Apart from the
+    settled ones the result depends on the set of names only.
     """
 
     def rank(name: str) -> tuple[int, str]:
@@ -90,7 +109,7 @@ def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None)
 
     stems = dict(settled or {})
     taken = {stem.casefold() for stem in stems.values()}
-    plain = {name: _fitting(PurePosixPath(name).with_suffix("").as_posix(), name) for name in names}
+    plain = {name: _fitting(PurePosixPath(name).with_suffix("").as_posix(), name, room) for name in names}
     waiting = []
     for name in sorted(set(names) - stems.keys(), key=rank):
         if plain[name].casefold() in taken:
@@ -100,18 +119,18 @@ def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None)
             taken.add(plain[name].casefold())
     for name in waiting:
         wanted = f"{PurePosixPath(name).with_suffix('').as_posix()}_{PurePosixPath(name).suffix[1:].lower()}"
-        stem, number = _fitting(wanted, name), 2
+        stem, number = _fitting(wanted, name, room), 2
         while stem.casefold() in taken:
-            stem, number = _fitting(f"{wanted}_{number}", name), number + 1
+            stem, number = _fitting(f"{wanted}_{number}", name, room), number + 1
         stems[name] = stem
         taken.add(stem.casefold())
     return stems
 
 
-def _fitting(stem: str, name: str) -> str:
+def _fitting(stem: str, name: str, room: int) -> str:
     """Shorten a stem whose file name would be too long, and let it end in a hash, so that it stays distinct."""
     folder, slash, last = stem.rpartition("/")
-    longest = LONGEST_NAME - max(len(PurePosixPath(name).suffix.encode("utf-8", "surrogateescape")), len(".png"))
+    longest = LONGEST_NAME - room - max(len(PurePosixPath(name).suffix.encode("utf-8", "surrogateescape")), len(".png"))
     encoded = last.encode("utf-8", "surrogateescape")
     if len(encoded) <= longest:
         return stem

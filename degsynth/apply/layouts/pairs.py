@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from degsynth.apply.dataset_folder import Files, Transaction
+from degsynth.apply.dataset_folder import Link, Written
 from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.jpeg import stage
+from degsynth.apply.layouts import crops
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import Row
 from degsynth.apply.options import Options
@@ -26,9 +29,10 @@ from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.data.compression import saved
 from degsynth.data.hdf5_names import file_of
-from degsynth.data.ranges import check_range, choose_range, of_bits
+from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
+from degsynth.model.mixture import Degradations
 from degsynth.model.render import Source, render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
 from degsynth.ops.alpha import filled, pyramid_reach
@@ -46,17 +50,34 @@ class _Source:
     """Whether it is the only image of its file."""
 
 
+class Target(Protocol):
+    """Takes the files of all outputs of one image: a part of a data set (`dataset_folder.Transaction`), or memory."""
+
+    def write(self, name: str, size: writing.Size, bands: Iterable[images.Image]) -> Written:
+        """Write an image."""
+
+    def link(self, path: Path, name: str, how: Link) -> Link:
+        """Link or copy a file, and return how it was done."""
+
+    def copy(self, earlier: str, name: str) -> None:
+        """Copy a file that was written before."""
+
+
+class Store(Protocol):
+    """Makes a `Target` for each image."""
+
+    def transaction(self) -> AbstractContextManager[Target]:
+        """Return a context for files of which either all stay or, where its body fails, none."""
+
+
 class PairWriter:
     """The work on one image: from the HR file on the disk to both sides of every output."""
 
-    def __init__(self, degradation: Degradation, options: Options, root: Path, out: Path) -> None:
-        """``root`` is the folder that sources are relative to, ``out`` the folder of the data set."""
-        self.degradation, self.options, self.root = degradation, options, root
-        self.scale = degradation.model.spec.scale
-        self.files = Files(out)
-        self.data_range = choose_range(options.data_range, degradation.model.spec.data_range)
-        self.jpeg = stage(options.jpeg, degradation.model.spec)
-        self.pixels_per_tile = options.worker_memory() / degradation.bytes_per_pixel
+    def __init__(self, degradations: Degradations, options: Options, root: Path, files: Store) -> None:
+        """``root`` is the folder that sources are relative to; ``files`` takes what is written."""
+        self.degradations, self.options, self.root, self.files = degradations, options, root, files
+        self.scale, self.data_range = degradations.scale, options.levels(degradations)
+        self.worker_memory = options.worker_memory()
         self._streams = WorkerStreams(options.device)
         self._abandoned = threading.Event()
 
@@ -79,11 +100,11 @@ class PairWriter:
                 if page >= len(stack):
                     raise DataError(f"{path}: page {page} of {len(stack)}; the source is another file than it was")
                 source = _Source(stack.picture(page), alone=len(stack) == 1)
-                sibling: Row | None = None
-                for output in same:
-                    row = self._write_output(files, output, source, sibling)
-                    rows.append(row)
-                    sibling = sibling or row
+                siblings: dict[crops.Corner | None, Row] = {}
+                for _, of_draw in itertools.groupby(same, lambda output: output.draw):
+                    made = self._write_draw(files, list(of_draw), source, siblings)
+                    rows += made
+                    siblings = {row.crop: row for row in made} | siblings
             if _identity(file_of(path)) != before:  # HR may be of the new image, and LR of the old
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
@@ -93,113 +114,154 @@ class PairWriter:
         """Return the rows of outputs that could not be made."""
         reason = _reason(error, self.root / outputs[0].source)
         return [
-            Row(source=output.source, status="failed", page=output.page, draw=output.draw, error=reason)
+            Row(
+                source=output.source,
+                status="failed",
+                page=output.page,
+                draw=output.draw,
+                crop=output.crop,
+                error=reason,
+            )
             for output in outputs
         ]
 
-    def _write_output(self, files: Transaction, output: PlannedOutput, source: _Source, sibling: Row | None) -> Row:
-        """Write one LR image and its HR image, which equals that of a ``sibling``, where there is one."""
-        path, picture = self.root / output.source, source.picture
-        asked = self.options.data_range
+    def _write_draw(
+        self, files: Target, outputs: list[PlannedOutput], source: _Source, siblings: Mapping[crops.Corner | None, Row]
+    ) -> list[Row]:
+        """Write an LR image, or all crops of one, and the HR images; those of ``siblings`` are equal, by their crop."""
+        first, picture, asked = outputs[0], source.picture, self.options.data_range
         if isinstance(asked, Interval) and picture.dtype == np.uint8:
             raise DataError(
                 f"`data_range={asked.low:g}:{asked.high:g}` is for files of more than 8 bits, and this one has 8",
                 "leave it out for 8-bit files",
             )
         height, width = lr_size(picture.height, picture.width, self.scale)
-        identity = Identity(self.options.seed, output.source, output.page, output.draw)
-        draw = self.degradation.draw(identity, picture.channels, height, width)
-        meaning, suffix = picture.meaning, _suffix(path, picture)
+        for output in outputs:
+            crops.check_inside(output.crop, self.options.crop, self.scale * height, self.scale * width)
+        identity = Identity(self.options.seed, first.source, first.page, first.draw)
+        degradation = self.degradations.of(identity)
+        draw = degradation.draw(identity, picture.channels, height, width)
+        facts = {
+            "source": first.source,
+            "status": "ok",
+            "page": first.page,
+            "draw": first.draw,
+            "source_size": (picture.height, picture.width),
+            "cropped": (picture.height, picture.width) != (self.scale * height, self.scale * width),
+            "channels": picture.channels,
+            "others": picture.meaning.others,
+            "alpha": picture.has_alpha,
+            "dtype": str(picture.dtype),
+            "bits": picture.meaning.bits or None,
+            "seed": identity.seed("kernel"),
+            "model_sha256": degradation.model.sha256 if len(self.degradations.each) > 1 else None,
+            "kernel_id": draw.kernel_id,
+            "hardware_factor": draw.hardware_factor,
+            "noise": degradation.noise_name,
+            "warning": degradation.row_warning(),
+            "left_out": picture.meaning.carried.left_out,
+            "awgn_sigma": draw.awgn_sigma,
+            "shot_read": draw.shot_read,
+        }
+        bands: Iterable[images.Image] = self._lr_bands(degradation, draw, picture)
+        jpeg = stage(self.options.jpeg, degradation.model.spec)
+        if jpeg is not None:
+            how = jpeg.draw(identity.seed("jpeg"))
+            facts["jpeg_quality"] = how.quality()
+            bands = [self._compressed(bands, how, picture)]
+        if self.options.crop is not None:  # crops are cut from the LR image of the whole
+            bands = [_joined(bands)]
+        return [
+            self._write_output(files, output, source, self._lr_part(output, bands, (height, width)), facts, siblings)
+            for output in outputs
+        ]
+
+    def _lr_part(
+        self, output: PlannedOutput, bands: Iterable[images.Image], size: tuple[int, int]
+    ) -> tuple[Iterable[images.Image], tuple[int, int]]:
+        """Return the part of an LR image (height, width) that an output is of, and its size."""
+        if output.crop is None or self.options.crop is None:
+            return bands, size
+        (whole,), side = bands, self.options.crop // self.scale
+        top, left = (edge // self.scale for edge in output.crop)
+        return [whole.window(top, top + side, left, left + side)], (side, side)
+
+    def _write_output(
+        self,
+        files: Target,
+        output: PlannedOutput,
+        source: _Source,
+        lr: tuple[Iterable[images.Image], tuple[int, int]],
+        facts: dict[str, Any],
+        siblings: Mapping[crops.Corner | None, Row],
+    ) -> Row:
+        """Write an LR image, which comes in bands with its size, and its HR image; return its row with these facts."""
+        picture, (bands, (height, width)) = source.picture, lr
+        meaning = picture.meaning
+        if output.crop is not None:
+            meaning = replace(meaning, carried=meaning.carried.cropped(*output.crop))
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
-        lr_name = f"lr/{output.stem}{suffix}"
-        bands, how = self._lr_bands(draw, picture), self._compression(identity, picture)
-        if how is not None:
-            bands = self._compressed(bands, how, picture)
+        lr_name = f"lr/{output.stem}{_suffix(self.root / output.source, picture)}"
         lr_sha256, _ = files.write(lr_name, lr_file, bands)
         hr_size = (self.scale * height, self.scale * width)
-        cropped = (picture.height, picture.width) != hr_size
-        hr_sha256 = hr_bytes = None
-        if picture.remade or cropped or not source.alone:  # the file itself cannot serve as HR
-            hr_name, hr_kept = f"hr/{output.stem}{suffix}", "written"
-            if sibling is not None:
-                files.copy(str(sibling.hr), hr_name)
-                hr_sha256, hr_bytes = sibling.hr_sha256, sibling.hr_bytes
-            else:
-                hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
-                hr_sha256, hr_bytes = files.write(hr_name, hr_file, writing.bands(picture, *hr_size))
-        else:
-            hr_name = f"hr/{output.stem}{path.suffix}"
-            hr_kept = files.link(path, hr_name, self.options.link)
+        hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
         return Row(
-            source=output.source,
-            status="ok",
-            page=output.page,
-            draw=output.draw,
-            hr=hr_name,
+            **facts,
+            crop=output.crop,
             lr=lr_name,
-            source_size=(picture.height, picture.width),
             hr_size=hr_size,
             lr_size=(height, width),
-            cropped=cropped,
-            hr_kept=hr_kept,
-            channels=picture.channels,
-            others=meaning.others,
-            alpha=picture.has_alpha,
-            dtype=str(picture.dtype),
-            bits=meaning.bits or None,
-            seed=identity.seed("kernel"),
-            kernel_id=draw.kernel_id,
-            hardware_factor=draw.hardware_factor,
-            noise=self.degradation.noise_name,
-            warning=self.degradation.row_warning(),
-            left_out=meaning.carried.left_out,
-            awgn_sigma=draw.awgn_sigma,
-            jpeg_quality=None if how is None else how.quality(),
-            hr_bytes=hr_bytes,
-            hr_sha256=hr_sha256,
             lr_sha256=lr_sha256,
+            **self._write_hr(files, output, source, hr_file, siblings.get(output.crop)),
         )
 
-    def _tiling(self, height: int, width: int) -> Tiling:
-        if self.options.tile is not None:
-            return tiles_of(self.degradation, self.options.tile)
-        spec = self.degradation.model.spec
-        return fitting(height, width, self.pixels_per_tile, self.scale, self.degradation.halo, spec.multiple_of)
+    def _write_hr(
+        self, files: Target, output: PlannedOutput, source: _Source, file: writing.Size, sibling: Row | None
+    ) -> dict[str, Any]:
+        """Bring an HR image into the data set; return the fields of its row that say how."""
+        path, picture, crop = self.root / output.source, source.picture, output.crop
+        is_whole = crop is None and (picture.height, picture.width) == (file.height, file.width)
+        if is_whole and source.alone and not picture.remade:
+            name = f"hr/{output.stem}{path.suffix}"
+            return {"hr": name, "hr_kept": files.link(path, name, self.options.link)}
+        name = f"hr/{output.stem}{_suffix(path, picture)}"  # the file itself cannot serve as HR
+        if sibling is not None:
+            files.copy(str(sibling.hr), name)
+            sha256, size = sibling.hr_sha256, sibling.hr_bytes
+        elif crop is not None:
+            part = picture.window(crop[0], crop[0] + file.height, crop[1], crop[1] + file.width)
+            sha256, size = files.write(name, file, [part])
+        else:
+            sha256, size = files.write(name, file, writing.bands(picture, file.height, file.width))
+        return {"hr": name, "hr_kept": "written", "hr_sha256": sha256, "hr_bytes": size}
 
-    def _compression(self, identity: Identity, picture: images.Picture) -> Compression | None:
-        """Draw how the LR image is compressed; None: it is not. DataError where a JPEG file cannot hold it."""
-        if self.jpeg is None:
-            return None
+    def _compressed(self, bands: Iterable[images.Image], how: Compression, picture: images.Picture) -> images.Image:
+        """Return the LR image as it is read back from a JPEG file of 8 bits, in the type of the source.
+
+        Alpha, which no JPEG file has, stays as it is. DataError where a JPEG file cannot hold the image.
+        """
         if picture.channels not in (1, 3) or picture.meaning.others:
             raise DataError(
                 f"an image of {picture.channels} channels cannot be compressed as JPEG",
                 "leave it out, or give jpeg=none",
             )
-        return self.jpeg.draw(identity.seed("jpeg"))
+        whole, data_range = _joined(bands), of_bits(self.data_range, picture.meaning.bits)
+        levels = saved(images.to_tensor(whole.pixels, data_range), how)
+        return images.Image(images.quantise(levels, picture.dtype, data_range), whole.alpha)
 
-    def _compressed(
-        self, bands: Iterator[images.Image], how: Compression, picture: images.Picture
-    ) -> Iterator[images.Image]:
-        """Yield the LR image in one band, as it is read back from a JPEG file of 8 bits, in the type of the source.
+    def _tiling(self, degradation: Degradation, height: int, width: int) -> Tiling:
+        if self.options.tile is not None:
+            return tiles_of(degradation, self.options.tile)
+        pixels, spec = self.worker_memory / degradation.bytes_per_pixel, degradation.model.spec
+        return fitting(height, width, pixels, self.scale, degradation.halo, spec.multiple_of)
 
-        Alpha, which no JPEG file has, stays as it is.
-        """
-        parts = list(bands)
-        pixels = np.concatenate([part.pixels for part in parts])
-        data_range = of_bits(self.data_range, picture.meaning.bits)
-        pixels = images.quantise(saved(images.to_tensor(pixels, data_range), how), picture.dtype, data_range)
-        alpha = (
-            None if parts[0].alpha is None else np.concatenate([part.alpha for part in parts if part.alpha is not None])
-        )
-        yield images.Image(pixels, alpha)
-
-    def _lr_bands(self, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
+    def _lr_bands(self, degradation: Degradation, draw: Draw, picture: images.Picture) -> Iterator[images.Image]:
         """Yield the LR image in the type of the file; its alpha is the mean over an LR pixel."""
         _, height, width = draw.size
-
+        source = self._source(picture, degradation.model.spec.clean_halo)
         top = 0
-        for band in render_bands(self.degradation, draw, self._source(picture), self._tiling(height, width)):
+        for band in render_bands(degradation, draw, source, self._tiling(degradation, height, width)):
             bottom = top + band.shape[1]
             alpha = self._alpha(picture, top, bottom, width) if picture.has_alpha else None
             if alpha is not None and picture.meaning.premultiplied:
@@ -210,10 +272,12 @@ class PairWriter:
             if self._abandoned.is_set():
                 raise OutputError("the run has ended")
 
-    def _source(self, picture: images.Picture) -> Source:
-        """Return the function that reads windows of a picture: the colours that are seen, without alpha."""
-        spec = self.degradation.model.spec
-        reach = pyramid_reach(spec.clean_halo + self.scale) if picture.has_alpha else 0
+    def _source(self, picture: images.Picture, halo: int) -> Source:
+        """Return the function that reads windows of a picture: the colours that are seen, without alpha.
+
+        ``halo`` is that of the blur, HR px.
+        """
+        reach = pyramid_reach(halo + self.scale) if picture.has_alpha else 0
         data_range = of_bits(self.data_range, picture.meaning.bits)
 
         def source(top: int, bottom: int, left: int, right: int) -> Tensor:
@@ -236,6 +300,13 @@ class PairWriter:
         assert alpha is not None
         means = area(images.to_tensor(alpha[..., None])[None], self.scale)[0]
         return images.quantise(means, alpha.dtype)[..., 0]
+
+
+def _joined(bands: Iterable[images.Image]) -> images.Image:
+    """Put the bands of an image together."""
+    parts = list(bands)
+    alphas = [part.alpha for part in parts if part.alpha is not None]
+    return images.Image(np.concatenate([part.pixels for part in parts]), np.concatenate(alphas) if alphas else None)
 
 
 def _suffix(path: Path, picture: images.Picture) -> str:

@@ -94,7 +94,9 @@ class Place:
     def note(self, pair: Pair, hr: str, lr: str, **where: str) -> None:
         """Note where the images of a pair are."""
         row = pair.row
-        self._notes.append({"source": row.source, "page": row.page, "draw": row.draw, "hr": hr, "lr": lr, **where})
+        crop = {} if row.crop is None else {"crop": row.crop}
+        names = {"hr": hr, "lr": lr, **where}
+        self._notes.append({"source": row.source, "page": row.page, "draw": row.draw, **crop, **names})
 
     def write_notes(self) -> None:
         """Write what was noted."""

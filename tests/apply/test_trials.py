@@ -1,0 +1,184 @@
+"""A forecast says what a run then does, a preview shows what it then writes, and neither writes a data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from degsynth import apply
+from degsynth.apply import Options
+from degsynth.apply.lock import locked
+from degsynth.apply.manifest import Manifest
+from degsynth.apply.root import PARTIAL, Root
+from degsynth.config import Interval, ignore_text
+from degsynth.data import images
+from degsynth.errors import ConfigError, DataError
+from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.degradation import Noise
+from degsynth.reports.panels import Panel, exact_sheet
+from tests.apply.test_apply import contents
+from tests.conftest import Run, save_png
+from tests.doubles import stochastic
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """Scale 2; random kernel and noise."""
+    return stochastic(tmp_path_factory.mktemp("model") / "model.pt", 2)
+
+
+@pytest.fixture
+def hr(tmp_path: Path, photographs: list[Tensor]) -> Path:
+    """Four parts of a photograph, of 64×80 px, one of them of an odd height, and a file that is no image."""
+    for number in range(4):
+        part = photographs[2][:, 100 : 164 + (number == 3), 100 + 20 * number : 180 + 20 * number]
+        save_png(tmp_path / "HR" / f"shot{number}.png", part)
+    (tmp_path / "HR/notes.txt").write_text("none")
+    return tmp_path / "HR"
+
+
+@pytest.mark.parametrize("options", [Options(), Options(link="copy", draws=2, noise=Noise(awgn=Interval(0, 9)))])
+def test_a_forecast_comes_true(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    before = contents(tmp_path)
+    found = apply.forecast(model, hr, tmp_path / "deep/out", options)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "deep").exists()
+    summary = apply.run(model, hr, tmp_path / "deep/out", options)
+    rows = Manifest(tmp_path / "deep/out").read()
+    assert (found.inputs, found.outputs, found.finished, found.failing) == (4, summary.done, 0, ())
+    assert list(found.left_out) == summary.ignored == ["notes.txt"]
+    assert found.hr_pixels == sum(row.source_size[0] * row.source_size[1] for row in rows if row.source_size)
+
+    def size(side: str, kept: tuple[str, ...]) -> int:
+        names = [row.hr if side == "hr" else row.lr for row in rows if row.hr_kept in kept]
+        return sum((tmp_path / "deep/out" / str(name)).stat().st_size for name in names)
+
+    everything = ("hard", "copy", "written")
+    assert found.lr_bytes == pytest.approx(size("lr", everything), rel=0.2)
+    assert found.hr_bytes == pytest.approx(size("hr", ("copy", "written")), rel=0.2)
+    assert found.fits
+    assert found.seconds is not None
+    assert 0 < found.seconds < 10
+
+
+def test_layouts_need_room(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    options = Options(layouts=("basicsr", "hdf5", "webdataset"))
+    found = apply.forecast(model, hr, tmp_path / "out", options)
+    apply.run(model, hr, tmp_path / "out", options)
+    made = sum((tmp_path / "out" / name).stat().st_size for name in ("hdf5/train.h5", "webdataset/train-000000.tar"))
+    assert found.layout_bytes == pytest.approx(made, rel=0.3)
+
+
+def test_a_forecast_names_what_will_fail(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    (hr / "bad.png").write_bytes(b"no image")
+    save_png(hr / "tiny.png", np.zeros((1, 1, 3), np.uint8))
+    found = apply.forecast(model, hr, tmp_path / "out", Options(limit=1))
+    assert [name for name, _ in found.failing] == ["bad.png"]
+    assert "cannot be decoded" in found.failing[0][1]
+    assert (found.outputs, found.lr_bytes, found.seconds, found.needed_bytes) == (0, None, None, None)
+
+
+def test_a_forecast_of_a_resumed_run_changes_nothing(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    apply.run(model, hr, out, Options(limit=3))
+    (out / "lr/shot1.png").write_bytes(b"damaged")
+    before = contents(out)
+    found = apply.forecast(model, hr, out, Options(existing="resume"))
+    assert (found.finished, found.outputs) == (2, 2)
+    assert apply.forecast(model, hr, out, Options(existing="overwrite")).outputs == 4
+    assert contents(out) == before
+    assert not (out / PARTIAL).exists()
+
+
+def test_a_forecast_refuses_what_a_run_refuses(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    apply.run(model, hr, out)
+    with pytest.raises(ConfigError, match="is not empty; use `existing=resume`"):
+        apply.forecast(model, hr, out)
+    with pytest.raises(ConfigError, match="was made with seed 0, now it is 1"):
+        apply.forecast(model, hr, out, Options(seed=1, existing="resume"))
+    (out / "lr/stray.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"that its manifest does not name, e.g. lr/stray.png"):
+        apply.forecast(model, hr, out, Options(existing="overwrite"))
+    with locked(Root(out), ignore_text), pytest.raises(ConfigError, match="is being written by another run"):
+        apply.forecast(model, hr, out, Options(existing="resume"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file; give a folder"):
+        apply.forecast(model, hr, tmp_path / "file")
+    with pytest.raises(ConfigError, match="file is no folder"):
+        apply.forecast(model, hr, tmp_path / "file/out")
+
+
+def test_a_data_set_with_more_settings_is_not_resumed_without_them(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "out", Options(noise=Noise(awgn=Interval(3, 3), awgn_luma=True), limit=1))
+    with pytest.raises(ConfigError, match="was made with awgn_luma True, now it is None"):
+        apply.run(model, hr, tmp_path / "out", Options(noise=Noise(awgn=Interval(3, 3)), existing="resume"))
+
+
+def test_a_preview_shows_what_is_written(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    (hr / "bad.png").write_bytes(b"no image")
+    options, warnings = Options(noise=Noise(awgn=Interval(5, 5)), draws=2), []
+    shown = apply.preview(model, hr, 16, options, warnings.append)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("bad.png: cannot be decoded")
+    apply.run(model, hr, tmp_path / "out", options)
+    assert [example.rows[0].source for example in shown] == ["shot0.png", "shot1.png", "shot2.png"]
+    for example in shown:
+        assert [row.draw for row in example.rows] == [0, 1]
+        for row, lr in zip(example.rows, example.lr, strict=True):
+            written = images.to_tensor(images.read(tmp_path / "out" / str(row.lr)).pixels)
+            assert lr.equal(written[:, 8:24, 12:28])
+        assert example.hr.equal(images.to_tensor(images.read(hr / example.rows[0].source).pixels)[:, 16:48, 24:56])
+        assert example.bicubic.shape == example.lr[0].shape
+        assert float((example.bicubic - example.lr[0]).abs().mean()) < 0.1
+    with pytest.raises(DataError, match=r"no image can be shown, e.g. bad.png: "):
+        apply.preview(model, hr / "bad.png", 16)
+
+
+def test_pixels_of_a_sheet_are_squares(tmp_path: Path) -> None:
+    """Every pixel of the smaller image covers 8×8 px of the picture, of the larger one 4×4."""
+    random = np.random.default_rng(0).integers(0, 256, (1, 10, 12)).astype(np.float32) / 255
+    low, high = Tensor(random), Tensor(random).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    exact_sheet(tmp_path / "sheet.png", [[Panel("HR", high), Panel("LR", low)]], "heading", 96)
+    picture = images.read(tmp_path / "sheet.png").pixels[..., 0]
+    wanted = np.kron((255 * random[0]).round().astype(np.uint8), np.ones((8, 8), np.uint8))
+    windows = np.lib.stride_tricks.sliding_window_view(picture, wanted.shape)
+    off = np.abs(windows[:, :, ::8, ::8].astype(int) - wanted[::8, ::8]).max((2, 3))
+    places = np.argwhere(off <= 1)
+    exact = [tuple(place) for place in places if np.abs(windows[tuple(place)].astype(int) - wanted).max() <= 1]
+    assert len(exact) == 2
+
+
+def test_the_command_says_it(cli: Run, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    before = contents(tmp_path)
+    code, stdout, stderr = cli("apply", model.path, hr, tmp_path / "out", "--dry-run")
+    assert (code, stdout) == (0, "")
+    assert "4 LR images would be made of 4 HR files (0.0 megapixels in all)" in stderr
+    assert "files without the name of an image are left out (1), e.g. notes.txt" in stderr
+    assert "are free\ntime: about " in stderr
+    assert stderr.endswith("nothing was written\n")
+    (hr / "bad.png").write_bytes(b"no image")
+    code, stdout, _ = cli("apply", model.path, hr, tmp_path / "out", "--dry-run", "--json", "--workers", 1)
+    assert code == 1
+    record = json.loads(stdout)
+    assert (record["outputs"], record["workers"], record["failing"][0]["source"]) == (4, 1, "bad.png")
+    assert record["needed_bytes"] == record["lr_bytes"] + record["hr_bytes"] + record["layout_bytes"]
+    (hr / "bad.png").unlink()
+    assert contents(tmp_path) == before
+    code, stdout, stderr = cli("apply", model.path, hr, hr, "--preview", tmp_path / "p.png", "--awgn", "2:9")
+    assert (code, stdout) == (0, "")
+    assert "p.png: 3 images; nothing else was written" in stderr
+    assert images.read(tmp_path / "p.png").width > 3 * 64
+    assert contents(tmp_path).keys() - before.keys() == {"p.png"}
+    for flags, said in (
+        (("--dry-run", "--preview", "p.png"), "--dry-run and --preview exclude each other"),
+        (("--preview", "p.jpg"), "--preview p.jpg: give the name of a PNG file"),
+        (("--preview", tmp_path / "no/p.png"), "there is no folder"),
+    ):
+        code, _, stderr = cli("apply", model.path, hr, tmp_path / "out", *flags)
+        assert code == 2
+        assert said in stderr
