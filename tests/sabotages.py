@@ -41,6 +41,23 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- what the command line prints ---
+    Sabotage(
+        "tables-on-stderr",
+        "tables are lost where stdout is kept in a file",
+        "cli/console.py",
+        "stream = sys.stderr if is_note else sys.stdout",
+        "stream = sys.stderr",
+        ("cli/test_console.py",),
+    ),
+    Sabotage(
+        "tables-cut",
+        "tables in files are folded at 80 columns",
+        "cli/console.py",
+        "width=None if on_terminal else FILE_WIDTH",
+        "width=None",
+        ("cli/test_console.py",),
+    ),
     # --- seeds and random numbers ---
     Sabotage(
         "seeds-page",

@@ -29,6 +29,7 @@ def command(
     console.scores(
         f"{len(result.test_images)} photographs that were not fitted, against the LR images of the simulated camera",
         {result.method: result.means["model"], **{name: result.means[name] for name in ("linear", "bicubic")}},
+        is_note=True,
     )
     console.note(f"picture:      {result.picture}")
     console.note(f"training set: {result.dataset}")

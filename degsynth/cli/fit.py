@@ -244,5 +244,6 @@ def _report(record: Mapping[str, Any], out: Path) -> None:
     console.scores(
         f"{part}, scale {record['scale']}",
         {record["method"]: means.pop("model"), **means},
+        is_note=True,
     )
     console.note(f"{out}: fitted in {sum(record['seconds'].values()):.1f} s, the checkpoint is {out / 'checkpoint.pt'}")

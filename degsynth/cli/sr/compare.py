@@ -93,10 +93,11 @@ def command(
         events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         table = compare.run(entrants, chosen, out, events)
         _draw(table, folders, out)
-    _print(table)
-    console.note(f"{out}: the table is {out / compare.RESULT}, pictures are {out / 'crops.png'}")
     if json:
         typer.echo(jsonlib.dumps(table, ensure_ascii=False))
+    else:
+        _print(table)
+    console.note(f"{out}: the table is {out / compare.RESULT}, pictures are {out / 'crops.png'}")
 
 
 def _draw(table: dict[str, Any], folders: Folders, out: Path) -> None:
