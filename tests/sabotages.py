@@ -41,6 +41,47 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- what is known at once is said at once ---
+    Sabotage(
+        "export-late-refusal",
+        "a model is tested for long before its file is refused",
+        "cli/export.py",
+        "    checkpoint.check_target(output, overwrite)\n    if is_pool",
+        "    if is_pool",
+        ("cli/test_cheap_checks.py",),
+    ),
+    Sabotage(
+        "mis-sized-decoded",
+        "pairs of another scale are decoded before they are refused",
+        "data/opening.py",
+        "_refuse(size_faults(matched, options.scale), len(matched), options)",
+        "_refuse([], len(matched), options)",
+        ("data/test_pairs.py::test_pairs_of_another_size_are_not_decoded",),
+    ),
+    Sabotage(
+        "declared-turned",
+        "the size of a photograph that its header turns is read without turning it",
+        "data/images.py",
+        "Size(width, height) if orientation > 4 else",
+        "Size(width, height) if orientation > 8 else",
+        ("data/test_pairs.py::test_pairs_of_another_size_are_not_decoded",),
+    ),
+    Sabotage(
+        "ended-fit-repeated",
+        "a fit that has ended is checked and fitted again",
+        "fit/stages.py",
+        "if resume and (ended :=",
+        "if not resume and (ended :=",
+        ("fit/test_fit.py::test_a_fit_without_steps_that_has_ended_is_not_repeated",),
+    ),
+    Sabotage(
+        "ended-fit-other-options",
+        "a fit that has ended ignores a larger budget",
+        "fit/resuming.py",
+        "name not in found | WITHOUT_EFFECT",
+        "name not in found | MAY_CHANGE",
+        ("fit/test_fit.py::test_resuming_needs_the_same_pairs_and_options",),
+    ),
     # --- what the command line prints ---
     Sabotage(
         "tables-on-stderr",

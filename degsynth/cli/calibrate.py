@@ -53,10 +53,10 @@ def command(
     from degsynth.model import checkpoint
     from degsynth.model.resolve import resolve
 
-    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device), pairs)
-    loaded = checkpoint.load(resolve(model), chosen.device)
     if out is not None:
         checkpoint.check_target(out, overwrite)
+    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device), pairs)
+    loaded = checkpoint.load(resolve(model), chosen.device)
     with console.Progress() as progress, checkpoint.faults_named(loaded.path):
         calibration = calibrate.run(loaded, hr, lr, chosen, progress, progress.warn)
     hardware_factor = loaded.spec.hardware_factor

@@ -62,6 +62,17 @@ def decode_file(path: Path, max_pixels: int) -> Decoded:
 
     DataError names the file and says what is wrong with it. Only what can be an image is read into memory.
     """
+    return _decode(_read(path, max_pixels), path, max_pixels)
+
+
+def declared(path: Path, max_pixels: int) -> tuple[Header, int]:
+    """Return the header and the orientation of an image file; nothing is decoded. DataError as of `decode_file`."""
+    plan = _plan(_read(path, max_pixels), path)
+    return plan.header, plan.orientation()
+
+
+def _read(path: Path, max_pixels: int) -> bytes:
+    """Read an image file; DataError where it cannot be one."""
     with open_regular(path) as file:
         try:
             size, head = os.fstat(file.fileno()).st_size, file.read(HEAD)
@@ -70,12 +81,11 @@ def decode_file(path: Path, max_pixels: int) -> Decoded:
             if size > _most_bytes(head, path, max_pixels):
                 raise DataError(f"{path}: has {size} bytes, more than an image of the size that it declares")
             file.seek(0)
-            content = file.read(size)
+            return file.read(size)
         except OSError as error:
             raise DataError(f"{path}: {os_reason(error)}") from None
         except MemoryError:
             raise DataError(f"{path}: memory is too short to read {size} bytes", MORE_MEMORY) from None
-    return _decode(content, path, max_pixels)
 
 
 def _most_bytes(head: bytes, path: Path, max_pixels: int) -> int:

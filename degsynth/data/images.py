@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import exif, tiff
 from degsynth.data.carried import Carried
-from degsynth.data.decoding import decode_file
+from degsynth.data.decoding import declared, decode_file
 from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.ranges import resolve_range
 from degsynth.data.regular import open_regular
@@ -204,6 +204,32 @@ def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
         if len(stack) > 1:
             raise DataError(f"{path}: a TIFF of {len(stack)} pages", "save the page that is meant as a file of its own")
         yield stack.picture(0)
+
+
+class Size(NamedTuple):
+    """Height and width of an image, px."""
+
+    height: int
+    width: int
+
+
+def declared_size(path: Path) -> Size:
+    """Return the size that the header of an image file declares, turned as `read` does; the pixels are not decoded.
+
+    DataError where the header cannot be read, or is that of a TIFF of several pages.
+    """
+    limit = pixel_limit(None)
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        with open_regular(path) as file:
+            places = tiff.find_places(file, path)
+            page = tiff.Page(places[0], path, limit)
+            if len(places) > 1:
+                raise DataError(f"{path}: a TIFF of {len(places)} pages")
+            height, width, orientation = page.height, page.width, page.orientation
+    else:
+        header, orientation = declared(path, limit)
+        height, width = header.height, header.width
+    return Size(width, height) if orientation > 4 else Size(height, width)  # those turn by a right angle
 
 
 class _Single:
