@@ -41,6 +41,31 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- pools of kernels within a budget ---
+    Sabotage(
+        "budget-ignored",
+        "the estimation of kernels goes on when the time is up",
+        "kernel_pool/estimate.py",
+        "and notes.has_kernel() and pace.stop_asked()",
+        "and notes.has_kernel() and False",
+        ("kernel_pool/test_estimating.py::test_what_was_stopped_is_a_pool_and_goes_on",),
+    ),
+    Sabotage(
+        "budget-no-kernel",
+        "a budget ends before there is a kernel",
+        "kernel_pool/estimate.py",
+        "and notes.has_kernel() and pace.stop_asked()",
+        "and pace.stop_asked()",
+        ("kernel_pool/test_estimating.py::test_what_was_stopped_is_a_pool_and_goes_on",),
+    ),
+    Sabotage(
+        "budget-forgets",
+        "what a budget has ended cannot go on",
+        "cli/kernel_pool/generate.py",
+        'estimated=origin == "photographs" and complete',
+        'estimated=origin == "photographs"',
+        ("cli/test_kernel_pool.py::test_a_budget_ends_with_the_kernels_that_there_are",),
+    ),
     # --- what is known at once is said at once ---
     Sabotage(
         "export-late-refusal",

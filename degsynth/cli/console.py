@@ -61,7 +61,8 @@ class Progress:
         """Show that ``count`` of ``total`` steps of a stage are done."""
         if stage != self._stage:
             self._close()
-            self._stage, self._figures = stage, ""
+            self._figures = "" if self._stage else self._figures  # those of the stage before
+            self._stage = stage
             self._printed = self._begun = time.monotonic()
             self._first = count - 1
         if sys.stderr.isatty():
@@ -83,6 +84,12 @@ class Progress:
             self._printed = now
             left = (now - self._begun) / (count - self._first) * (total - count)
             note(f"{self._stage}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
+
+    def state(self, text: str) -> None:
+        """Show beside the progress, from now on, what else is to be known of it."""
+        self._figures = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
 
     def figures(self, text: str) -> None:
         """Show figures of the training: above the bar of a terminal, or in the lines of a log from now on."""
