@@ -41,6 +41,23 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- interruptions ---
+    Sabotage(
+        "interrupted-without-advice",
+        "who interrupts a fit is not told how to go on",
+        "cli/fit.py",
+        "if RunDirectory(out).steps() else NOTHING_KEPT",
+        "if False else NOTHING_KEPT",
+        ("cli/test_interruption.py",),
+    ),
+    Sabotage(
+        "interrupted-false-hope",
+        "an estimation that has kept nothing says that it can go on",
+        "cli/kernel_pool/shared.py",
+        "if journal_of(output).exists() else NOTHING_KEPT",
+        "if True else NOTHING_KEPT",
+        ("cli/test_interruption.py",),
+    ),
     # --- pools of kernels within a budget ---
     Sabotage(
         "budget-ignored",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degsynth.cli import console, options, streams
-from degsynth.cli.signals import GracefulStop
+from degsynth.cli.signals import GracefulStop, way_on
 from degsynth.errors import ConfigError, DegsynthError
 from degsynth.files import is_pool_name
 
@@ -200,7 +200,7 @@ def command(
     for warning in chosen.degradation(loaded).warnings():
         console.warn(warning)
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
-    with GracefulStop() as stop, console.Progress() as progress:
+    with way_on(lambda: "go on with --resume"), GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
     _report(out, summary)

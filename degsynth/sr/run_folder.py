@@ -49,6 +49,10 @@ class RunFolder:
         else:
             check_makeable(self.out)
 
+    def begun(self) -> bool:
+        """Tell whether there is a training to go on with."""
+        return (self.out / CONFIG).is_file()
+
     def training(self) -> Training:
         """Return what `make` wrote; ConfigError where there is no training."""
         path = self.out / CONFIG

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 from degsynth.cli.kernel_pool import photographs, shared
 from degsynth.config import Interval
 from degsynth.errors import ConfigError
@@ -120,7 +120,8 @@ def command(
         pool_file.check_amount(number, config.kernel_size, f"-n {number}")
         estimation = shared.Estimation(source, scale, config, seed, workers, output, resume, overwrite)
         chosen = options.pick_device(device or "auto")
-        pool, complete = photographs.from_photographs(estimation, number, chosen, budget)
+        with signals.way_on(lambda: shared.way_on(output)):
+            pool, complete = photographs.from_photographs(estimation, number, chosen, budget)
     pool = pool if added is None else pool_file.joined(pool, shared.usable(added))
     shared.write_pool(pool, output, estimated=origin == "photographs" and complete)
     console.note(f"{output}: {shared.counts(pool)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from degsynth.cli import console, options
+from degsynth.cli.signals import NOTHING_KEPT
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.files import is_pool_name
 
@@ -111,6 +112,13 @@ class Estimation:
 
             pace = Pace(workers, stop_asked, on_photographs)
             return estimate(self.lr, self.scale, self.config, self.seed, pace, journal, self.resume, progress)
+
+
+def way_on(output: Path) -> str:
+    """Say how to go on with an interrupted estimation."""
+    from degsynth.kernel_pool.journal import journal_of
+
+    return "go on with the same command and --resume" if journal_of(output).exists() else NOTHING_KEPT
 
 
 def write_pool(pool: Pool, output: Path, estimated: bool = False) -> None:
