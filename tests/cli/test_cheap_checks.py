@@ -10,13 +10,14 @@ from torch import Tensor
 from degsynth import files
 from degsynth.errors import ConfigError
 from degsynth.ops.kernels import gaussian
-from tests.conftest import Run, write_pairs
+from tests.conftest import Run, import_everything, write_pairs
 from tests.doubles import linear_double
 
 
 @pytest.fixture(scope="module")
 def place(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pairs in HR and LR, a model m.pt, a file taken.pt and another one taken.h5."""
+    import_everything()
     folder = tmp_path_factory.mktemp("place")
     write_pairs(folder, photographs, gaussian(12, 1.0, 1.3, 0.4), 2, side=60)
     linear_double(folder / "m.pt", 2)

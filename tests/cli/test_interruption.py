@@ -11,7 +11,7 @@ import pytest
 
 from degsynth.cli import signals
 from degsynth.kernel_pool.journal import journal_of
-from tests.conftest import Run
+from tests.conftest import Run, import_everything
 from tests.doubles import linear_double
 
 NOTHING = "nothing is kept, give the command again"
@@ -21,6 +21,7 @@ Interrupt = Callable[..., None]
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Interrupt:
     """Let a function of the package leave a file, where one is given, and be interrupted then."""
+    import_everything()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signals, "_stopped_by", [])
 
