@@ -211,6 +211,8 @@ def command(
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)
+    if rows.linked and not json:
+        console.note(f"{out / 'hr'} has hard links: editing a file there edits the original (--link copy makes copies)")
     if summary.failed or summary.differing:
         raise typer.Exit(1)
 
@@ -255,9 +257,12 @@ class _Rows:
 
     def __init__(self, progress: console.Progress, json: bool) -> None:
         self._progress, self._json, self._count = progress, json, 0
+        self.linked = False
+        """Whether an HR file of the data set is the original, by a hard link."""
 
     def __call__(self, row: Row, total: int) -> None:
         self._count += 1
+        self.linked = self.linked or row.hr_kept == "hard"
         if row.status == "failed":
             self._progress.note(f"failed: {row.source}: {row.error}")
         if self._json:

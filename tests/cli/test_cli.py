@@ -46,6 +46,10 @@ def test_the_whole_line(cli: Run, folders: tuple[Path, Path], tmp_path: Path) ->
     assert len(rows) == 4
     assert {row["awgn_sigma"] for row in rows} == {5.0}
     assert "4 LR images, 0 failed" in stderr
+    assert "hard links" not in stderr
+    for number, link in enumerate(("hard", "copy")):
+        code, _, stderr = cli("apply", file, hr, tmp_path / link, "--link", link)
+        assert (code, stderr.count("editing a file there edits the original (--link copy")) == (0, 1 - number)
     code, stdout, _ = cli("evaluate", file, "--hr", hr, "--lr", lr, "--json")
     document = json.loads(stdout)
     assert code == 0
