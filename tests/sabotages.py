@@ -41,6 +41,55 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- how LR lies on HR, and its levels ---
+    Sabotage(
+        "alignment-no-gain",
+        "another contrast of LR is taken for a displacement",
+        "data/alignment.py",
+        "step = np.array(slopes) / gain if",
+        "step = np.array(slopes) if",
+        ("data/test_alignment.py", "data/test_pairs.py::test_shift_is_measured"),
+    ),
+    Sabotage(
+        "alignment-warp-always",
+        "every shift comes with a warp, which is noise",
+        "data/alignment.py",
+        "WARP_LEAVES = 0.8",
+        "WARP_LEAVES = 1.01",
+        ("data/test_alignment.py::test_a_shift_is_no_warp",),
+    ),
+    Sabotage(
+        "alignment-turn-sign",
+        "an LR image is said to be turned the other way",
+        "data/alignment.py",
+        "(self.warp[1][0] - self.warp[0][1]) / 2",
+        "(self.warp[0][1] - self.warp[1][0]) / 2",
+        ("data/test_alignment.py::test_zoom_and_rotation_are_measured",),
+    ),
+    Sabotage(
+        "levels-black",
+        "levels are compared without taking black off",
+        "data/levels.py",
+        "hr = (np.array([pair.hr_mean for pair in pairs]) - black) / unit",
+        "hr = np.array([pair.hr_mean for pair in pairs]) / unit",
+        ("data/test_levels.py",),
+    ),
+    Sabotage(
+        "levels-cast-is-change",
+        "a change of all channels alike is taken for a colour cast",
+        "data/levels.py",
+        "cast=float(rms(1 + gain - gain.mean(), offset - offset.mean()).max())",
+        "cast=float(rms(gain, offset).max())",
+        ("data/test_levels.py::test_a_common_level",),
+    ),
+    Sabotage(
+        "levels-cropped-elsewhere",
+        "blocks of HR and LR do not lie on each other",
+        "data/levels.py",
+        "block * scale)",
+        "block)",
+        ("data/test_levels.py",),
+    ),
     # --- interruptions ---
     Sabotage(
         "interrupted-without-advice",
