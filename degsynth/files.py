@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from degsynth.errors import ConfigError
+
 POOL_SUFFIXES = (".h5", ".hdf5")
 """Endings of the names of kernel pool files."""
 KINDS = {
@@ -78,6 +80,15 @@ def read_bounded(path: Path, limit: int) -> bytes:
     if len(content) > size:
         raise OSError(errno.EIO, "has grown while it was read")
     return content
+
+
+def check_makeable(folder: Path) -> None:
+    """Raise ConfigError where a new folder cannot be made, as far as that is seen without making it."""
+    above = next(path for path in folder.absolute().parents if path.exists() or path.is_symlink())
+    if not above.is_dir():
+        raise ConfigError(f"`out={folder}`: {above} is no folder", "give another name")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"`out={folder}`: {above} may not be written to", "give another name")
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

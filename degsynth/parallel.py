@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -36,7 +36,7 @@ def stream(
     work: Callable[[Item], Result],
     workers: int,
     on_leave: Callable[[], None] = lambda: None,
-) -> Iterator[Finished[Item, Result]]:
+) -> Generator[Finished[Item, Result], None, None]:
     """Call ``work`` on every item in ``workers`` threads; yield the items as they finish, in any order.
 
     At most ``2 · workers`` items are under way, so memory is bounded. When the consumer closes the generator, or an

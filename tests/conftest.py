@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from hypothesis import settings
 from skimage import data
 from torch import Tensor
 
+import degsynth
 from degsynth.cli import app
 from degsynth.data import images, writing
 from degsynth.model.archive import SUMS_NAME
@@ -108,6 +111,13 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(caught.value.code or 0), captured.out, captured.err
 
     return run
+
+
+def import_everything() -> None:
+    """Import all modules: one that is first imported while a test has replaced a function would keep that."""
+    for module in pkgutil.walk_packages(degsynth.__path__, "degsynth."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 
 def flags_by_command() -> dict[str, set[str]]:

@@ -11,7 +11,7 @@ from degsynth.apply.dataset_folder import DATASET_NAME, described
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import FILE_NAME, Manifest, Row
 from degsynth.config import Interval, Strict, build
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, DataError, shortened
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise, ShotRead
 from degsynth.model.mixture import Mixture
@@ -98,6 +98,7 @@ class Replay:
         made = tuple(row for row in rows.values() if row.status == "ok")
         if not made:
             raise ConfigError(f"`replay={path}`: it names no output that was made")
+        _check_names(made, folder / FILE_NAME)
         return cls(folder / FILE_NAME, made, made_by, description.environment)
 
     def check_model(self, model: Checkpoint | Mixture) -> None:
@@ -194,3 +195,13 @@ class Replay:
                 f"{what} {model.path} has the SHA-256 {model.sha256}, and {self.path} was made with {sha256}",
                 "give that model",
             )
+
+
+def _check_names(rows: Sequence[Row], manifest: Path) -> None:
+    """Raise DataError where an output has no name, or two have the same: one would be written over the other."""
+    names: set[str] = set()
+    for row in rows:
+        if row.lr is None or row.lr in names:
+            fault = "no LR file" if row.lr is None else f"the LR file {shortened(row.lr)} of another output"
+            raise DataError(f"{manifest}: {shortened(row.source)} has {fault}", "restore the manifest")
+        names.add(row.lr)

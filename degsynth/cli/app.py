@@ -1,7 +1,7 @@
 """The typer application and the only place where errors become exit codes.
 
-Heavy imports (torch) happen inside the commands, so that ``--help`` answers at once. Data goes to stdout; progress,
-warnings, tables and errors to stderr.
+Heavy imports (torch) happen inside the commands, so that ``--help`` answers at once. Results go to stdout; progress,
+notes, warnings and errors to stderr.
 """
 
 from __future__ import annotations

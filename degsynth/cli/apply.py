@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degsynth.cli import console, options, streams
-from degsynth.cli.signals import GracefulStop
+from degsynth.cli.signals import GracefulStop, way_on
 from degsynth.errors import ConfigError, DegsynthError
 from degsynth.files import is_pool_name
 
@@ -280,7 +280,7 @@ def command(
     if dry_run:
         trial.report_forecast(loaded, sources, out, chosen, json)
         return
-    with GracefulStop() as stop, console.Progress() as progress:
+    with way_on(lambda: "go on with --resume"), GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
     _report(out, summary, sources.left_out)
@@ -291,6 +291,8 @@ def command(
     if summary.interrupted:
         console.note("interrupted; go on with --resume")
         raise typer.Exit(stop.exit_code)
+    if rows.linked and not json:
+        console.note(f"{out / 'hr'} has hard links: editing a file there edits the original (--link copy makes copies)")
     if summary.failed or summary.differing:
         raise typer.Exit(1)
 
@@ -342,9 +344,12 @@ class _Rows:
 
     def __init__(self, progress: console.Progress, json: bool) -> None:
         self._progress, self._json, self._count = progress, json, 0
+        self.linked = False
+        """Whether an HR file of the data set is the original, by a hard link."""
 
     def __call__(self, row: Row, total: int) -> None:
         self._count += 1
+        self.linked = self.linked or row.hr_kept == "hard"
         if row.status == "failed":
             self._progress.note(f"failed: {row.source}: {row.error}")
         if self._json:

@@ -45,7 +45,7 @@ def command(
     """Find the hardware factor of another camera for an abl model.
 
     It is the factor at which the LR images of the model come nearest to those of the camera. A few images are enough.
-    The factor is printed on stdout.
+    The factor is printed on stdout, those that were tried on stderr.
 
     Example: degsynth calibrate abl.pt --hr HR --lr LR_x2 -o phone.pt
     """
@@ -53,10 +53,10 @@ def command(
     from degsynth.model import checkpoint
     from degsynth.model.resolve import resolve
 
-    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device), pairs)
-    loaded = checkpoint.load(resolve(model), chosen.device)
     if out is not None:
         checkpoint.check_target(out, overwrite)
+    chosen = calibrate.CalibrationOptions(unpaired, options.data_range(data_range), options.pick_device(device), pairs)
+    loaded = checkpoint.load(resolve(model), chosen.device)
     with console.Progress() as progress, checkpoint.faults_named(loaded.path):
         calibration = calibrate.run(loaded, hr, lr, chosen, progress, progress.warn)
     hardware_factor = loaded.spec.hardware_factor
@@ -82,10 +82,10 @@ def command(
 
 
 def _print_result(calibration: Calibration, trained: float, distance_name: str) -> None:
-    """Print a table of the factors that were tried, and the best one on stdout."""
+    """Print a table of the factors that were tried as a note, and the best one, which scripts want, as the result."""
     rows = [
         [f"{factor:g}{' *' * (factor == calibration.factor)}", f"{distance:.5f}"]
         for factor, distance in calibration.tried
     ]
-    console.table(f"fitted at {trained:g}; * marks the best", ["hardware factor", distance_name], rows)
+    console.table(f"fitted at {trained:g}; * marks the best", ["hardware factor", distance_name], rows, is_note=True)
     typer.echo(f"{calibration.factor:g}")

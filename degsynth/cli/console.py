@@ -1,4 +1,8 @@
-"""Notes, warnings, progress and tables of the command line. All of them go to stderr."""
+"""What the command line prints.
+
+Results, which a command was asked for, go to stdout; notes, warnings and progress go to stderr. The result of a command
+that writes files are these files, so all that it prints besides is notes.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL_S = 10.0
 """Seconds between two lines of progress in a log."""
+FILE_WIDTH = 100_000
+"""Columns of a table that does not go to a terminal: more than any row has."""
 
 
 def note(text: str) -> None:
@@ -29,6 +35,11 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print one line that should not be overlooked."""
     note(f"warning: {text}")
+
+
+def result(text: str) -> None:
+    """Print one line of what the command was asked for, on stdout."""
+    print(printable(text))  # noqa: T201
 
 
 class Progress:
@@ -50,7 +61,8 @@ class Progress:
         """Show that ``count`` of ``total`` steps of a stage are done."""
         if stage != self._stage:
             self._close()
-            self._stage, self._figures = stage, ""
+            self._figures = "" if self._stage else self._figures  # those of the stage before
+            self._stage = stage
             self._printed = self._begun = time.monotonic()
             self._first = count - 1
         if sys.stderr.isatty():
@@ -72,6 +84,12 @@ class Progress:
             self._printed = now
             left = (now - self._begun) / (count - self._first) * (total - count)
             note(f"{self._stage}: {count}/{total}, about {left:.0f} s left{self._figures and '; ' + self._figures}")
+
+    def state(self, text: str) -> None:
+        """Show beside the progress, from now on, what else is to be known of it."""
+        self._figures = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
 
     def figures(self, text: str) -> None:
         """Show figures of the training: above the bar of a terminal, or in the lines of a log from now on."""
@@ -120,28 +138,44 @@ class Progress:
         self._close()
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stderr; all columns except the first are aligned to the right."""
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], is_note: bool = False) -> None:
+    """Print a table on stdout, or on stderr where it ``is_note``; columns other than the first are aligned right.
+
+    On a terminal it is as wide as that. Anywhere else it is plain text, one line a row however long that is.
+    """
+    from rich.box import HEAVY_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    printed = Table(title=printable(title), title_justify="left", title_style="bold")
+    stream = sys.stderr if is_note else sys.stdout
+    on_terminal = stream.isatty()
+    printed = Table(box=HEAVY_HEAD if on_terminal else None, pad_edge=on_terminal)
     for index, name in enumerate(header):
         printed.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        printed.add_row(*(printable(cell, kept="\n") for cell in row))
-    Console(stderr=True, highlight=False).print(printed)
+        # Text, since rich takes square brackets and words between colons in a str for styles and pictures.
+        printed.add_row(*(Text(printable(cell, kept="\n")) for cell in row))
+    # Given outright, because rich takes variables such as FORCE_COLOR for a terminal, and any file for 80 columns.
+    console = Console(
+        file=stream, width=None if on_terminal else FILE_WIDTH, force_terminal=on_terminal, highlight=False
+    )
+    console.print(Text(printable(title), style="bold"))
+    console.print(printed)
 
 
-def scores(title: str, means: dict[str, dict[str, float]]) -> None:
-    """Print a table of mean scores, one row a model: luma and RGB figures of pairs, or the figures of unpaired fits."""
+def scores(title: str, means: dict[str, dict[str, float]], is_note: bool = False) -> None:
+    """Print a table of mean scores, one row a model: luma and RGB figures of pairs, or the figures of unpaired fits.
+
+    ``is_note``: as of `table`.
+    """
     if not all("psnr_y" in figures for figures in means.values()):
         names = list(dict.fromkeys(name for figures in means.values() for name in figures))
         lines = [
             [model, *(f"{figures[name]:.3f}" if name in figures else "" for name in names)]
             for model, figures in means.items()
         ]
-        table(title, ["", *(name.replace("_", " ").replace(" 255", ", /255") for name in names)], lines)
+        table(title, ["", *(name.replace("_", " ").replace(" 255", ", /255") for name in names)], lines, is_note)
         return
     header = ["", "PSNR Y", "SSIM Y", "L1 Y", "PSNR RGB", "SSIM RGB", "L1 RGB"]
     rows = []
@@ -154,4 +188,4 @@ def scores(title: str, means: dict[str, dict[str, float]]) -> None:
                 f"{figures[f'l1_{colour}']:.4f}",
             ]
         rows.append(cells)
-    table(title, header, rows)
+    table(title, header, rows, is_note)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 
 NAME = "demo"
 
@@ -24,11 +24,12 @@ def command(
     """
     from degsynth import demo
 
-    with console.Progress() as progress:
+    with signals.way_on(lambda: signals.begin_anew(out)), console.Progress() as progress:
         result = demo.run(out, seed, progress, progress.note)
     console.scores(
         f"{len(result.test_images)} photographs that were not fitted, against the LR images of the simulated camera",
         {result.method: result.means["model"], **{name: result.means[name] for name in ("linear", "bicubic")}},
+        is_note=True,
     )
     console.note(f"picture:      {result.picture}")
     console.note(f"training set: {result.dataset}")

@@ -55,6 +55,7 @@ def command(
     from degsynth.evaluation import selftest
     from degsynth.model import checkpoint
 
+    checkpoint.check_target(output, overwrite)
     if is_pool_name(run) and snapshot is not None:
         raise ConfigError(f"--snapshot {snapshot}: {run} is a kernel pool, which has no snapshots; leave it out")
     if not is_pool_name(run) and scale is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from degsynth.cli import console, home, options
+from degsynth.cli.signals import NOTHING_KEPT, way_on
 from degsynth.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -172,10 +173,17 @@ def command(
     }
     chosen = _fit_options(tables, given)
     method_values = _method_values(tables, assignments, {"steps": steps, "minutes": minutes}, resume)
-    with console.Progress() as progress:
+    with way_on(lambda: _way_on(out)), console.Progress() as progress:
         events = fit.Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         record = fit.run(chosen, method_values, out, events, resume)
     _report(record, out)
+
+
+def _way_on(out: Path) -> str:
+    """Say how to go on with an interrupted fit."""
+    from degsynth.fit.run_directory import RunDirectory
+
+    return f"go on with 'degsynth fit --resume --out {out}'" if RunDirectory(out).steps() else NOTHING_KEPT
 
 
 def _tables(config: Path | None, out: Path, resume: bool) -> Tables:
@@ -245,5 +253,6 @@ def _report(record: Mapping[str, Any], out: Path) -> None:
     console.scores(
         f"{part}, scale {record['scale']}",
         {record["method"]: means.pop("model"), **means},
+        is_note=True,
     )
     console.note(f"{out}: fitted in {sum(record['seconds'].values()):.1f} s, the checkpoint is {out / 'checkpoint.pt'}")

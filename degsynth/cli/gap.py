@@ -104,7 +104,7 @@ def _print(record: dict[str, Any]) -> None:
     counts = record["images"]
     title = f"{counts['synthetic']} synthetic and {counts['real']} real images, in halves of {record['half']}"
     console.table(title, ["", "gap", "floor", "95 %", "synthetic is"], rows)
-    console.note(verdict(record))
+    console.result(verdict(record))
     fine = record["figures"]["fine_power"]
     if fine["above_floor"] and fine["direction"] < 0:
         console.warn(

@@ -67,7 +67,7 @@ def command(
         typer.echo(jsonlib.dumps(record, ensure_ascii=False))
         return
     for name, value in facts:
-        typer.echo(f"{name:18} {value}")
+        console.result(f"{name:18} {value}")
     if scores:
         console.scores("held-out images of the fit", scores)
 

@@ -31,9 +31,9 @@ def command(model: options.Model, scale: options.PoolScale = None, json: options
         typer.echo(jsonlib.dumps(document, ensure_ascii=False))
     else:
         for result in results:
-            console.note(
+            console.result(
                 f"{'ok    ' if result.passed else 'FAILED'}  {result.name}: {result.measured}  [{result.rule}]"
             )
-        console.note(f"{model}: {len(results) - len(failed)} of {len(results)} checks passed")
+        console.result(f"{model}: {len(results) - len(failed)} of {len(results)} checks passed")
     if failed:
         raise typer.Exit(1)

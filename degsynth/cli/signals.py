@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from degsynth.cli.text import printable
 from degsynth.watching import board
 
 SIGNALS = tuple(
@@ -14,6 +18,30 @@ SIGNALS = tuple(
 )  # Windows has no SIGHUP
 RETRY_S = 0.05
 """Seconds until it is looked at again whether an import has ended."""
+NOTHING_KEPT = "nothing is kept, give the command again"
+"""How to go on where an interruption leaves nothing."""
+
+_ways_on: list[Callable[[], str]] = []
+
+
+@contextlib.contextmanager
+def way_on(text: Callable[[], str]) -> Iterator[None]:
+    """Within this context, an interruption says with ``text`` how to go on; it is called when that happens."""
+    _ways_on.append(text)
+    try:
+        yield
+    finally:
+        _ways_on.pop()
+
+
+def begin_anew(out: Path) -> str:
+    """Say how to go on with a command that begins anew, and wants a new folder ``out`` for that."""
+    return f"to begin anew, remove {out} first" if out.exists() else NOTHING_KEPT
+
+
+def interruption() -> str:
+    """Return what is said where a command is interrupted."""
+    return f"interrupted; {_ways_on[-1]() if _ways_on else NOTHING_KEPT}"
 
 
 def handled_signals() -> list[signal.Signals]:
@@ -31,7 +59,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     """Raise SystemExit; while a module is being imported, as soon as that has ended."""
     board().count_signal()
     _stopped_by.append(number)
-    print("degsynth: interrupted", file=sys.stderr)  # noqa: T201
+    said = interruption() if len(_stopped_by) == 1 else "interrupted"
+    print(f"degsynth: {printable(said)}", file=sys.stderr)  # noqa: T201
     _leave(number, frame)
 
 
@@ -91,6 +120,7 @@ class GracefulStop:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         board().count_signal()
         if self._received:
+            print(f"degsynth: {printable(interruption())}", file=sys.stderr)  # noqa: T201
             raise SystemExit(128 + number)
         self._received.append(number)
 

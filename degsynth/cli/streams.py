@@ -21,8 +21,8 @@ STANDARD_OUTPUT = "standard output"
 def prepare() -> None:
     """Make standard output fail by name, and let what nobody can read on standard error get lost."""
     _open_closed_ones()
-    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout, "strict")
-    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr, "backslashreplace")
+    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
+    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr)
 
 
 def _open_closed_ones() -> None:
@@ -38,12 +38,14 @@ def _open_closed_ones() -> None:
             os.set_inheritable(descriptor, True)
 
 
-def _text(raw: io.FileIO, before: Any, errors: str) -> io.TextIOWrapper:
-    """Return a text stream with the encoding of the one before it (None: it was closed)."""
+def _text(raw: io.FileIO, before: Any) -> io.TextIOWrapper:
+    """Return a text stream with the encoding of the one before it (None: it was closed).
+
+    What that encoding does not have, such as a σ in ASCII, is written as an escape instead of ending the command.
+    """
     encoding = getattr(before, "encoding", None) or "utf-8"
-    errors = getattr(before, "errors", None) or errors
     whole_lines = raw.isatty() or isinstance(raw, _Messages)
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=whole_lines)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=whole_lines)
 
 
 class _Output(io.FileIO):

@@ -52,7 +52,7 @@ def command(
         if json:
             typer.echo(jsonlib.dumps(dataclasses.asdict(problem)))
         else:
-            typer.echo(printable(with_flags(f"{problem.kind:10}  {problem.file:{width}}  {problem.reason}")))
+            console.result(with_flags(f"{problem.kind:10}  {problem.file:{width}}  {problem.reason}"))
     made = f", and {report.failed} that could not be made" if report.failed else ""
     found = f"{len(report.problems)} problems" if report.problems else "all is well"
     console.note(f"{out}: {report.pairs} pairs{made}; {found}")

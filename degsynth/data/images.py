@@ -252,6 +252,14 @@ def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
         yield stack.picture(0)
 
 
+def declared_size(path: Path) -> Declared:
+    """Return what the header of a file of one image says of its size; DataError as `declared`, and of several pages."""
+    found = declared(path)
+    if len(found) > 1:
+        raise DataError(f"{path}: a TIFF of {len(found)} pages")
+    return found[0]
+
+
 class _Single:
     """A file of one image as a `Stack`."""
 

@@ -13,7 +13,7 @@ from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
 from degsynth.data.matching import Pair, find
-from degsynth.data.pair_check import MOVED, PairCheck, check
+from degsynth.data.pair_check import MOVED, Fault, PairCheck, check, size_faults
 from degsynth.data.pairs import PairSet
 from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import ConfigError, DataError
@@ -190,17 +190,9 @@ def open_for_model(
     matched = _matched(hr, lr, options, on_warning)
     if options.max_pairs is not None:
         matched = [matched[index] for index in evenly_spaced(len(matched), options.max_pairs)]
+    _refuse(size_faults(matched, options.scale), len(matched), options)  # before all the others are decoded
     checked = check(matched, options.scale, on_progress=on_progress)
-    if checked.faults:
-        first = checked.faults[0]
-        advice = f"give LR images of the model's scale, {options.scale}"
-        if first.kind in MOVED:
-            advice = "align the pairs first"
-        raise DataError(
-            f"{len(checked.faults)} of {len(matched)} pairs cannot be scored: {first.name} "
-            f"({first.kind}: {first.detail})",
-            f"remove them, or {advice}" if checked.pairs else f"no pair is left: {advice}",
-        )
+    _refuse(checked.faults, len(matched), options)
     if options.channels != "any" and checked.channels not in options.channels:
         takes = list(options.channels)
         raise DataError(f"the pairs in {hr or options.table} have {checked.channels} channels, the model takes {takes}")
@@ -209,6 +201,20 @@ def open_for_model(
     if checked.dtype != "uint8":
         _check_ranges(pairs)
     return pairs
+
+
+def _refuse(faults: Sequence[Fault], count: int, options: ScoringOptions) -> None:
+    """Raise DataError where some of ``count`` pairs cannot be scored."""
+    if not faults:
+        return
+    first = faults[0]
+    advice = f"give LR images of the model's scale, {options.scale}"
+    if first.kind in MOVED:
+        advice = "align the pairs first"
+    raise DataError(
+        f"{len(faults)} of {count} pairs cannot be scored: {first.name} ({first.kind}: {first.detail})",
+        f"remove them, or {advice}" if len(faults) < count else f"no pair is left: {advice}",
+    )
 
 
 def _check_ranges(pairs: PairSet) -> None:

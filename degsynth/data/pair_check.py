@@ -15,6 +15,7 @@ from degsynth.config import Interval, OnProgress, ignore_progress
 from degsynth.data import images
 from degsynth.data.alignment import NOT_MOVED, Alignment, measure_alignment
 from degsynth.data.colours import colour_name
+from degsynth.data.decoding import Declared
 from degsynth.data.levels import Levels, Moments, compare, moments
 from degsynth.data.matching import Pair
 from degsynth.data.ranges import resolve_range
@@ -32,7 +33,7 @@ UNRELATED = 0.5
 """A pair whose sides correlate less than this after alignment shows two different scenes; real pairs reach 0.95."""
 
 
-def scale_of(hr: images.Image, lr: images.Image) -> int | None:
+def scale_of(hr: images.Image | Declared, lr: images.Image | Declared) -> int | None:
     """Return the integer scale s with lr = ⌊hr / s⌋ in both directions; None where there is none."""
     scale = max(1, round(hr.height / lr.height))
     return scale if (hr.height // scale, hr.width // scale) == (lr.height, lr.width) else None
@@ -77,8 +78,35 @@ class Inspection:
         return replace(self, fault=Fault(self.pair.name, kind, detail))
 
 
-def _inspect(pair: Pair) -> Inspection:
-    """Decode both files of a pair, compare them and measure their shift."""
+def size_faults(pairs: Sequence[Pair], scale: int | None) -> list[Fault]:
+    """Return the faults of pairs whose files declare sizes of no whole scale, or of another one than ``scale``.
+
+    No pixels are decoded. Files that do not say their size are left for `check`, which names what is wrong with them.
+    """
+    faults = []
+    for pair in pairs:
+        try:
+            hr, lr = images.declared_size(pair.hr), images.declared_size(pair.lr)
+        except DataError:
+            continue
+        found = scale_of(hr, lr)
+        if found is None:
+            faults.append(Fault(pair.name, "mis-sized", _no_multiple(hr, lr)))
+        elif scale is not None and found != scale:
+            faults.append(Fault(pair.name, "mis-sized", f"scale {found}, not {scale}"))
+    return faults
+
+
+def _no_multiple(hr: images.Image | Declared, lr: images.Image | Declared) -> str:
+    sizes = f"HR is {hr.width}×{hr.height}, no whole multiple of LR, {lr.width}×{lr.height}"
+    swapped = hr.width < lr.width and hr.height < lr.height
+    return sizes + " (are the folders swapped?)" * swapped
+
+
+def _inspect(pair: Pair, known: Fault | None) -> Inspection:
+    """Decode both files of a pair, compare them and measure their shift, unless a fault is known already."""
+    if known is not None:
+        return Inspection(pair, fault=known)
     try:
         hr, lr = images.read(pair.hr), images.read(pair.lr)
     except DataError as error:
@@ -86,10 +114,7 @@ def _inspect(pair: Pair) -> Inspection:
     scale = scale_of(hr, lr)
     inspection = Inspection(pair, scale, hr.channels, str(hr.pixels.dtype))
     if scale is None:
-        sizes = f"HR is {hr.width}×{hr.height}, no whole multiple of LR, {lr.width}×{lr.height}"
-        if hr.width < lr.width and hr.height < lr.height:
-            sizes += " (are the folders swapped?)"
-        return inspection.faulty("mis-sized", sizes)
+        return inspection.faulty("mis-sized", _no_multiple(hr, lr))
     if hr.pixels.dtype != lr.pixels.dtype:
         return inspection.faulty("mixed type", f"HR is {hr.pixels.dtype}, LR {lr.pixels.dtype}")
     if hr.channels != lr.channels:
@@ -186,14 +211,15 @@ def check(
     on_progress: OnProgress = ignore_progress,
     workers: int = 2,
 ) -> PairCheck:
-    """Decode every pair, measure its shift, and list the pairs that do not fit together with most of the others.
+    """Decode pairs, measure their shift, and list the pairs that do not fit together with most of the others.
 
-    ``scale`` None is the scale that most pairs have. With ``register`` a large shift is no fault, as it will be
-    corrected. DataError where no two files have a whole scale.
+    Pairs whose declared sizes do not fit are not decoded. ``scale`` None is the scale that most pairs have. With
+    ``register`` a large shift is no fault, as it will be corrected. DataError where no two files have a whole scale.
     """
     inspections: list[Inspection] = []
+    mis_sized = {fault.name: fault for fault in size_faults(pairs, scale)}
     with ThreadPoolExecutor(workers) as pool:
-        for inspection in pool.map(_inspect, pairs):
+        for inspection in pool.map(lambda pair: _inspect(pair, mis_sized.get(pair.name)), pairs):
             inspections.append(inspection)
             on_progress("checking pairs", len(inspections), len(pairs))
     scales = collections.Counter(entry.scale for entry in inspections if entry.scale is not None)

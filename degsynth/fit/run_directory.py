@@ -96,11 +96,15 @@ class RunDirectory:
         for old in self.steps()[:-KEPT_SNAPSHOTS]:
             self._snapshot(old).unlink()
 
+    def check_resumable(self) -> None:
+        """Raise ConfigError where there is no snapshot to go on from."""
+        if not self.steps():
+            raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; remove it and fit anew")
+
     def load_snapshot(self, step: int | None = None) -> dict[str, Any]:
         """Load a snapshot, by default the newest; ConfigError where it is missing or damaged."""
+        self.check_resumable()
         steps = self.steps()
-        if not steps:
-            raise ConfigError(f"{self.out} has no snapshot: there is nothing to go on from; remove it and fit anew")
         if step is not None and step not in steps:
             raise ConfigError(f"{self.out} has no snapshot of step {step}; there are {', '.join(map(str, steps))}")
         path = self._snapshot(steps[-1] if step is None else step)

@@ -25,10 +25,11 @@ from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
 from degsynth.evaluation.held_out import StartJudge
 from degsynth.evaluation.residual import LeftOut, with_residual
+from degsynth.files import check_makeable
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import FitOptions, check_options, resolve
-from degsynth.fit.resuming import resumed_snapshot
+from degsynth.fit.resuming import ended_fit, resumed_snapshot, with_absolute_paths
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.fit.sources import open_source
 from degsynth.fit.sources.source import Scorer, Source
@@ -54,9 +55,13 @@ def run(
     """Fit, verify, score on held-out images, write the run directory ``out``; return what ``fit.json`` holds.
 
     ``values`` are options of the method. ``resume``: go on from the newest snapshot in ``out`` with the options that
-    the fit was begun with; only the budget and the device may differ.
+    the fit was begun with; only the budget and the device may differ. Where it has ended and nothing differs, nothing
+    is done, not even the images are looked at.
     """
     events = events or Events()
+    if resume and (ended := ended_fit(options, values, RunDirectory(out))) is not None:
+        events.on_note(f"{out} has ended already, with the same options: nothing is left to be done")
+        return ended
     clock = Stopwatch()
     fit = read(options, values, out, events, resume)
     clock.lap("check")
@@ -152,6 +157,10 @@ def read(options: FitOptions, values: Mapping[str, Any], out: Path, events: Even
 def _check_out(options: FitOptions, out: Path, resume: bool) -> None:
     if out.exists() and not resume:
         raise ConfigError(f"`out={out}` exists; give a new folder, or remove it, or `resume` it")
+    if resume:
+        RunDirectory(out).check_resumable()
+    else:
+        check_makeable(out)
     for side in (options.hr, options.lr):
         if side is not None and out.resolve().is_relative_to(Path(side).resolve()):
             raise ConfigError(f"`out={out}` lies inside {side}, where its pictures would be taken for images; move it")
@@ -159,16 +168,9 @@ def _check_out(options: FitOptions, out: Path, resume: bool) -> None:
 
 def _tables(options: FitOptions, config: Strict, source: Source) -> dict[str, dict[str, Any]]:
     """Return what ``config.toml`` holds. Paths are absolute, so that the file repeats the run from anywhere."""
-    resolved = {
-        "scale": source.scale,
-        "data_range": source.data_range or "dtype",
-        **{
-            side: None if path is None else str(Path(path).resolve())
-            for side, path in (("hr", options.hr), ("lr", options.lr), ("pairs", options.pairs))
-        },
-    }
+    resolved = {"scale": source.scale, "data_range": source.data_range or "dtype"}
     return {
-        "fit": options.model_copy(update=resolved).model_dump(mode="json"),
+        "fit": with_absolute_paths(options).model_copy(update=resolved).model_dump(mode="json"),
         "method": config.model_dump(mode="json"),
     }
 

@@ -9,7 +9,8 @@ not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,18 @@ STAGE = "estimating kernels"
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How many windows are worked on, and until when."""
+
+    workers: int = 1
+    """Number of windows at a time."""
+    stop_asked: Callable[[], bool] = lambda: False
+    """Asked after every window. Once it says True and there is a kernel, no further window is estimated."""
+    on_photographs: Callable[[int, int], None] = lambda seen, total: None
+    """Called after every window with the number of photographs of which there are estimates, and of all."""
+
+
+@dataclass(frozen=True)
 class Estimated:
     """The kernels of a folder, and what could not be estimated."""
 
@@ -49,6 +62,8 @@ class Estimated:
     """Reasons why there is no kernel, and the number of windows or photographs with each."""
     resumed: int
     """Number of windows that an earlier run had estimated."""
+    left: int = 0
+    """Number of windows, as far as it is known, that were not estimated because `Pace.stop_asked` said so."""
 
     def summary(self) -> str:
         """Summarise the result in one line."""
@@ -56,7 +71,8 @@ class Estimated:
         left_out = [f"{count} flagged ({flag})" for flag, count in sorted(flagged.items())]
         left_out += [f"{count} failed ({reason})" for reason, count in sorted(self.failed.items())]
         usable = len(self.pool.usable())
-        return f"{usable} kernels from {self.windows} windows" + "".join(f", {text}" for text in left_out)
+        text = f"{usable} kernels from {self.windows} windows" + "".join(f", {text}" for text in left_out)
+        return text + (f"; {self.left} windows were left when the time was up" if self.left else "")
 
 
 def fingerprint(folder: Path) -> str:
@@ -69,7 +85,7 @@ def estimate(
     scale: int,
     config: Config,
     seed: int = 0,
-    workers: int = 1,
+    pace: Pace = Pace(),
     journal: Path | None = None,
     resume: bool = False,
     on_progress: OnProgress = ignore_progress,
@@ -85,7 +101,7 @@ def estimate(
     inputs = {"scale": scale, "seed": seed, "photographs": fingerprint(folder), **options}
     notes = Journal(journal, inputs, resume)
     resumed = notes.windows()
-    _estimate_missing(photographs, notes, workers, on_progress)
+    left = _estimate_missing(photographs, notes, pace, on_progress)
     results = notes.in_order()
     failed = Counter(result.fault for result in results if result.kernel is None)
     kept = [result for result in results if result.kernel is not None]
@@ -98,20 +114,31 @@ def estimate(
         )
     made_by: dict[str, Any] = {"method": "kmsr", "seed": seed, **options}
     made_by |= {"windows": notes.windows(), "failed": dict(sorted(failed.items()))}
-    return Estimated(_pool(kept, scale, made_by), notes.windows(), dict(failed), resumed)
+    if left:
+        made_by["windows_left"] = left
+    return Estimated(_pool(kept, scale, made_by), notes.windows(), dict(failed), resumed, left)
 
 
-def _estimate_missing(photographs: Photographs, notes: Journal, workers: int, on_progress: OnProgress) -> None:
-    """Estimate from every window that the journal does not have yet."""
+def _estimate_missing(photographs: Photographs, notes: Journal, pace: Pace, on_progress: OnProgress) -> int:
+    """Estimate from every window that the journal does not have yet, or until it is asked to stop.
+
+    Returns the number of windows that are left.
+    """
     queue = WindowQueue(photographs, notes.estimates)
-    with one_torch_thread():
-        for finished in stream(queue, partial(estimate_window, photographs), workers):
+    work = stream(queue, partial(estimate_window, photographs), pace.workers)
+    with one_torch_thread(), closing(work):
+        for finished in work:
             if finished.error is not None:
                 raise finished.error
             assert finished.result is not None
             notes.add(finished.result)
             count = notes.windows()
-            on_progress(STAGE, count, max(count, queue.expected()))
+            expected = max(count, queue.expected())
+            pace.on_photographs(len({image for image, _ in notes.estimates}), len(photographs.names))
+            on_progress(STAGE, count, expected)
+            if count < expected and notes.has_kernel() and pace.stop_asked():
+                return expected - count
+    return 0
 
 
 def estimate_window(photographs: Photographs, window: Window) -> WindowEstimate:

@@ -81,6 +81,10 @@ class Journal:
         """Count the windows that are in the journal, with a kernel or without."""
         return sum(rank >= 0 for _, rank in self.estimates)
 
+    def has_kernel(self) -> bool:
+        """Tell whether a kernel has been estimated."""
+        return any(estimate.kernel is not None for estimate in self.estimates.values())
+
     def in_order(self) -> list[WindowEstimate]:
         """List the estimates by photograph and rank, in whatever order they were made."""
         return [self.estimates[key] for key in sorted(self.estimates)]

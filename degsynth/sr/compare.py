@@ -17,7 +17,7 @@ from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, os_reason
 from degsynth.evaluation.metrics import score as lr_score
-from degsynth.files import fingerprint, text_digest, write_atomic
+from degsynth.files import check_makeable, fingerprint, text_digest, write_atomic
 from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
 from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders, short_names
@@ -53,6 +53,8 @@ def run(entrants: list[Contestant], comparison: Comparison, out: Path, events: E
     cannot be used, before anything is trained.
     """
     events = events or Events()
+    if not out.is_dir():
+        check_makeable(out)
     scale = comparison.folders.scale()
     pairs = _test_pairs(comparison, scale, events)
     lr_figures = {entrant.label: _lr_psnr(entrant, pairs, scale, comparison, events) for entrant in entrants}

@@ -18,7 +18,7 @@ import torch
 from pydantic import ValidationError
 
 from degsynth.errors import ConfigError, os_reason
-from degsynth.files import read_bounded, write_atomic
+from degsynth.files import check_makeable, read_bounded, write_atomic
 from degsynth.sr.options import Training
 
 CONFIG, LOG, SNAPSHOT, RECORD = "config.json", "log.jsonl", "snapshot.pt", "train.json"
@@ -34,13 +34,24 @@ class RunFolder:
 
     def make(self, training: Training) -> None:
         """Make the folder and write ``config.json``; ConfigError where the folder exists and is not empty."""
+        self.check_new()
         try:
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-                raise ConfigError(f"`out={self.out}` exists; give another name, or go on with `resume`")
             self.out.mkdir(parents=True, exist_ok=True)
             write_atomic(self.out / CONFIG, training.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise ConfigError(f"`out={self.out}`: cannot be made: {os_reason(error)}") from None
+
+    def check_new(self) -> None:
+        """Raise ConfigError where the folder cannot be made, or exists and is not empty."""
+        if self.out.exists():
+            if not self.out.is_dir() or any(self.out.iterdir()):
+                raise ConfigError(f"`out={self.out}` exists; give another name, or go on with `resume`")
+        else:
+            check_makeable(self.out)
+
+    def begun(self) -> bool:
+        """Tell whether there is a training to go on with."""
+        return (self.out / CONFIG).is_file()
 
     def training(self) -> Training:
         """Return what `make` wrote; ConfigError where there is no training."""

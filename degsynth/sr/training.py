@@ -98,6 +98,8 @@ def run(
     networks.get(training.net)
     if resume and (finished := folder.record()) is not None:
         return finished
+    if not resume:
+        folder.check_new()
     snapshot = folder.snapshot() if resume else None
     with one_torch_thread():
         sources = [open_source(pairs, training, device, events) for pairs in training.pairs]

@@ -15,7 +15,7 @@ from degsynth import apply
 from degsynth.apply import Options, Replay
 from degsynth.apply.manifest import Manifest
 from degsynth.config import Interval
-from degsynth.errors import ConfigError
+from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise, ShotRead
 from tests.apply.test_apply import contents
@@ -157,6 +157,26 @@ def test_what_cannot_be_replayed(model: Checkpoint, hr: Path, tmp_path: Path) ->
     (before / "dataset.json").unlink()
     with pytest.raises(ConfigError, match=r"there is no valid dataset.json beside it"):
         Replay.read(before / "manifest.jsonl")
+
+
+def test_names_that_cannot_be_replayed(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    apply.run(model, hr, before)
+    manifest = before / "manifest.jsonl"
+    text = manifest.read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    for name, said in (
+        (None, r"manifest\.jsonl: \S+ has no LR file; restore the manifest"),
+        (rows[1]["lr"], rf"has the LR file {rows[1]['lr']} of another output"),
+        ("lr/../../a.png", "not a relative path"),
+        ("/tmp/a.png", "not a relative path"),
+        ("hr/a.png", r"does not lie in lr/"),
+    ):
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in [{**rows[0], "lr": name}, *rows[1:]]))
+        with pytest.raises(DataError, match=said):
+            Replay.read(before)
+    manifest.write_text(text)
+    Replay.read(before)
 
 
 def test_the_command(cli: Run, model: Checkpoint, hr: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -45,19 +46,27 @@ def test_the_whole_line(cli: Run, folders: tuple[Path, Path], tmp_path: Path) ->
     assert len(rows) == 4
     assert {row["awgn_sigma"] for row in rows} == {5.0}
     assert "4 LR images, 0 failed" in stderr
+    assert "hard links" not in stderr
+    for number, link in enumerate(("hard", "copy")):
+        code, _, stderr = cli("apply", file, hr, tmp_path / link, "--link", link)
+        assert (code, stderr.count("editing a file there edits the original (--link copy")) == (0, 1 - number)
     code, stdout, _ = cli("evaluate", file, "--hr", hr, "--lr", lr, "--json")
     document = json.loads(stdout)
     assert code == 0
     assert document["mean"]["model"]["psnr_y"] > document["mean"]["bicubic"]["psnr_y"] + 3
-    code, stdout, stderr = cli("evaluate", run, "--hr", hr, "--lr", lr)
-    assert (code, stdout) == (0, "")
-    assert all(len(line) <= 80 for line in stderr.splitlines())
+    code, stdout, _ = cli("evaluate", run, "--hr", hr, "--lr", lr)
+    assert code == 0
+    assert re.search(r"^shot3( +[0-9.]+){4}\n", stdout, re.MULTILINE), "a row of the table, plain and whole"
+    assert f"{document['mean']['model']['psnr_y']:.2f} dB" in stdout
     code, stdout, _ = cli("selftest", file, "--json")
     assert code == 0
     assert json.loads(stdout)["passed"] is True
+    checks = len(json.loads(stdout)["checks"])
+    assert f"{checks} of {checks} checks passed" in cli("selftest", file)[1].splitlines()[-1]
     code, stdout, _ = cli("inspect", file, "--json")
     assert json.loads(stdout)["config"]["kernel_size"] == 12
-    assert cli("inspect", file)[0] == 0
+    code, stdout, _ = cli("inspect", file)
+    assert (code, stdout.count("\nbicubic ")) == (0, 1)
     assert "linear:" in cli("methods")[1]
     assert "--set ridge=" in cli("methods", "linear")[1]
 

@@ -44,6 +44,7 @@ def test_sigterm_leaves_a_snapshot(pairs: tuple[str, ...], tmp_path: Path) -> No
     code, stderr = interrupted((*pairs, "--steps", "5000"), tmp_path / "run", signal.SIGTERM)
     assert code == 143, stderr
     assert "--resume goes on from there" in stderr
+    assert f"interrupted; go on with 'degsynth fit --resume --out {tmp_path / 'run'}'" in stderr
 
 
 def test_interrupted_resumed_exported(pairs: tuple[str, ...], cli: Run, tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.apply.manifest import Manifest
+from degsynth.cli import console
+from degsynth.cli.kernel_pool import photographs as photographs_command
 from degsynth.data import images
+from degsynth.kernel_pool.journal import journal_of
 from degsynth.model import pool_file
 from degsynth.ops.kernels import gaussian
 from degsynth.ops.subpixel import suited
@@ -70,6 +73,57 @@ def test_photographs_to_a_pool_to_a_data_set(cli: Run, hr: Path, tmp_path: Path,
     code, _, err = cli("apply", made, hr, tmp_path / "set")
     assert code == 0, err
     assert {row.kernel_id for row in Manifest(tmp_path / "set").read()} <= set(range(len(found)))
+
+
+ESTIMATING = ("--set", "patch=120", "--set", "patches=2", "--set", "kernel_size=17", "--set", "least_texture=0",
+              "--set", "prior=gradient")  # fmt: skip
+
+
+def test_a_budget_ends_with_the_kernels_that_there_are(
+    cli: Run, tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, shot in enumerate(photographs[:3]):
+        save_png(tmp_path / "lr" / f"p{number}.png", F.avg_pool2d(shot[None], 2)[0][:, :150, :180])
+    output = tmp_path / "pool.h5"
+    command = ["kernel-pool", "generate", tmp_path / "lr", "-n", 7, "-o", output, "--workers", 1, *ESTIMATING]
+    monkeypatch.setattr(console, "LOG_INTERVAL_S", 0.0)
+    code, _, err = cli(*command, "--minutes", 0.0001)
+    assert code == 0, err
+    assert "2 of 3 photographs to come, 0.0 min left of --minutes" in err
+    assert "5 windows were left when the time was up" in err
+    assert "no time to train a generator" in err
+    assert "with --resume --overwrite and more --minutes, the same command goes on from there" in err
+    assert pool_file.read(output).counts() == {"estimated": 1}
+    code, _, err = cli(*command, "--resume", "--overwrite", "--minutes", 0.0002)
+    assert code == 0, err
+    assert pool_file.read(output).counts() == {"estimated": 2}, "it goes on from the window that it has"
+    assert journal_of(output).exists()
+    code, _, err = cli(
+        "kernel-pool", "estimate", tmp_path / "lr", "-o", output, "--overwrite", "--scale", 2, *ESTIMATING
+    )
+    assert code == 0, err
+    assert not journal_of(output).exists()
+
+
+def test_budgets_and_steps(cli: Run, tmp_path: Path) -> None:
+    """Without a budget the work is limited by steps, so that it is the same on every machine."""
+    assert photographs_command.config(None, None).steps == photographs_command.STEPS
+    assert photographs_command.config(None, ["steps=12"]).steps == 12
+    assert photographs_command.config("paper", None).steps == 125_000
+    assert not photographs_command.Budget(None).used_up()
+    budget = photographs_command.Budget(1.0)
+    assert 35 < (budget.left(0.6) or 0) < (budget.left() or 0) <= 60
+    for minutes, said in (
+        (0, "--minutes 0: give a number above 0"),
+        ("inf", "--minutes inf"),
+        ("nan", "--minutes nan"),
+    ):
+        code, _, err = cli("kernel-pool", "generate", tmp_path, "-o", tmp_path / "new.h5", "--minutes", minutes)
+        assert (code, err.count("\n")) == (2, 1)
+        assert said in err
+    code, _, err = cli("kernel-pool", "generate", "--gaussian", "1:2", "-o", tmp_path / "new.h5", "--minutes", 3)
+    assert code == 2
+    assert "--minutes goes with LR photographs only" in err
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])

@@ -4,11 +4,13 @@ import dataclasses
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import scipy.ndimage
 import tifffile
 import torch
+from PIL import Image
 from torch import Tensor
 
 from degsynth.data import images, matching, opening, pair_check, pairs, patches
@@ -89,6 +91,40 @@ def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None
     moved = next(fault for fault in checked.faults if fault.name == "moved")
     assert re.search(r"\(-(2\.9|3\.0)\d, \+(1\.9|2\.0)\d\) LR px", moved.detail)
     assert "moved" in [pair.name for pair in pair_check.check(found, register=True).pairs]
+
+
+def test_pairs_of_another_size_are_not_decoded(
+    tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All formats, and a photograph that is turned by its header."""
+    shot = photographs[0][:, :120, :96]
+    save_png(tmp_path / "HR/a.png", shot)
+    save_png(tmp_path / "LR/a.png", shot[:, ::3, ::3])
+    for name in ("b.webp", "c.bmp"):
+        pixels = images.quantise(shot, np.dtype("u1"))
+        for side, step in (("HR", 1), ("LR", 3)):
+            cv2.imwrite(str(tmp_path / side / name), pixels[::step, ::step])
+    for side, step in (("HR", 1), ("LR", 3)):
+        tifffile.imwrite(tmp_path / side / "d.tif", images.quantise(shot, np.dtype("u1"))[::step, ::step])
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        Image.fromarray(images.quantise(shot, np.dtype("u1"))[::step, ::step]).save(
+            tmp_path / side / "e.jpg", exif=turned
+        )
+    sizes = {path.name: images.declared_size(path)[:2] for path in (tmp_path / "HR").iterdir()}
+    assert sizes == {
+        "a.png": (120, 96), "b.webp": (120, 96), "c.bmp": (120, 96), "d.tif": (120, 96), "e.jpg": (96, 120),
+    }  # fmt: skip
+    assert {path.name: images.read(path).pixels.shape[:2] for path in (tmp_path / "HR").iterdir()} == sizes
+    save_png(tmp_path / "LR/a.png", shot[:, ::2, ::2])
+    decoded: list[str] = []
+    monkeypatch.setattr(images, "read", lambda path: decoded.append(path.name))
+    with pytest.raises(DataError, match=r"4 of 5 pairs cannot be scored: b \(mis-sized: scale 3, not 2\); remove them"):
+        opening.open_for_model(tmp_path / "HR", tmp_path / "LR", opening.ScoringOptions(2))
+    found = matching.match(tmp_path / "HR", tmp_path / "LR")[0]
+    with pytest.raises(AttributeError):  # a.png is decoded, and here it is nothing
+        pair_check.check(found, 2)
+    assert set(decoded) == {"a.png"}
 
 
 def test_a_copy_is_no_lr_image(tmp_path: Path, photographs: list[Tensor]) -> None:

@@ -219,17 +219,34 @@ def test_resuming_needs_the_same_pairs_and_options(folders: dict[str, str], tmp_
         fit.run(options, {**values, "batch": 3}, tmp_path / "run", resume=True)
     with pytest.raises(ConfigError, match="begun with seed = 0, not 1"):
         fit.run(options.model_copy(update={"seed": 1}), values, tmp_path / "run", resume=True)
-    again = fit.run(options, values, tmp_path / "run", resume=True)  # nothing is left to be done
-    assert again["held_out"] == before["held_out"]
+    for path in Path(folders["lr"]).iterdir():
+        path.rename(path.with_suffix(".kept"))
+    said: list[str] = []
+    again = fit.run(options, values, tmp_path / "run", fit.Events(on_note=said.append), resume=True)
+    assert again == json.loads(json.dumps(before)), "nothing is left to be done, so no image is looked at"
+    assert "has ended already" in said[0]
+    for path in Path(folders["lr"]).iterdir():
+        path.rename(path.with_suffix(".png"))
+    longer = {**values, "steps": 21}
     path = next(Path(folders["lr"]).iterdir())
     cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     cv2.imwrite(str(Path(folders["hr"]) / path.name), 255 - cv2.imread(str(Path(folders["hr"]) / path.name)))
     with pytest.raises(ConfigError, match="the images are not those"):
-        fit.run(options, values, tmp_path / "run", resume=True)
-    linear = fit.FitOptions(**folders)
-    fit.run(linear, SMALL, tmp_path / "linear")
-    with pytest.raises(ConfigError, match="no snapshot"):
-        fit.run(linear, SMALL, tmp_path / "linear", resume=True)
+        fit.run(options, longer, tmp_path / "run", resume=True)
+
+
+def test_a_fit_without_steps_that_has_ended_is_not_repeated(folders: dict[str, str], tmp_path: Path) -> None:
+    linear, run = fit.FitOptions(**folders), tmp_path / "linear"
+    record = fit.run(linear, SMALL, run)
+    for name in ("hr", "lr"):  # images that are looked at would be missed
+        Path(folders[name]).rename(tmp_path / f"gone-{name}")
+    assert fit.run(linear, SMALL, run, resume=True) == json.loads(json.dumps(record))
+    (run / "fit.json").write_text('{"method": "linear", "held_out": 3}')
+    with pytest.raises(ConfigError, match=r"fit\.json is not as a fit has written it; fit anew"):
+        fit.run(linear, SMALL, run, resume=True)
+    (run / "fit.json").unlink()
+    with pytest.raises(ConfigError, match="no snapshot: there is nothing to go on from"):
+        fit.run(linear, SMALL, run, resume=True)
 
 
 @pytest.mark.slow

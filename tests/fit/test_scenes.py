@@ -242,6 +242,7 @@ def test_a_run_with_another_split_is_not_resumed_but_exported(
     out = tmp_path / "run"
     shutil.copytree(run, out)
     folder = RunDirectory(out)
+    folder.reopen()
     contents = folder.load_snapshot()
     for number, split in enumerate([None, "", "0" * 64]):
         other = {name: value for name, value in contents.items() if name != "split"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from degsynth.errors import ConfigError, DataError
-from degsynth.kernel_pool.estimate import estimate
+from degsynth.kernel_pool.estimate import Pace, estimate
 from degsynth.kernel_pool.journal import Journal, WindowEstimate, journal_of
 from degsynth.methods.kmsr import Config
 from degsynth.model import pool_file
@@ -47,7 +47,7 @@ def test_kernels_of_a_folder(photos: Path) -> None:
 
 def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
-    pool_file.write(estimate(photos, 1, QUICK, workers=2).pool, whole)
+    pool_file.write(estimate(photos, 1, QUICK, pace=Pace(2)).pool, whole)
     journal = journal_of(parts)
 
     def stop(stage: str, count: int, total: int) -> None:
@@ -72,6 +72,26 @@ def test_interrupted_and_resumed_is_the_same_file(photos: Path, tmp_path: Path) 
     assert whole.read_bytes() == parts.read_bytes()
     lines = journal.read_text(encoding="utf-8").splitlines()
     assert all(json.loads(line) for line in lines)
+
+
+def test_what_was_stopped_is_a_pool_and_goes_on(photos: Path, tmp_path: Path) -> None:
+    """Every photograph has its turn before the second windows; a stop before the first kernel waits for one."""
+    seen: list[tuple[int, int]] = []
+    pace = Pace(stop_asked=lambda: True, on_photographs=lambda *counts: seen.append(counts))
+    journal = journal_of(tmp_path / "pool.h5")
+    first = estimate(photos, 1, QUICK, pace=pace, journal=journal)
+    assert (first.windows, len(first.pool)) == (1, 1)
+    assert first.left > 0
+    assert f"{first.left} windows were left when the time was up" in first.summary()
+    assert first.pool.made_by["windows_left"] == first.left
+    assert seen[-1][0] < seen[-1][1] == 7
+    pace = Pace(stop_asked=lambda: len(journal.read_text().splitlines()) >= 6)
+    more = estimate(photos, 1, QUICK, pace=pace, journal=journal, resume=True)
+    assert first.windows < more.windows
+    assert len({origin.image for origin in more.pool.origins}) == len(more.pool)
+    pool_file.write(estimate(photos, 1, QUICK, journal=journal, resume=True).pool, tmp_path / "on.h5")
+    pool_file.write(estimate(photos, 1, QUICK).pool, tmp_path / "whole.h5")
+    assert (tmp_path / "on.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
 def test_estimates_are_in_order_whichever_was_made_first(tmp_path: Path) -> None:

@@ -373,9 +373,9 @@ def test_the_command_line_shows_distances(folders: tuple[Path, Path], cli: Run, 
     assert (tmp_path / "run/previews/held_out.png").stat().st_size > 10_000
     code, stdout, _ = cli("inspect", tmp_path / "run", "--json")
     assert json.loads(stdout)["method"] == "spectral"
-    code, _, stderr = cli("inspect", tmp_path / "run")
+    code, stdout, _ = cli("inspect", tmp_path / "run")
     assert code == 0
-    assert "spectral distance" in stderr
+    assert "spectral distance" in stdout
 
 
 def test_methods_know_whether_they_need_pairs() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 from degsynth.cli.kernel_pool import shared
 
 NAME = "estimate"
@@ -54,8 +54,9 @@ def command(
 
     shared.check_output(output, overwrite)
     config = shared.kmsr_config(preset, assignments, prior=prior, max_patches=max_patches)
-    estimated = shared.Estimation(lr, scale, config, seed, workers, output, resume, overwrite).run()
-    shared.write_pool(estimated.pool, output, estimated=True)
+    with signals.way_on(lambda: shared.way_on(output)):
+        estimated = shared.Estimation(lr, scale, config, seed, workers, output, resume, overwrite).run()
+        shared.write_pool(estimated.pool, output, estimated=True)
     before = f" ({estimated.resumed} windows were estimated before)" if estimated.resumed else ""
     console.note(f"{output}: {estimated.summary()}{before}")
     if json:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from degsynth.cli import console, options
-from degsynth.cli.kernel_pool import shared
+from degsynth.cli import console, options, signals
+from degsynth.cli.kernel_pool import photographs, shared
 from degsynth.config import Interval
 from degsynth.errors import ConfigError
-
-if TYPE_CHECKING:
-    from degsynth.model.pool_file import Pool
 
 NAME = "generate"
 USUAL_SCALE = 2
@@ -67,6 +62,15 @@ def command(
         str | None,
         typer.Option(help="With LR photographs: where to train (auto, cpu or cuda[:N]). Unset: auto."),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="With LR photographs: stop after about so many minutes with the kernels that there are by then. More "
+            f"time gives kernels from more windows, up to five of each photograph, and up to {photographs.STEPS} "
+            "training steps of the network, whose kernels then vary as the estimated ones do. Unset: no limit; five "
+            "photographs take a few minutes on two cores."
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="With LR photographs: go on with an interrupted estimation.")
@@ -76,7 +80,8 @@ def command(
     """Generate kernels by a run, from LR photographs, or by a formula.
 
     With LR photographs, kernels are estimated, a network is trained on them, and the pool gets the estimated kernels
-    as well as the generated ones.
+    as well as the generated ones. The same photographs, options and seed give the same pool, unless --minutes ends the
+    work.
 
     Example: degsynth kernel-pool generate runs/kgan -o pool.h5 --with est.h5
 
@@ -97,10 +102,10 @@ def command(
         {"--anisotropic": anisotropic, "--kernel-size": kernel_size},
         {
             "--scale": scale, "--preset": preset, "--set": assignments, "--workers": workers, "--device": device,
-            "--resume": resume,
+            "--resume": resume, "--minutes": minutes,
         },
     )  # fmt: skip
-    added = None if beside is None else pool_file.read(beside)
+    added, complete = None if beside is None else pool_file.read(beside), True
     if gaussian is not None:
         low, high = Interval.parse(gaussian, "gaussian")
         size = USUAL_SIZE if kernel_size is None else kernel_size
@@ -111,13 +116,19 @@ def command(
         scale = USUAL_SCALE if scale is None else scale
         if added is not None and added.scale not in (None, scale):
             raise ConfigError(f"--with {beside}: its kernels are of scale {added.scale}, not {scale}")
-        config = shared.kmsr_config(preset or "default", assignments)
+        budget, config = photographs.Budget(minutes), photographs.config(preset, assignments)
+        pool_file.check_amount(number, config.kernel_size, f"-n {number}")
         estimation = shared.Estimation(source, scale, config, seed, workers, output, resume, overwrite)
-        estimated, pool = _from_photographs(estimation, number, options.pick_device(device or "auto"))
-        added = estimated if added is None else pool_file.joined(estimated, added)
-    pool = pool if added is None else _with_usable(pool, added)
-    shared.write_pool(pool, output, estimated=origin == "photographs")
+        chosen = options.pick_device(device or "auto")
+        with signals.way_on(lambda: shared.way_on(output)):
+            pool, complete = photographs.from_photographs(estimation, number, chosen, budget)
+    pool = pool if added is None else pool_file.joined(pool, shared.usable(added))
+    shared.write_pool(pool, output, estimated=origin == "photographs" and complete)
     console.note(f"{output}: {shared.counts(pool)}")
+    if not complete:
+        console.note(
+            "the time was up; with --resume --overwrite and more --minutes, the same command goes on from there"
+        )
 
 
 def _origin(source: Path | None, gaussian: str | None) -> Origin:
@@ -139,38 +150,3 @@ def _refuse_unused(origin: Origin, formula: Mapping[str, object], photographs: M
     for flag, user in unused.items():
         if values[flag] is not None and values[flag] is not False and values[flag] != []:
             raise ConfigError(f"{flag} goes with {user} only; leave it out")
-
-
-def _from_photographs(estimation: shared.Estimation, number: int, device: str) -> tuple[Pool, Pool]:
-    """Estimate kernels from photographs and generate ``number`` more; return both pools."""
-    scale = estimation.scale
-    console.note(f"scale {scale} (set it with --scale): kernels lie on a grid {scale} times as fine as the LR pixels")
-    estimated = estimation.run()
-    console.note(estimated.summary())
-    return estimated.pool, _trained(estimated.pool, estimation, number, device)
-
-
-def _trained(estimated: Pool, estimation: shared.Estimation, number: int, device: str) -> Pool:
-    """Train a generator on estimated kernels, in a temporary run, and return ``number`` kernels that it generates."""
-    from degsynth import fit
-    from degsynth.model import pool_file
-
-    seed, values = estimation.seed, estimation.config.model_dump()
-    with tempfile.TemporaryDirectory() as folder, console.Progress() as progress:
-        pool, run = Path(folder) / "estimated.h5", Path(folder) / "run"
-        pool_file.write(estimated, pool)
-        chosen = fit.FitOptions(method="kmsr", lr=str(pool), seed=seed, device=device)
-        events = fit.Events(progress, progress.note, progress.warn, progress.figures)
-        fit.run(chosen, values, run, events)
-        generated = fit.generated_kernels(run, number, seed)
-    return replace(generated, made_by={"method": "kmsr", "seed": seed, **values})
-
-
-def _with_usable(pool: Pool, added: Pool) -> Pool:
-    """Return a pool with the kernels of another one added that are not flagged."""
-    from degsynth.model import pool_file
-
-    usable = added.subset(added.usable())
-    if len(usable) < len(added):
-        console.note(f"{len(added) - len(usable)} flagged kernels are left out")
-    return pool_file.joined(pool, usable)

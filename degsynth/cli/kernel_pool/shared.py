@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from degsynth.cli import console, options
+from degsynth.cli.signals import NOTHING_KEPT
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.files import is_pool_name
 
@@ -78,9 +80,14 @@ class Estimation:
     resume: bool
     overwrite: bool
 
-    def run(self) -> Estimated:
-        """Estimate the kernels. The journal stays until `write_pool` has written the pool."""
-        from degsynth.kernel_pool.estimate import estimate
+    def run(
+        self, stop_asked: Callable[[], bool] = lambda: False, time_left: Callable[[], str] = lambda: ""
+    ) -> Estimated:
+        """Estimate the kernels, until ``stop_asked``. The journal stays until `write_pool` has written the pool.
+
+        The progress shows how many photographs are to come, and ``time_left``.
+        """
+        from degsynth.kernel_pool.estimate import Pace, estimate
         from degsynth.kernel_pool.journal import journal_of
         from degsynth.model.pool_model import LARGEST_SCALE
         from degsynth.parallel import MAX_WORKERS, usable_cores
@@ -98,7 +105,20 @@ class Estimation:
         if self.overwrite and not self.resume:
             journal.unlink(missing_ok=True)
         with console.Progress() as progress:
-            return estimate(self.lr, self.scale, self.config, self.seed, workers, journal, self.resume, progress)
+
+            def on_photographs(seen: int, total: int) -> None:
+                parts = [f"{total - seen} of {total} photographs to come" if seen < total else "", time_left()]
+                progress.state(", ".join(filter(None, parts)))
+
+            pace = Pace(workers, stop_asked, on_photographs)
+            return estimate(self.lr, self.scale, self.config, self.seed, pace, journal, self.resume, progress)
+
+
+def way_on(output: Path) -> str:
+    """Say how to go on with an interrupted estimation."""
+    from degsynth.kernel_pool.journal import journal_of
+
+    return "go on with the same command and --resume" if journal_of(output).exists() else NOTHING_KEPT
 
 
 def write_pool(pool: Pool, output: Path, estimated: bool = False) -> None:
@@ -112,6 +132,14 @@ def write_pool(pool: Pool, output: Path, estimated: bool = False) -> None:
             journal_of(output).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: {os_reason(error)}") from None
+
+
+def usable(pool: Pool) -> Pool:
+    """Return the kernels of a pool that are not flagged, and say how many are left out."""
+    kept = pool.subset(pool.usable())
+    if len(kept) < len(pool):
+        console.note(f"{len(pool) - len(kept)} flagged kernels are left out")
+    return kept
 
 
 def counts(pool: Pool) -> str:

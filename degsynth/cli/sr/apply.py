@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 from degsynth.cli.sr import shared
 
 NAME = "apply"
@@ -30,7 +30,7 @@ def command(
     from degsynth.sr import folders, networks
 
     loaded = networks.load(network, options.pick_device(device))
-    with console.Progress() as progress:
+    with signals.way_on(lambda: signals.begin_anew(out)), console.Progress() as progress:
 
         def on_image(name: str, fault: str, count: int, total: int) -> None:
             if fault:

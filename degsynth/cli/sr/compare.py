@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 from degsynth.cli.sr import shared
 from degsynth.errors import ConfigError
 
@@ -89,14 +89,15 @@ def command(
     chosen = compare.Comparison(
         folders, build(Training, values, "sr compare"), seeds, border, shift, workers, options.pick_device(device)
     )
-    with console.Progress() as progress:
+    with signals.way_on(lambda: "the same command goes on from there"), console.Progress() as progress:
         events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         table = compare.run(entrants, chosen, out, events)
         _draw(table, folders, out)
-    _print(table)
-    console.note(f"{out}: the table is {out / compare.RESULT}, pictures are {out / 'crops.png'}")
     if json:
         typer.echo(jsonlib.dumps(table, ensure_ascii=False))
+    else:
+        _print(table)
+    console.note(f"{out}: the table is {out / compare.RESULT}, pictures are {out / 'crops.png'}")
 
 
 def _draw(table: dict[str, Any], folders: Folders, out: Path) -> None:

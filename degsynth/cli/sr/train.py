@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from degsynth.cli import console, options
+from degsynth.cli import console, options, signals
 from degsynth.cli.sr import shared
 from degsynth.errors import ConfigError
 
@@ -70,9 +70,9 @@ def command(
 
     if out is None:
         raise ConfigError("--out is missing: give the folder to make")
-    device = options.pick_device(device)
+    device, folder = options.pick_device(device), RunFolder(out)
     if resume:
-        chosen = RunFolder(out).training()
+        chosen = folder.training()
     else:
         values = {
             "pairs": _pairs(dataset, hr, lr, _made(model, noise, awgn), _real(real_hr, real_lr)),
@@ -88,7 +88,8 @@ def command(
             "seed": seed,
         }
         chosen = build(Training, values, "sr train")
-    with console.Progress() as progress:
+    go_on = f"go on with 'degsynth sr train --resume --out {out}'"
+    with signals.way_on(lambda: go_on if folder.begun() else signals.NOTHING_KEPT), console.Progress() as progress:
         events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
         record = training.run(chosen, out, device, events, resume)
     console.note(f"{out}: {shared.described(record)}; {record['steps']} steps in {record['seconds']:.0f} s")

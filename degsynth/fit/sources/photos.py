@@ -110,7 +110,7 @@ class Photos(source.Source):
                 self.scale,
                 config,
                 self.options.seed,
-                torch.get_num_threads(),
+                estimate.Pace(torch.get_num_threads()),
                 on_progress=self._events.on_progress,
             )
             self._pool = estimated.pool
