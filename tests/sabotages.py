@@ -41,6 +41,47 @@ class Sabotage:
 
 
 SABOTAGES = (
+    # --- JPEG ---
+    Sabotage(
+        "jpeg-noise-after",
+        "the noise of JPEG files is measured as compression left it",
+        "methods/shared/measured_noise.py",
+        "    if jpeg is None:\n",
+        "    if True:\n",
+        ("fit/test_jpeg.py::test_blur_noise_and_tables_of_a_folder",),
+    ),
+    Sabotage(
+        "jpeg-residual-after",
+        "what a model leaves out of JPEG files is drawn as compression left it, and compressed again",
+        "evaluation/residual.py",
+        "noise = before_compression(measured, clean, level_step, compress)",
+        "noise = measured.noise",
+        ("fit/test_jpeg.py::test_pairs",),
+    ),
+    Sabotage(
+        "jpeg-flat-by-itself",
+        "the coefficients in which noise is measured also decide which blocks are flat",
+        "ops/jpeg_noise.py",
+        "low = (_frequency() > 0) & (_frequency() <= JUDGED)",
+        "low = _frequency() > 0",
+        ("ops/test_jpeg_noise.py",),
+    ),
+    Sabotage(
+        "jpeg-one-quality",
+        "all images of a run are compressed alike",
+        "apply/layouts/pairs.py",
+        'jpeg.draw(identity.seed("jpeg"))',
+        "jpeg.draw(0)",
+        ("apply/test_jpeg.py::test_every_image_draws_its_quality",),
+    ),
+    Sabotage(
+        "jpeg-zigzag",
+        "tables of JPEG files are read row by row, not along the diagonals",
+        "data/compression.py",
+        "steps = dict(zip(ZIGZAG, table, strict=True))",
+        "steps = dict(enumerate(table))",
+        ("data/test_compression.py::test_tables_of_ones_own",),
+    ),
     # --- the command line, alignment and levels ---
     Sabotage(
         "alignment-no-gain",
@@ -149,9 +190,9 @@ SABOTAGES = (
     Sabotage(
         "declared-turned",
         "the size of a photograph that its header turns is read without turning it",
-        "data/images.py",
-        "Size(width, height) if orientation > 4 else",
-        "Size(width, height) if orientation > 8 else",
+        "data/decoding.py",
+        "(width, height) if orientation >= 5 else",
+        "(width, height) if orientation >= 9 else",
         ("data/test_pairs.py::test_pairs_of_another_size_are_not_decoded",),
     ),
     Sabotage(
@@ -951,8 +992,8 @@ SABOTAGES = (
         "light-noise",
         "the noise of LR photographs is measured in light, though it is added to levels",
         "methods/shared/measured_noise.py",
-        "_agreed_noise(images.lr, images.level_step)",
-        "_agreed_noise(images.in_light()[1], images.level_step)",
+        "measure(images.lr, images.level_step, images.jpeg)",
+        "measure(images.in_light()[1], images.level_step, images.jpeg)",
         ("fit/test_assumed_tone.py::test_noise_is_that_of_levels[spectral]",),
     ),
     Sabotage(

@@ -86,7 +86,7 @@ class ImageSet(Sequence[Tensor]):
         """Return the middle of an image, at most ``side`` px high and wide."""
         height, width = self.size(index)
         rows, columns = min(side, height), min(side, width)
-        return self.window(index, _first(height, rows), _first(width, columns), rows, columns)
+        return self.window(index, middle_of(height, rows), middle_of(width, columns), rows, columns)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return a set of some of the images; it uses the same cache."""
@@ -136,7 +136,7 @@ class Middles(Sequence[Tensor]):
         return self._images.middle(self._indices[index], self._side)
 
 
-def _first(length: int, part: int) -> int:
+def middle_of(length: int, part: int) -> int:
     """Return where a part in the middle begins: at a block of a JPEG file, also where its chroma is at half size."""
     return (length - part) // 2 // (2 * BLOCK) * (2 * BLOCK)
 
@@ -144,7 +144,7 @@ def _first(length: int, part: int) -> int:
 def _middle(image: Image) -> Image:
     """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
     rows, columns = min(KEPT, image.height), min(KEPT, image.width)
-    y, x = _first(image.height, rows), _first(image.width, columns)
+    y, x = middle_of(image.height, rows), middle_of(image.width, columns)
     return replace(image, pixels=np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), alpha=None)
 
 
