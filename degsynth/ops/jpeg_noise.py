@@ -29,12 +29,15 @@ from torch import Tensor
 
 from degsynth.ops.compression import BLOCK, Compression
 from degsynth.ops.grain import KNOTS, MIN_VARIANCE, REACH, Grain
-from degsynth.ops.grain_measurement import BRIGHTNESS_EDGES, MAX_IMAGES, MAX_SIDE, MIN_BLOCKS, filter_taps
+from degsynth.ops.grain_measurement import BRIGHTNESS_EDGES, MAX_IMAGES, MAX_SIDE, filter_taps
 from degsynth.ops.noise_level import matrix_sqrt
 from degsynth.ops.spread import evenly_spaced
 
 MCU = 2 * BLOCK
 """Side of the parts of an image that hold whole blocks of subsampled chroma, px."""
+MIN_BLOCKS = 20
+"""Smallest number of flat blocks from which σ is measured; each has 54 coefficients. Where no range of brightness has
+so many, all of them are measured together."""
 JUDGED = 3
 """A coefficient whose frequencies, down and across, add up to at most this number serves to judge whether a block is
 flat; from larger ones σ is measured."""
@@ -172,11 +175,19 @@ def _flat_blocks(parts: list[_Blocks]) -> Iterator[list[Tensor]]:
     # Where all low frequencies are 0, what comes first must not depend on where it lies.
     uneven = uneven + 1e-6 * torch.rand(len(uneven), generator=torch.Generator().manual_seed(0))
     first = torch.tensor([0, *(len(part.level) for part in parts)]).cumsum(0)
-    for low, high in pairwise(BRIGHTNESS_EDGES[1:-1]):  # next to black and white, pixels may have been cut off
-        index = ((level >= low / 255) & (level < high / 255)).nonzero()[:, 0]
-        flat = index[uneven[index].argsort()[: int(FLAT_SHARE * len(index))]]
+    edges = BRIGHTNESS_EDGES[1:-1]  # next to black and white, pixels may have been cut off
+    ranges = [_flattest(level, uneven, low, high) for low, high in pairwise(edges)]
+    if not any(len(flat) >= MIN_BLOCKS for flat in ranges):
+        ranges = [_flattest(level, uneven, edges[0], edges[-1])]
+    for flat in ranges:
         if len(flat) >= MIN_BLOCKS:
             yield [flat[(flat >= begin) & (flat < end)] - begin for begin, end in pairwise(first.tolist())]
+
+
+def _flattest(level: Tensor, uneven: Tensor, low: int, high: int) -> Tensor:
+    """Return the indices of the flattest blocks of which the level (N,) lies between two levels of 255."""
+    index = ((level >= low / 255) & (level < high / 255)).nonzero()[:, 0]
+    return index[uneven[index].argsort()[: int(FLAT_SHARE * len(index))]]
 
 
 def _log_likelihoods(rounded: Tensor, steps: tuple[int, ...], powers: tuple[float, ...]) -> Tensor:

@@ -88,10 +88,6 @@ def test_pairs(folder: Path, tmp_path: Path) -> None:
     model = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     assert [share.compression for share in model.spec.jpeg] == [at_quality(85)]
     assert record["drawn"]["sigma_255"] == pytest.approx(record["measured"]["sigma_255"], rel=0.1)
-    noise = model.residual()
-    assert noise is not None
-    measured = torch.tensor(record["measured"]["sigma_by_level_and_contrast_255"])
-    assert float((255 * noise.sigma / measured).median()) > 1.1
 
 
 def test_noise_before_compression(photographs: list[Tensor]) -> None:
@@ -105,8 +101,11 @@ def test_noise_before_compression(photographs: list[Tensor]) -> None:
     assert measured is not None
     noise = before_compression(measured, clean, 1 / 255, lambda lr: saved(lr, how))
     known = measured.pixels > 1000
-    ratio = (noise.sigma / put_in().sigma)[known]
-    assert float(ratio.log().mean().exp()) == pytest.approx(1.0, abs=0.15)
+    before, after = (
+        (sigma / put_in().sigma)[known].log().mean().exp() for sigma in (noise.sigma, measured.noise.sigma)
+    )
+    assert abs(float(before) - 1) < 0.2
+    assert abs(float(after) - 1) > 0.25
 
 
 def test_most_images_must_be_jpeg() -> None:
