@@ -61,7 +61,7 @@ def test_neighbours_and_channels_correlate(adjacent: float, between: float, clea
     assert plain is not None
     assert 255 * measured.median_sigma() == pytest.approx(6.0, rel=0.2)
     beside = REACH, REACH + 1
-    assert float(measured.correlation[beside]) == pytest.approx(float(plain.correlation[beside]), abs=0.15)
+    assert float(measured.correlation[beside]) == pytest.approx(float(plain.correlation[beside]), abs=0.2)
     mixed = measured.mixing @ measured.mixing.T
     assert mixed.diagonal().tolist() == pytest.approx([1.0] * 3)
     assert float(mixed[0, 1]) == pytest.approx(between, abs=0.2)
