@@ -29,7 +29,7 @@ from degsynth.fit.sources import source
 from degsynth.fit.sources.source import Batches, Means, check_patch, jpeg_of, qualities, shares
 from degsynth.methods import spectral
 from degsynth.methods.protocol import Diagnosed, Learned, Method, Stochastic, Unpaired
-from degsynth.methods.shared.measured_noise import is_noise, measure
+from degsynth.methods.shared.measured_noise import agreed, measure
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.tone import Tone
 from degsynth.ops.noise import generator
@@ -105,7 +105,7 @@ class Folders(source.Source):
         if jpeg is None:
             return noise_covariance(some)
         measured = measure(some, self._level_step(), jpeg)
-        return measured.covariance() if measured is not None and is_noise(measured) else 0 * noise_covariance(some)
+        return measured.covariance() if measured is not None and agreed(measured) else 0 * noise_covariance(some)
 
     def _check_count(self) -> None:
         if self.options.lr_denoise == "nlm" and self.dtype != "uint8":
