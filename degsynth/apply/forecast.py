@@ -22,6 +22,7 @@ from degsynth.apply.stages import plan, prepared
 from degsynth.config import OnProgress, ignore_progress
 from degsynth.data import images
 from degsynth.data.decoding import Declared
+from degsynth.data.hdf5_names import file_of
 from degsynth.data.sources import Sources
 from degsynth.errors import DegsynthError
 from degsynth.model.checkpoint import Checkpoint
@@ -190,7 +191,9 @@ class _Size:
     @classmethod
     def of(cls, declared: Declared, path: Path, scale: int, crop: int | None) -> _Size:
         pixels = declared.height * declared.width if crop is None else crop**2
-        return cls(pixels, crop is not None or _is_written(declared, scale), path.suffix.lower(), path.stat().st_size)
+        return cls(
+            pixels, crop is not None or _is_written(declared, scale), path.suffix.lower(), file_of(path).stat().st_size
+        )
 
 
 class _Probe:
