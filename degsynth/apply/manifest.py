@@ -17,7 +17,9 @@ FILE_NAME = "manifest.jsonl"
 LONGEST_LINE = 2**20
 """Bytes of the longest line that is taken for a row."""
 WRITTEN_SUFFIXES = (".png", ".tif")
-"""Endings of the names of files that degsynth encodes."""
+"""Endings of the names of files that degsynth encodes without loss."""
+JPEG_SUFFIX = ".jpg"
+"""Ending of LR files that are JPEG files."""
 
 
 Key = tuple[str, int, int, tuple[()] | tuple[int, int]]
@@ -86,7 +88,8 @@ class Row(Strict):
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     jpeg_quality: int | None = None
-    """Quality of libjpeg that is nearest to the compression of the LR image; None: it was not compressed."""
+    """Quality of libjpeg that is nearest to the compression of the LR image, as which it may be written without further
+    loss; None: it was not compressed."""
     shot_read: tuple[float, float] | None = None
     """A and B of white noise whose variance is A·x + B at level x, on the 0–255 scale; None: none was added."""
     hr_bytes: int | None = None
@@ -119,7 +122,7 @@ class Row(Strict):
         kept = PurePosixPath(self.source).suffix
         for side, name, suffixes in (
             ("hr", self.hr, (*WRITTEN_SUFFIXES, kept)),
-            ("lr", self.lr, WRITTEN_SUFFIXES),
+            ("lr", self.lr, (*WRITTEN_SUFFIXES, JPEG_SUFFIX)),
         ):
             if name is None:
                 continue

@@ -10,7 +10,7 @@ import torch
 
 from degsynth.apply import layouts
 from degsynth.apply.dataset_folder import Existing, Link
-from degsynth.apply.jpeg import JpegChoice
+from degsynth.apply.jpeg import JpegChoice, stage
 from degsynth.apply.layouts import crops
 from degsynth.apply.replay import Replay
 from degsynth.apply.verification import Check
@@ -43,6 +43,8 @@ class Options:
     jpeg: JpegChoice | None = None
     """Compression of the LR images as JPEG files, whose pixels are then written without further loss; None: as the LR
     images of the fit, where these were JPEG files."""
+    jpeg_files: bool = False
+    """Write these JPEG files themselves as LR images, instead of their pixels."""
     data_range: Interval | Literal["dtype"] | None = None
     """Black and white in the units of the files; ``dtype``: the range of the type; None: the checkpoint's, else the
     type's."""
@@ -87,6 +89,11 @@ class Options:
     def __post_init__(self) -> None:
         for layout in self.layouts:
             layouts.check(layout)
+        if self.jpeg_files and self.crop is not None:
+            raise ConfigError(
+                f"`jpeg_files` and `crop={self.crop}` exclude each other: a crop is no JPEG file of its own",
+                "leave one of them out",
+            )
         for name in ("workers", "tile", "limit", "draws", "max_pixels", "crop", "step"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -101,6 +108,9 @@ class Options:
     def degradations(self, model: Checkpoint | Mixture) -> Degradations:
         """Return how images are degraded by a model, or by several; ConfigError where the options do not suit them."""
         crops.check(self.crop, self.step, Mixture.of(model).scale)
+        for one in Mixture.of(model).models:
+            if stage(self.jpeg, one.spec) is None and self.jpeg_files:
+                raise ConfigError("`jpeg_files`: the LR images are not compressed", "give `jpeg=QUALITY`, too")
         return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
 
     def levels(self, degradations: Degradations) -> Interval | None:

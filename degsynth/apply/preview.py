@@ -59,7 +59,9 @@ def preview(
     degradations = options.degradations(model)
     if options.replay is not None:
         options.replay.check_model(degradations.mixture)
-    options = dataclasses.replace(options, draws=min(options.draws, DRAWS), crop=None, step=None, replay=None)
+    options = dataclasses.replace(
+        options, draws=min(options.draws, DRAWS), crop=None, step=None, replay=None, jpeg_files=False
+    )
     sources = hr if isinstance(hr, Sources) else Sources.of(hr)
     files = MemoryFiles(keep=True)
     writer = PairWriter(degradations, options, sources.root, files)

@@ -56,6 +56,7 @@ class MadeBy(Strict):
     hardware_factor: tuple[float, float] | None = None
     data_range: tuple[float, float] | None = None
     jpeg: Literal["learned"] | tuple[int, int] | None = None
+    jpeg_files: bool = False
     crop: int | None = None
     step: int | None = None
     random: int | None = None
@@ -144,6 +145,7 @@ class Replay:
             "noise": self.noise(other),
             "hardware_factor": None if factor is None else Interval(*factor),
             "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else jpeg,
+            "jpeg_files": self.made_by.jpeg_files,
             "crop": self.made_by.crop,
             "step": self.made_by.step,
             "data_range": "dtype" if levels is None else Interval(*levels),

@@ -246,6 +246,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
             **({"shot_read": noise.shot_read} if noise.shot_read is not None else {}),
             **({"random": RANDOM_VERSION} if drawn else {}),
             **({"jpeg": _jpeg(options)} if any(stage(options.jpeg, model.spec) for model in mixture.models) else {}),
+            **({"jpeg_files": True} if options.jpeg_files else {}),
             "data_range": options.levels(degradations),
             **({"crop": options.crop, "step": options.step or options.crop} if options.crop is not None else {}),
         },

@@ -75,6 +75,9 @@ def command(
             "where these were JPEG files.",
         ),
     ] = None,
+    jpeg_files: Annotated[
+        bool, typer.Option("--jpeg-files", help="Write these JPEG files themselves as LR images.")
+    ] = False,
     scale: options.PoolScale = None,
     hardware_factor: options.HardwareFactor = None,
     layout: Annotated[
@@ -232,6 +235,7 @@ def command(
                 "--shot-read": shot_read,
                 "--hardware-factor": hardware_factor,
                 "--jpeg": jpeg,
+                "--jpeg-files": jpeg_files or None,
                 "--data-range": data_range,
                 "--seed": seed or None,
                 "--crop": crop,
@@ -249,6 +253,7 @@ def command(
         "noise": added,
         "draws": draws,
         "jpeg": parse_jpeg(jpeg),
+        "jpeg_files": jpeg_files,
         "crop": crop,
         "step": step,
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),

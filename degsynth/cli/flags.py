@@ -32,6 +32,7 @@ FLAGS = {
     "left_out": "--left-out",
     "limit": "--limit",
     "jpeg": "--jpeg",
+    "jpeg_files": "--jpeg-files",
     "link": "--link",
     "lr": "--lr",
     "lr_denoise": "--lr-denoise",

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from degsynth.data import exif, images
+from degsynth.data.carried import Carried
 from degsynth.data.jpeg import COLOURS, Markers, read_markers
 from degsynth.data.regular import open_regular
 from degsynth.errors import DataError
@@ -91,10 +92,16 @@ def _by_rows(table: tuple[int, ...] | None) -> tuple[int, ...] | None:
 
 
 def compressed(pixels: NDArray[np.uint8], compression: Compression) -> NDArray[Any]:
-    """Return pixels (H, W, C), gray or RGB, uint8, as they are read back from a JPEG file.
+    """Return pixels (H, W, C), gray or RGB, uint8, as they are read back from a JPEG file; DataError as of `encode`."""
+    decoded: NDArray[Any] = simplejpeg.decode_jpeg(encode(pixels, compression), COLOURS[pixels.shape[2]])
+    return decoded
 
-    The file is written by libjpeg, with the standard's Huffman codes, which do not matter for the pixels. DataError
-    where the image is larger than such a file may be.
+
+def encode(pixels: NDArray[np.uint8], compression: Compression, carried: Carried | None = None) -> bytes:
+    """Return the bytes of a JPEG file of pixels (H, W, C), gray or RGB, uint8, with colour profile and resolution.
+
+    It is written by libjpeg, with the standard's Huffman codes, which do not matter for the pixels. DataError where the
+    image is larger than such a file may be.
     """
     height, width, channels = pixels.shape
     if max(height, width) > LARGEST_SIDE:
@@ -106,9 +113,14 @@ def compressed(pixels: NDArray[np.uint8], compression: Compression) -> NDArray[A
     tables = [list(luma), list(chroma or luma)] if channels == 3 else [list(luma)]
     buffer = io.BytesIO()
     image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-    image.save(buffer, "JPEG", qtables=tables, subsampling=subsampling if channels == 3 else 0)
-    decoded: NDArray[Any] = simplejpeg.decode_jpeg(buffer.getvalue(), COLOURS[channels])
-    return decoded
+    more: dict[str, Any] = {}
+    if carried is not None and carried.icc:
+        more["icc_profile"] = carried.icc
+    if carried is not None and carried.density is not None and carried.density.unit != "none":
+        inches = 2.54 if carried.density.unit == "centimetre" else 1.0
+        more["dpi"] = (round(inches * carried.density.across), round(inches * carried.density.down))
+    image.save(buffer, "JPEG", qtables=tables, subsampling=subsampling if channels == 3 else 0, **more)
+    return buffer.getvalue()
 
 
 def saved(image: Tensor, compression: Compression) -> Tensor:

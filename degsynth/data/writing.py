@@ -1,4 +1,4 @@
-"""Writing image files without loss: PNG, or TIFF strip by strip, with what is carried beside the pixels."""
+"""Writing image files: PNG, or TIFF strip by strip, without loss, or JPEG; with what is carried beside the pixels."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from degsynth.data import tiff
+from degsynth.data import compression, tiff
 from degsynth.data.carried import png_chunks
 from degsynth.data.images import TIFF_SUFFIXES, Image, Meaning, Picture
 from degsynth.errors import DataError
+from degsynth.ops.compression import Compression
 
 Array = NDArray[Any]
 PNG_HEADER = 33
@@ -32,6 +33,8 @@ class Size:
     dtype: np.dtype[Any]
     has_alpha: bool = False
     meaning: Meaning = field(default_factory=Meaning)
+    compression: Compression | None = None
+    """How a JPEG file is compressed."""
 
 
 def straight(image: Image) -> Image:
@@ -53,7 +56,10 @@ def encode(image: Image, suffix: str) -> bytes:
 
 
 def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
-    """Write a lossless file, ``.png`` or ``.tif``, from bands of rows that come from top to bottom."""
+    """Write a lossless file, ``.png`` or ``.tif``, or a ``.jpg``, from bands of rows that come from top to bottom.
+
+    A JPEG file holds gray or RGB of 8 bits, and needs a ``compression``.
+    """
     if suffix in TIFF_SUFFIXES:
         meaning = size.meaning
         layout = tiff.Layout(
@@ -69,6 +75,9 @@ def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> No
         return
     parts = [_samples(band) for band in bands]
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if size.compression is not None:
+        file.write(compression.encode(samples, size.compression, size.meaning.carried))
+        return
     if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
         content = memoryview(imagecodecs.png_encode(np.ascontiguousarray(samples)))
     else:

@@ -18,6 +18,7 @@ from degsynth.apply import Options, Replay
 from degsynth.apply.jpeg import parse, stage
 from degsynth.config import Interval
 from degsynth.data import images
+from degsynth.data.compression import read_file
 from degsynth.errors import ConfigError
 from degsynth.methods.linear import LinearOptics
 from degsynth.model.checkpoint import Checkpoint
@@ -131,6 +132,36 @@ def test_resumed_and_replayed_sets_are_the_same(model: Checkpoint, hr: Path, tmp
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
     with pytest.raises(ConfigError, match="jpeg"):
         apply.run(model, hr, tmp_path / "out", Options(existing="resume"))
+
+
+def test_jpeg_files(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """The files hold the pixels that are written without them, and layouts take these."""
+    options = {"jpeg": Interval(60, 95), "layouts": ("basicsr",)}
+    apply.run(model, hr, tmp_path / "plain", Options(**options))
+    apply.run(model, hr, tmp_path / "out", Options(**options, jpeg_files=True))
+    for row, expected in zip(rows_of(tmp_path / "out"), lr_of(tmp_path / "plain"), strict=True):
+        assert row["lr"].endswith(".jpg")
+        assert np.array_equal(images.read(tmp_path / "out" / row["lr"]).pixels, expected)
+        found = read_file(tmp_path / "out" / row["lr"])
+        assert found is not None
+        assert found.compression == at_quality(row["jpeg_quality"])
+    for made, expected in zip(*(lr_of(tmp_path / name / "basicsr") for name in ("out", "plain")), strict=True):
+        assert np.array_equal(made, expected)
+    assert apply.verify(tmp_path / "out", hr).problems == []
+    settings = Replay.read(tmp_path / "out").settings()
+    apply.run(model, hr, tmp_path / "again", Options(**settings, layouts=("basicsr",)))
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
+def test_what_is_no_jpeg_file(model: Checkpoint, hr: Path, tmp_path: Path, photographs: list[Tensor]) -> None:
+    with pytest.raises(ConfigError, match="`jpeg_files`: the LR images are not compressed; give `jpeg=QUALITY`, too"):
+        apply.run(model, hr, tmp_path / "out", Options(jpeg_files=True))
+    with pytest.raises(ConfigError, match="`jpeg_files` and `crop=32` exclude each other"):
+        Options(jpeg_files=True, crop=32)
+    save_png(hr / "0.png", photographs[0][:, :32, :32], np.uint16)
+    summary = apply.run(model, hr, tmp_path / "out", Options(jpeg=Interval(90, 90), jpeg_files=True))
+    assert (summary.done, summary.failed) == (2, 1)
+    assert rows_of(tmp_path / "out")[0]["error"].startswith("a JPEG file cannot hold more than 8 bits")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.jpeg import stage
 from degsynth.apply.layouts import crops
 from degsynth.apply.layouts.names import PlannedOutput
-from degsynth.apply.manifest import Row
+from degsynth.apply.manifest import JPEG_SUFFIX, Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, writing
@@ -68,6 +68,18 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[Target]:
         """Return a context for files of which either all stay or, where its body fails, none."""
+
+
+@dataclass(frozen=True)
+class _Lr:
+    """An LR image that is about to be written."""
+
+    bands: Iterable[images.Image]
+    """Its rows, from top to bottom."""
+    size: tuple[int, int]
+    """Height and width."""
+    jpeg: Compression | None = None
+    """How it is compressed by the file that it is written to; None: that file is lossless."""
 
 
 class PairWriter:
@@ -168,44 +180,47 @@ class PairWriter:
         if jpeg is not None:
             how = jpeg.draw(identity.seed("jpeg"))
             facts["jpeg_quality"] = how.quality()
+            self._check_compressible(picture)
+            if self.options.jpeg_files:
+                (output,) = outputs
+                return [self._write_output(files, output, source, _Lr(bands, (height, width), how), facts, siblings)]
             bands = [self._compressed(bands, how, picture)]
         if self.options.crop is not None:  # crops are cut from the LR image of the whole
             bands = [_joined(bands)]
+        whole = _Lr(bands, (height, width))
         return [
-            self._write_output(files, output, source, self._lr_part(output, bands, (height, width)), facts, siblings)
-            for output in outputs
+            self._write_output(files, output, source, self._part(whole, output), facts, siblings) for output in outputs
         ]
 
-    def _lr_part(
-        self, output: PlannedOutput, bands: Iterable[images.Image], size: tuple[int, int]
-    ) -> tuple[Iterable[images.Image], tuple[int, int]]:
-        """Return the part of an LR image (height, width) that an output is of, and its size."""
+    def _part(self, lr: _Lr, output: PlannedOutput) -> _Lr:
+        """Return the part of an LR image that an output is of."""
         if output.crop is None or self.options.crop is None:
-            return bands, size
-        (whole,), side = bands, self.options.crop // self.scale
+            return lr
+        (whole,), side = lr.bands, self.options.crop // self.scale
         top, left = (edge // self.scale for edge in output.crop)
-        return [whole.window(top, top + side, left, left + side)], (side, side)
+        return _Lr([whole.window(top, top + side, left, left + side)], (side, side))
 
     def _write_output(
         self,
         files: Target,
         output: PlannedOutput,
         source: _Source,
-        lr: tuple[Iterable[images.Image], tuple[int, int]],
+        lr: _Lr,
         facts: dict[str, Any],
         siblings: Mapping[crops.Corner | None, Row],
     ) -> Row:
-        """Write an LR image, which comes in bands with its size, and its HR image; return its row with these facts."""
-        picture, (bands, (height, width)) = source.picture, lr
+        """Write an LR image and its HR image; return its row with these facts."""
+        picture, (height, width) = source.picture, lr.size
         meaning = picture.meaning
         if output.crop is not None:
             meaning = replace(meaning, carried=meaning.carried.cropped(*output.crop))
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
-        lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr)
-        lr_name = f"lr/{output.stem}{_suffix(self.root / output.source, picture)}"
-        lr_sha256, _ = files.write(lr_name, lr_file, bands)
+        lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr, lr.jpeg)
+        suffix = JPEG_SUFFIX if lr.jpeg is not None else _suffix(self.root / output.source, picture)
+        lr_name = f"lr/{output.stem}{suffix}"
+        lr_sha256, _ = files.write(lr_name, lr_file, lr.bands)
         hr_size = (self.scale * height, self.scale * width)
-        hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning)
+        hr_file = replace(lr_file, height=hr_size[0], width=hr_size[1], meaning=meaning, compression=None)
         return Row(
             **facts,
             crop=output.crop,
@@ -236,16 +251,22 @@ class PairWriter:
             sha256, size = files.write(name, file, writing.bands(picture, file.height, file.width))
         return {"hr": name, "hr_kept": "written", "hr_sha256": sha256, "hr_bytes": size}
 
-    def _compressed(self, bands: Iterable[images.Image], how: Compression, picture: images.Picture) -> images.Image:
-        """Return the LR image as it is read back from a JPEG file of 8 bits, in the type of the source.
-
-        Alpha, which no JPEG file has, stays as it is. DataError where a JPEG file cannot hold the image.
-        """
+    def _check_compressible(self, picture: images.Picture) -> None:
+        """Raise DataError where the LR image of an HR image cannot be compressed, or be a JPEG file."""
         if picture.channels not in (1, 3) or picture.meaning.others:
             raise DataError(
                 f"an image of {picture.channels} channels cannot be compressed as JPEG",
                 "leave it out, or give jpeg=none",
             )
+        if self.options.jpeg_files and (picture.dtype != np.uint8 or picture.has_alpha):
+            what = "alpha" if picture.has_alpha else "more than 8 bits"
+            raise DataError(f"a JPEG file cannot hold {what}", "leave jpeg_files out: the LR image is then lossless")
+
+    def _compressed(self, bands: Iterable[images.Image], how: Compression, picture: images.Picture) -> images.Image:
+        """Return the LR image as it is read back from a JPEG file of 8 bits, in the type of the source.
+
+        Alpha, which no JPEG file has, stays as it is.
+        """
         whole, data_range = _joined(bands), of_bits(self.data_range, picture.meaning.bits)
         levels = saved(images.to_tensor(whole.pixels, data_range), how)
         return images.Image(images.quantise(levels, picture.dtype, data_range), whole.alpha)
