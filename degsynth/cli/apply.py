@@ -189,7 +189,7 @@ def command(
 
     Example: degsynth apply pool.h5 my_hr_photos/ trainset/ --scale 2
 
-    Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --crop 480 --step 240
+    Example: degsynth apply nikon.pt hr/ set/ --crop 480 --step 240
 
     Example: degsynth apply nikon.pt:0.7,phone.pt:0.3 my_hr_photos/ trainset/
 
@@ -197,7 +197,7 @@ def command(
 
     Example: degsynth apply nikon.pt hr/ again/ --replay set/manifest.jsonl
 
-    Example: degsynth apply nikon.pt photos/ set/ --include '*.tif' --exclude thumbs
+    Example: degsynth apply nikon.pt hr/ set/ --include '*.tif' --exclude old
 
     Example: degsynth apply nikon.pt my_hr_photos/ trainset/ --dry-run
 

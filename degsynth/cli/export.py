@@ -55,12 +55,12 @@ def command(
     from degsynth.evaluation import selftest
     from degsynth.model import checkpoint
 
-    checkpoint.check_target(output, overwrite)
+    as_onnx = output.suffix == ".onnx"
+    checkpoint.check_target(output, overwrite, ".onnx" if as_onnx else ".pt")
     if is_pool_name(run) and snapshot is not None:
         raise ConfigError(f"--snapshot {snapshot}: {run} is a kernel pool, which has no snapshots; leave it out")
     if not is_pool_name(run) and scale is not None:
         raise ConfigError(f"--scale {scale} is for kernel pools, and {run} is none; leave it out")
-    as_onnx = output.suffix == ".onnx"
     if as_onnx:
         onnx_export.check_installed()
     compared = ""
