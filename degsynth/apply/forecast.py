@@ -24,7 +24,7 @@ from degsynth.data import images
 from degsynth.data.decoding import Declared
 from degsynth.data.hdf5_names import file_of
 from degsynth.data.sources import Sources
-from degsynth.errors import DegsynthError
+from degsynth.errors import DataError, DegsynthError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.mixture import Mixture
 from degsynth.ops.spread import evenly_spaced
@@ -95,9 +95,12 @@ def forecast(
     declared, failing = _declared(planned, sources.root, options, on_progress)
     files, scale = MemoryFiles(), degradations.scale
     probe = _Probe(PairWriter(degradations, options, sources.root, files), files)
-    for number, name in enumerate(chosen := _to_probe(declared, planned, scale)):
-        on_progress("probe", number, len(chosen))
-        failing += probe.measure(planned[name])
+    untried = dict(declared)
+    while untried and not probe.pixels:  # others are tried where all of some images fail
+        for number, name in enumerate(chosen := _to_probe(untried, planned, scale)):
+            on_progress("probe", number, len(chosen))
+            failing += probe.measure(planned[name])
+            del untried[name]
     failed = {name for name, _ in failing}
     sizes = [
         _Size.of(declared[name][output.page], sources.root / name, scale, options.crop)
@@ -133,6 +136,8 @@ def _declared(
 
     def look(name: str) -> list[Declared]:
         found = images.declared(root / name, options.max_pixels)
+        if options.crop is not None and any(output.crop is None for output in planned[name]):
+            raise DataError(f"smaller than a crop of {options.crop} px", "give a smaller `crop`")
         found[max(output.page for output in planned[name])]  # of a replay, the file may have fewer pages than it had
         return found
 

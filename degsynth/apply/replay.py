@@ -144,7 +144,8 @@ class Replay:
             "draws": self.made_by.draws,
             "noise": self.noise(other),
             "hardware_factor": None if factor is None else Interval(*factor),
-            "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else jpeg,
+            # Of a mixture, only some models may have learnt it: None is what each of them has.
+            "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else None,
             "jpeg_files": self.made_by.jpeg_files,
             "crop": self.made_by.crop,
             "step": self.made_by.step,

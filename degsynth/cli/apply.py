@@ -103,7 +103,8 @@ def command(
         int | None,
         typer.Option(
             metavar="M",
-            help="Distance between crops, px, a multiple of the scale; the last one is moved inwards. Unset: N.",
+            help="Distance between crops, px, a multiple of the scale; the last one is moved inwards. More than N "
+            "leaves gaps. Unset: N.",
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -280,6 +281,7 @@ def command(
     sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
     sources = sources.chosen(include or (), exclude or ())
     if preview is not None:
+        trial.check_no_input(preview, sources)
         trial.draw_preview(preview, loaded, model, sources, chosen)
         return
     if dry_run:

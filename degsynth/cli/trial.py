@@ -11,6 +11,7 @@ import typer
 
 from degsynth.cli import console, options
 from degsynth.cli.flags import with_flags
+from degsynth.data.hdf5_names import file_of
 from degsynth.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def check(dry_run: bool, preview: Path | None) -> None:
     if preview.suffix.lower() != ".png":
         raise ConfigError(f"--preview {preview}: give the name of a PNG file")
     options.check_output(preview)
+
+
+def check_no_input(preview: Path, sources: Sources) -> None:
+    """Raise ConfigError where the preview would take the place of an HR image."""
+    for name in sources.names:
+        path = file_of(sources.root / name)
+        if preview.exists() and path.exists() and preview.samefile(path):
+            raise ConfigError(f"--preview {preview}: that is an HR image", "give another name")
 
 
 def report_forecast(model: Mixture, sources: Sources, out: Path, chosen: Options, json: bool) -> None:

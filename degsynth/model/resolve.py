@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def mixture_parts(text: str) -> list[tuple[str, float]]:
     parts: list[tuple[str, str]] = []
     at = 0
     while ends := list(WEIGHT.finditer(text, at)):
-        end = next((match for match in ends if _exists(text[at : match.start()])), ends[0])
+        end = next((match for match in ends if _exists(os.path.expanduser(text[at : match.start()]))), ends[0])  # noqa: PTH111
         parts.append((text[at : end.start()], end[1]))
         at = end.end()
     rest, shown = text[at:], shortened(text)
@@ -73,7 +74,7 @@ def mixture_parts(text: str) -> list[tuple[str, float]]:
     for name, weight in parts:
         if not 0 < _number(weight) < math.inf:
             raise ConfigError(f"MODEL {shown}: the weight {weight!r} of {shortened(name)} must be a number above 0")
-    return [(name, _number(weight)) for name, weight in parts]
+    return [(os.path.expanduser(name), _number(weight)) for name, weight in parts]  # noqa: PTH111 - names stay texts
 
 
 def _exists(name: str) -> bool:

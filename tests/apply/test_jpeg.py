@@ -22,6 +22,7 @@ from degsynth.data.compression import read_file
 from degsynth.errors import ConfigError
 from degsynth.methods.linear import LinearOptics
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.mixture import Mixture
 from degsynth.ops.blur import half_width
 from degsynth.ops.compression import Compression, at_quality
 from degsynth.ops.kernels import gaussian
@@ -123,6 +124,15 @@ def test_alpha_is_kept(model: Checkpoint, tmp_path: Path, photographs: list[Tens
     assert np.array_equal(after.pixels, by_pillow(before.pixels, quality=50))
 
 
+def test_a_mixture_of_which_one_model_has_learnt_it(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    both = Mixture.weighted([model, learned(tmp_path / "m.pt", (at_quality(60), 1))], [1, 1])
+    apply.run(both, hr, tmp_path / "out", Options(draws=8))
+    qualities = {row["model_sha256"]: row.get("jpeg_quality") for row in rows_of(tmp_path / "out")}
+    assert set(qualities.values()) == {None, 60}
+    apply.run(both, hr, tmp_path / "again", Options(**Replay.read(tmp_path / "out").settings()))
+    assert contents(tmp_path / "again") == contents(tmp_path / "out")
+
+
 def test_resumed_and_replayed_sets_are_the_same(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     options = Options(jpeg=Interval(60, 95))
     apply.run(model, hr, tmp_path / "out", options)
@@ -192,7 +202,7 @@ def test_other_channels_are_refused_one_by_one(model: Checkpoint, tmp_path: Path
     summary = apply.run(model, tmp_path / "HR", tmp_path / "out", Options(jpeg=Interval(90, 90)))
     assert (summary.done, summary.failed) == (1, 1)
     (failed,) = (row for row in rows_of(tmp_path / "out") if row["status"] == "failed")
-    assert failed["error"] == "an image of 4 channels cannot be compressed as JPEG; leave it out, or give jpeg=none"
+    assert failed["error"] == "an image of 4 channels cannot be compressed as JPEG; leave it out, or give `jpeg=none`"
 
 
 def test_as_typed(model: Checkpoint, hr: Path, tmp_path: Path, cli: Run) -> None:

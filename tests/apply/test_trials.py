@@ -82,6 +82,21 @@ def test_a_forecast_names_what_will_fail(model: Checkpoint, hr: Path, tmp_path: 
     assert (found.outputs, found.lr_bytes, found.seconds, found.needed_bytes) == (0, None, None, None)
 
 
+def test_a_forecast_names_all_that_is_smaller_than_a_crop(
+    model: Checkpoint, tmp_path: Path, photographs: list[Tensor]
+) -> None:
+    """The only large image lies where no probe is taken first."""
+    for number in range(9):
+        side = 64 if number == 5 else 32
+        save_png(tmp_path / "HR" / f"{number}.png", photographs[0][:, :side, :side])
+    options = Options(crop=48, workers=1)
+    found = apply.forecast(model, tmp_path / "HR", tmp_path / "out", options)
+    summary = apply.run(model, tmp_path / "HR", tmp_path / "out", options)
+    assert (found.outputs, len(found.failing)) == (summary.done, summary.failed) == (4, 8)
+    assert found.lr_bytes
+    assert found.seconds
+
+
 def test_a_forecast_of_a_resumed_run_changes_nothing(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     apply.run(model, hr, out, Options(limit=3))
@@ -137,6 +152,14 @@ def test_a_preview_shows_what_is_written(model: Checkpoint, hr: Path, tmp_path: 
         assert float((example.bicubic - example.lr[0]).abs().mean()) < 0.1
     with pytest.raises(DataError, match=r"no image can be shown, e.g. bad.png: "):
         apply.preview(model, hr / "bad.png", 16)
+
+
+def test_a_preview_is_no_hr_image(cli: Run, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    name = next(path for path in hr.rglob("*.png"))
+    before = name.read_bytes()
+    code, _, stderr = cli("apply", model.path, hr, tmp_path / "out", "--preview", name)
+    assert (code, name.read_bytes()) == (2, before)
+    assert "that is an HR image" in stderr
 
 
 def test_pixels_of_a_sheet_are_squares(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ def starts(length: int, side: int, step: int) -> list[int]:
 
 
 def places(height: int, width: int, side: int, step: int, scale: int) -> list[Corner]:
-    """Return the crops of an image, from top to bottom; they cover all whole LR pixels. None where it is too small."""
+    """Return the crops of an image, from top to bottom; none where it is too small.
+
+    They cover all whole LR pixels, unless the step is larger than the side.
+    """
     height, width = height // scale * scale, width // scale * scale
     return [(top, left) for top in starts(height, side, step) for left in starts(width, side, step)]
 

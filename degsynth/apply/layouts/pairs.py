@@ -256,11 +256,11 @@ class PairWriter:
         if picture.channels not in (1, 3) or picture.meaning.others:
             raise DataError(
                 f"an image of {picture.channels} channels cannot be compressed as JPEG",
-                "leave it out, or give jpeg=none",
+                "leave it out, or give `jpeg=none`",
             )
         if self.options.jpeg_files and (picture.dtype != np.uint8 or picture.has_alpha):
             what = "alpha" if picture.has_alpha else "more than 8 bits"
-            raise DataError(f"a JPEG file cannot hold {what}", "leave jpeg_files out: the LR image is then lossless")
+            raise DataError(f"a JPEG file cannot hold {what}", "leave `jpeg_files` out: the LR image is then lossless")
 
     def _compressed(self, bands: Iterable[images.Image], how: Compression, picture: images.Picture) -> images.Image:
         """Return the LR image as it is read back from a JPEG file of 8 bits, in the type of the source.
