@@ -223,7 +223,7 @@ def test_noise_of_hr_is_not_drawn_again(told: bool, noisy: Unpaired, monkeypatch
     assert rest is not None
     fallen = (alone.sigma.square() - rest.sigma.square())[:, KNOTS // 2].sqrt()
     assert fallen.tolist() == pytest.approx([sigma / 2] * 3, rel=0.15)
-    monkeypatch.setattr(FINE + "measure", lambda images, _: alone)  # the HR images have the same noise
+    monkeypatch.setattr(FINE + "measure", lambda images, *_: alone)  # the HR images have the same noise
     everything = torch.eye(1, dtype=torch.float64)  # a kernel that leaves all of it
     assert measured_noise(noisy, SimpleNamespace(noise=lambda _: noisy.noise), everything) is None  # type: ignore[arg-type]
 
@@ -232,7 +232,7 @@ def test_noise_of_hr_is_not_drawn_again(told: bool, noisy: Unpaired, monkeypatch
 
 
 def test_tiles_have_the_noise_of_the_whole(fitted: spectral.Method) -> None:
-    images = SimpleNamespace(scale=2, data_range=None, tone=())
+    images = SimpleNamespace(scale=2, data_range=None, tone=(), jpeg=())
     selftest.require(measured_checkpoint("spectral", fitted, images))  # type: ignore[arg-type]
 
 

@@ -115,7 +115,7 @@ def prepared(values: dict[str, Any], images: Unpaired, scale: int = 2) -> pdm.Me
 class Images:
     """What a spec says of the images of a fit."""
 
-    scale, data_range, tone = 2, None, ()
+    scale, data_range, tone, jpeg = 2, None, (), ()
 
 
 def exported(method: pdm.Method) -> checkpoint.Checkpoint:
