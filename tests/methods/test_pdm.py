@@ -490,16 +490,15 @@ def test_groups_are_for_methods_that_draw(folders: Folders, tmp_path: Path) -> N
 def test_few_images_jpeg_and_several_cameras_cause_warnings(
     tmp_path: Path, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cv2
-
     from degsynth.data import exif as reading
+    from degsynth.data.compression import compressed
+    from degsynth.ops.compression import at_quality
 
     for number, shot in enumerate(photographs):
         save_png(tmp_path / f"HR/{number}.png", shot[:, :200, :200])
         lr = torch.nn.functional.avg_pool2d(shot[None], 2)[0]
-        pixels = np.ascontiguousarray(quantise(lr, np.dtype(np.uint8))[..., ::-1])
-        (tmp_path / "LR").mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / f"LR/other{number}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 70])
+        pixels = compressed(quantise(lr, np.dtype(np.uint8)), at_quality(70))  # they were JPEG files once
+        save_png(tmp_path / f"LR/other{number}.png", pixels)
     monkeypatch.setattr(reading, "camera", lambda path: (f"model {path.stem[-1]}", 0))
     warnings: list[str] = []
     options = fit.FitOptions(method="pdm", hr=str(tmp_path / "HR"), lr=str(tmp_path / "LR"), scale=2)
