@@ -175,8 +175,8 @@ SABOTAGES = (
         "export-late-refusal",
         "a model is tested for long before its file is refused",
         "cli/export.py",
-        "    checkpoint.check_target(output, overwrite)\n    if is_pool",
-        "    if is_pool",
+        '    checkpoint.check_target(output, overwrite, ".onnx" if as_onnx else ".pt")\n',
+        "",
         ("cli/test_cheap_checks.py",),
     ),
     Sabotage(
