@@ -88,6 +88,9 @@ def test_pairs(folder: Path, tmp_path: Path) -> None:
     model = checkpoint.load(tmp_path / "run" / "checkpoint.pt")
     assert [share.compression for share in model.spec.jpeg] == [at_quality(85)]
     assert record["drawn"]["sigma_255"] == pytest.approx(record["measured"]["sigma_255"], rel=0.1)
+    noise, measured = model.residual(), torch.tensor(record["measured"]["sigma_by_level_and_contrast_255"])
+    assert noise is not None
+    assert not torch.allclose(255 * noise.sigma, measured.double(), rtol=0.02), "it is that before compression"
 
 
 def test_noise_before_compression(photographs: list[Tensor]) -> None:
