@@ -107,3 +107,6 @@ def _print_tables(scores: dict[str, Any], method: str, border: int) -> None:
     )
     means = {method: scores["mean"]["model"], "bicubic": scores["mean"]["bicubic"]}
     console.scores(f"mean of {len(rows)} images, {border} LR px left out at each edge", means)
+    console.note(
+        f"mean of {len(rows)} images: " + ", ".join(f"{name} {mean['psnr_y']:.2f} dB" for name, mean in means.items())
+    )
