@@ -72,8 +72,8 @@ def command(
         str | None,
         typer.Option(
             metavar="learned|assumed|none",
-            help="Blur light rather than levels, by a curve that is measured in pairs (learned) or, for two folders, "
-            "is usual for cameras (assumed), or blur levels (none). Unset: learned or assumed; none with --preset "
+            help="Blur light rather than levels, by a curve that is measured in pairs (learned) or, without "
+            "pairs, is usual for cameras (assumed), or blur levels (none). Unset: learned or assumed; none with --preset "
             "paper.",
         ),
     ] = None,

@@ -15,8 +15,8 @@ from torch import Tensor
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.model.pool_file import Pool
 from degsynth.ops.kernel_families import keys
-from degsynth.ops.kernels import gaussian_shape
-from degsynth.ops.subpixel import suited
+from degsynth.ops.kernels import gaussian_shape, tap_offsets
+from degsynth.ops.subpixel import suited, suited_size
 
 ROUND = 1.15
 """Ratio of axes up to which a kernel counts as round: it has no direction worth reporting."""
@@ -65,6 +65,16 @@ def energy_distance(a: Tensor, b: Tensor) -> float:
     """
     between = hellinger(a, b).mean()
     return float(2 * between - _mean_within(hellinger(a, a)) - _mean_within(hellinger(b, b)))
+
+
+def bicubic_kernel(scale: int, size: int) -> Tensor:
+    """Return the kernel (size, size), on the HR grid, of antialiased bicubic LR; the size is one that suits the scale.
+
+    Keys' cubic is stretched by the scale.
+    """
+    row = keys(tap_offsets(size) / scale)
+    kernel = torch.outer(row, row)
+    return kernel / kernel.sum()
 
 
 def bicubic_there_and_back(scale: int, size: int) -> Tensor:
@@ -127,13 +137,15 @@ class HeldOutKernels:
 
     figure, unit, sign = "kernel_distance", "", -1
 
-    def __init__(self, kernels: Tensor, scale: int, known: int) -> None:
-        """Take estimated kernels (N, K, K).
+    def __init__(self, kernels: Tensor, scale: int, known: int, enlarged: bool = True) -> None:
+        """Take estimated kernels (N, K, K); ``enlarged``: they hold the blur of the enlargement of photographs.
 
         The first ``known`` kernels in a degrader's pool do not come from the generator, and are not judged.
         """
         self.kernels, self.scale, self.known = suited(kernels, scale), scale, known
-        self.usual = suited(bicubic_there_and_back(scale, kernels.shape[-1])[None], scale)
+        size = kernels.shape[-1]
+        there_and_back = suited(bicubic_there_and_back(scale, size)[None], scale)
+        self.usual = there_and_back if enlarged else bicubic_kernel(scale, suited_size(size, scale))[None]
 
     def score(self, degrader: LoadedDegrader) -> float:
         """Return the energy distance of the generated kernels in a degrader's pool."""

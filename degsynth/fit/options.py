@@ -115,13 +115,11 @@ def _check_paths(options: FitOptions, data: Data) -> None:
 def _check_tone(options: FitOptions, data: Data) -> None:
     """Raise ConfigError where a curve is wanted that a method of this kind cannot have."""
     tone, method = options.tone, options.method
-    if data == "lr" and tone is not None:
-        raise ConfigError(f"`tone={tone}` is for methods with HR images; {method} learns from LR alone")
-    if data == "unpaired" and tone == "learned":
+    if data != "paired" and tone == "learned":
         raise ConfigError(f"`tone=learned` is measured in pairs, and {method} has none; give assumed or none")
     if data == "paired" and tone == "assumed":
         raise ConfigError(
-            f"`tone=assumed` is for methods with two folders; {method} can measure it: give learned or none"
+            f"`tone=assumed` is for methods without pairs; {method} can measure it: give learned or none"
         )
 
 

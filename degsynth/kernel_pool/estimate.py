@@ -28,11 +28,13 @@ from degsynth.kernel_pool.windows import Photographs, Window, WindowQueue, enlar
 from degsynth.methods.kmsr import Config
 from degsynth.model.pool_file import Origin, Pool
 from degsynth.ops import dark_channel
+from degsynth.ops.enlargement import without_enlargement
 from degsynth.ops.subpixel import centred
 from degsynth.parallel import one_torch_thread, stream
 
 DECIDING = (
     "prior", "patch", "patches", "max_patches", "selection", "least_texture", "alpha", "kernel_size", "fitted",
+    "interpolation",
 )  # fmt: skip
 """Options of kmsr that the kernels depend on."""
 STAGE = "estimating kernels"
@@ -116,7 +118,7 @@ def estimate(
     made_by |= {"windows": notes.windows(), "failed": dict(sorted(failed.items()))}
     if left:
         made_by["windows_left"] = left
-    return Estimated(_pool(kept, scale, made_by), notes.windows(), dict(failed), resumed, left)
+    return Estimated(_pool(kept, scale, config, made_by), notes.windows(), dict(failed), resumed, left)
 
 
 def _estimate_missing(photographs: Photographs, notes: Journal, pace: Pace, on_progress: OnProgress) -> int:
@@ -153,11 +155,13 @@ def estimate_window(photographs: Photographs, window: Window) -> WindowEstimate:
     return WindowEstimate(window.image, window.rank, window.place, kernel, fault)
 
 
-def _pool(results: Sequence[WindowEstimate], scale: int, made_by: dict[str, Any]) -> Pool:
-    """Collect the kernels of windows in a pool; unusual ones are flagged."""
+def _pool(results: Sequence[WindowEstimate], scale: int, config: Config, made_by: dict[str, Any]) -> Pool:
+    """Collect the kernels of windows in a pool; unusual ones are flagged, as they were estimated."""
     kernels = torch.tensor([result.kernel for result in results], dtype=torch.float64)
     origins = [
         Origin("estimated", result.image, result.place, flag)
         for result, flag in zip(results, flags(kernels), strict=True)
     ]
+    if config.interpolation == "removed":
+        kernels = torch.stack([centred(kernel) for kernel in without_enlargement(kernels, scale)])
     return Pool(kernels, origins, scale, made_by)

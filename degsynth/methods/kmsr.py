@@ -5,16 +5,17 @@
     x' = y ∗ k'          y: HR image;   x': the LR photograph, interpolated to the HR grid (bicubic)
 
 k' is estimated from windows of x' (`ops.dark_channel`), so it lies on the HR grid and contains the blur of the
-interpolation as well as that of the camera. A generative network (`nets.kernel_gan`) learns how the estimated kernels
+interpolation as well as that of the camera. LR images are not interpolated, so at scale s > 1 the interpolation's blur
+is taken off (`ops.enlargement`), unless ``interpolation`` is kept. A generative network (`nets.kernel_gan`) learns how the estimated kernels
 are distributed, with the loss ::
 
     E[D(fake)] − E[D(real)] + λ E[(‖∇D(mixed)‖ − 1)²],     mixed = ε real + (1 − ε) fake
 
 and draws more of them. The pool of estimated and generated kernels is exported, and every image draws one of them
-(`model.pool_optics`). At scale 1 an image becomes the paper's x'; at scale s > 1 it becomes every s-th pixel of x', at
-the centred phase and without another low-pass filter, since k' contains all the blur.
+(`model.pool_optics`). The LR image is every s-th pixel of the blurred HR image, at the centred phase and without
+another low-pass filter, since the kernel is all the blur.
 
-Presets. ``paper``: five random windows of 512 px from each photograph, Eq. 6 as the only test (it rejects nothing, see
+Presets. ``paper``: interpolation kept (an image becomes the paper's x' at scale 1), five random windows of 512 px from each photograph, Eq. 6 as the only test (it rejects nothing, see
 `ops.texture.passes_eq6`), the authors' settings, DCGAN at full width with batch norm and instance norm, 20 000 epochs
 of 1 000 kernels in batches of 32 for the critic. ``default`` takes at most 120 windows of 256 px with edges in all
 directions, estimates in a window of taps that fits the kernel, and has networks a sixteenth as wide, which begin at the
@@ -67,7 +68,8 @@ PART = 50
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
-        "steps": 125_000, "learning_rate": 1e-4, "beta": 0.0, "schedule": "constant", "average": 0.0, "patch": 512,
+        "interpolation": "kept", "steps": 125_000, "learning_rate": 1e-4, "beta": 0.0, "schedule": "constant",
+        "average": 0.0, "patch": 512,
         "max_patches": None, "selection": "eq6", "fitted": False, "width": 256, "batch_norm": True,
         "instance_norm": True, "start": "flat", "critic_steps": 5,
     },
@@ -119,6 +121,9 @@ class Config(Training):
     """Taps per side on the HR grid, an odd number."""
     fitted: bool = True
     """Whether each kernel is estimated in a window of taps that fits it, which a quick first estimate finds."""
+    interpolation: Literal["removed", "kept"] = "removed"
+    """Whether the blur of the bicubic enlargement is taken off the kernels that are estimated at scales above 1, or
+    kept in them as in the paper. LR images of kernels that keep it are blurred more than the photographs."""
     generated: int = Field(default=1_000, ge=1, le=10**6)
     """Number of kernels that the exported pool has besides the estimated ones."""
     numbers: int = Field(default=100, ge=1, le=2**14)

@@ -71,6 +71,7 @@ class Photos(source.Source):
         if scale is None:
             raise ConfigError(f"`scale` is missing: by how much are the LR images of {self.path} smaller than HR?")
         self.scale = scale
+        self.tone = source.assumed_tone(options, self.dtype, self.notes)
 
     def _compression(self) -> tuple[JpegShare, ...]:
         """Return how some of the photographs were compressed, where most of them are JPEG files."""
@@ -183,6 +184,11 @@ class Photos(source.Source):
         """Return a scorer: kernels are compared with the estimated ones, and with bicubic."""
         return KernelScorer(self)
 
+    def judge(self, kernels: Tensor) -> HeldOutKernels:
+        """Return a judge of generated kernels by their distance to these (N, K, K)."""
+        enlarged = self.pool.made_by.get("interpolation", "kept") == "kept"
+        return HeldOutKernels(kernels, self.scale, len(self.train), enlarged)
+
     def held_out_names(self) -> list[str]:
         """Return the photographs whose kernels are held out, or the kernels' numbers where there are no names."""
         return sorted({self.pool.origins[number].image or f"#{number}" for number in self._held_numbers})
@@ -215,12 +221,12 @@ class KernelScorer(source.Scorer):
     def judge(self, method: Learned, device: str) -> Judge:
         """Return the distance to all estimated kernels, held-out ones included: these alone would be too few."""
         photos = self.source
-        return HeldOutKernels(torch.cat([photos.train, photos.held]), photos.scale, len(photos.train))
+        return photos.judge(torch.cat([photos.train, photos.held]))
 
     def evaluate(self, method: Method, model: Checkpoint, on_progress: OnProgress) -> dict[str, Any]:
         """Return the distance of generated, estimated and bicubic kernels to held-out ones."""
         photos = self.source
-        judge = HeldOutKernels(photos.held, photos.scale, len(photos.train))
+        judge = photos.judge(photos.held)
         mean = {
             "model": {"kernel_distance": judge.score(model.degrader)},
             "estimated": {"kernel_distance": judge.distance(photos.train)},

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from degsynth.config import Interval, OnProgress
@@ -15,9 +17,12 @@ from degsynth.data.compression import JpegFile, saved
 from degsynth.errors import DataError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.residual import LeftOut
+from degsynth.fit.options import FitOptions
 from degsynth.methods.protocol import Jpeg, Learned, Method
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.spec import MOST_JPEG, JpegShare
+from degsynth.model.tone import Tone
+from degsynth.ops.tone import USUAL
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
 
@@ -33,6 +38,22 @@ class Batches:
     """Makes the batch of a step, on the device of the fit."""
     patch: int
     """Side of the patches, HR px."""
+
+
+def assumed_tone(options: FitOptions, dtype: str, notes: list[str]) -> tuple[float, ...]:
+    """Return the coefficients of the curve that is assumed of files of this type, as it cannot be measured in pairs.
+
+    A note says so. The result is empty where no curve is wanted.
+    """
+    usual = options.preset != "paper" and np.issubdtype(dtype, np.integer)
+    if (options.tone or ("assumed" if usual else "none")) == "none":
+        return ()
+    middle = float(Tone(USUAL).to_light(torch.tensor(0.5)))
+    notes.append(
+        f"blur is taken to act on light, as in a lens: mid-gray of the files counts as a light of {middle:.2f} "
+        "(`tone=none`: on the levels of the files)"
+    )
+    return USUAL
 
 
 def check_patch(side: int, method: Learned, name: str, advice: str) -> None:

@@ -37,7 +37,6 @@ from degsynth.ops.noise_level import luma_variance, noise_covariance
 from degsynth.ops.resample import luma
 from degsynth.ops.spectra import Spectra
 from degsynth.ops.spread import evenly_spaced
-from degsynth.ops.tone import USUAL
 from degsynth.reports import previews
 from degsynth.reports.panels import Panel
 from degsynth.seeds import derive
@@ -82,7 +81,7 @@ class Folders(source.Source):
         if options.group_by != "none":
             counts = ", ".join(f"{name}: {count}" for name, count in self.group_sizes.items())
             self.notes.append(f"LR images to fit, by {options.group_by}: {counts}")
-        self.tone = self._assumed_tone()
+        self.tone = assumed_tone(self.options, self.dtype, self.notes)
         self.curve = Tone(self.tone)
         self.noise_warnings: list[str] = []
         """What makes noise hard to learn from these images; reported before the fit begins."""
@@ -117,18 +116,6 @@ class Folders(source.Source):
                 f"{len(self.hr)} HR and {len(self.lr)} LR images are too few: one of each is held out, and spectra of "
                 f"{LEAST_IMAGES - 2} at least must be left; give more, or cut large ones into parts"
             )
-
-    def _assumed_tone(self) -> tuple[float, ...]:
-        """Return the coefficients of the curve that is assumed, as it cannot be measured without pairs."""
-        usual = self.options.preset != "paper" and np.issubdtype(self.dtype, np.integer)
-        if (self.options.tone or ("assumed" if usual else "none")) == "none":
-            return ()
-        middle = float(Tone(USUAL).to_light(torch.tensor(0.5)))
-        self.notes.append(
-            f"blur is taken to act on light, as in a lens: mid-gray of the files counts as a light of {middle:.2f} "
-            "(`tone=none`: on the levels of the files)"
-        )
-        return USUAL
 
     def _denoise(self) -> None:
         """Note the noise of the LR images, and take it off where that is asked for."""
