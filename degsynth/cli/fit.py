@@ -73,8 +73,8 @@ def command(
         typer.Option(
             metavar="learned|assumed|none",
             help="Blur light rather than levels, by a curve that is measured in pairs (learned) or, without "
-            "pairs, is usual for cameras (assumed), or blur levels (none). Unset: learned or assumed; none with --preset "
-            "paper.",
+            "pairs, is usual for cameras (assumed), or blur levels (none). Unset: learned or assumed; none with "
+            "--preset paper.",
         ),
     ] = None,
     lr_denoise: Annotated[

@@ -13,6 +13,7 @@ from torch import Tensor
 from degsynth.evaluation.kernel_sets import ROUND, coverage, shapes
 from degsynth.methods.protocol import Distribution, MeasuredNoise
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.ops.grain import REACH, Grain, at_levels
 
 QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
@@ -73,7 +74,7 @@ def drawn_noise(model: Checkpoint, number: float, seed: int = 0) -> DrawnNoise:
     sigmas, correlations, between_channels = [], [], []
     for count, level in enumerate(LEVELS):
         field = degrader.field(seed + count, 0, 0, FLAT, FLAT, channels)
-        with torch.inference_mode():
+        with inference():
             noise = degrader.noise(torch.full((1, channels, FLAT, FLAT), level), code, field)[0].double()
         sigmas.append(noise.std((1, 2)))
         power = torch.fft.rfft2(noise - noise.mean((1, 2), keepdim=True)).abs().square()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.model.tone import Tone
 from degsynth.ops.kernels import centroid
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
@@ -76,5 +77,5 @@ def effective_kernels(model: Checkpoint, seed: int = 0, channels: Sequence[int] 
 
 def measured_phase(model: Checkpoint) -> tuple[tuple[float, float], ...]:
     """Return the centroid of each channel's effective kernel, (y, x) in HR px from the centred phase."""
-    with torch.inference_mode():
+    with inference():
         return tuple(centroid(solution.kernel) for solution in effective_kernels(model))

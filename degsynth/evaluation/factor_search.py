@@ -28,6 +28,7 @@ from degsynth.errors import DataError
 from degsynth.evaluation.hardware_factor import with_factor
 from degsynth.evaluation.held_out import Part
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.ops.resample import crop_border, luma
 
 LOWEST, HIGHEST = 0.05, 6.0
@@ -138,7 +139,7 @@ def paired(
         ]
         return sum(errors) / len(errors)
 
-    with torch.inference_mode():
+    with inference():
         real_lr = [
             level_matched(crop_border(luma(part.lr)[0], border), model_lr(part, known.trained)) for part in parts
         ]
@@ -176,7 +177,7 @@ def unpaired(
         spectrum, _ = _spectrum([crop_border(image, border) for image in images], "HR")
         return spectral_distance(spectrum, real, weights)
 
-    with torch.inference_mode():
+    with inference():
         return search(distance, known.range, on_try)
 
 

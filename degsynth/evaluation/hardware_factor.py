@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.ops.gaussian_cells import LAYER_VARIANCE
 from degsynth.ops.kernels import second_moment, variance_at
 from degsynth.ops.least_squares import NormalEquations, solve
@@ -96,7 +97,7 @@ def sweep(model: Checkpoint, images: Sequence[Tensor]) -> dict[str, Any]:
     """
     parts = [middle(image, model.spec.scale) for image in images]
     rows = []
-    with torch.inference_mode():
+    with inference():
         for factor in FACTORS:
             kernel = kernel_at(model, parts, factor)
             variance, moment = sum(variance_at(kernel)) / 2, sum(second_moment(kernel)) / 2

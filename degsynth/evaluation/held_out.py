@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import psnr
 from degsynth.model.checkpoint import LoadedDegrader
+from degsynth.model.inference import inference
 from degsynth.ops.resample import bicubic, crop_border, luma
 from degsynth.ops.spectral_lead import Lead
 
@@ -108,7 +108,7 @@ class HeldOut:
     def psnr(self, degrade: Callable[[Part], Tensor]) -> float:
         """Return the mean luma PSNR (dB) of the LR that ``degrade`` makes of the parts, against the real LR."""
         scores = []
-        with torch.inference_mode():
+        with inference():
             for part in self.parts:
                 lr = degrade(part)[0].clamp(0.0, 1.0)
                 scores.append(psnr(*(crop_border(luma(image), self.border) for image in (lr, part.lr))))

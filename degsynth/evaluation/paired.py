@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from degsynth.config import Interval
@@ -16,6 +15,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.evaluation.metrics import BORDER, score
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, lr_size
+from degsynth.model.inference import inference
 from degsynth.model.render import render_draw
 from degsynth.ops.resample import bicubic
 from degsynth.seeds import Identity
@@ -46,7 +46,7 @@ def evaluate(
     }
     degradations = {"model": degradation, **others}
     rows: list[dict[str, Any]] = []
-    with torch.inference_mode():
+    with inference():
         for index, (hr, lr) in enumerate(pairs):
             pair = pairs.pairs[index]
             identity = Identity(seed, pair.name + pair.hr.suffix)

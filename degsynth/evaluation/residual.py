@@ -26,6 +26,7 @@ from torch import Tensor
 from degsynth.evaluation.held_out import Part
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degrader import Degrader
+from degsynth.model.inference import inference
 from degsynth.model.residual import Residual
 from degsynth.ops.resample import crop_border, luma
 from degsynth.ops.residual_measurement import Measured, measure
@@ -75,7 +76,7 @@ def measure_left_out(
     kernel that was fitted to the same pairs; None: the model itself has no more numbers than that. ``level_step`` is
     the difference of two levels of the LR files, in [0, 1]; ``compress`` does to an image what was done to real LR.
     """
-    with torch.inference_mode():
+    with inference():
         factor = 1.0 if kernel is None or not fitted else over_fit(model, kernel, held, fitted)
         clean = [_clean(model, part) for part in (*held, *fitted)]
         real = [part.lr for part in held]

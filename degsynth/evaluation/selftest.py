@@ -25,6 +25,7 @@ from degsynth.evaluation.effective_kernel import effective_kernel, effective_ker
 from degsynth.model import checkpoint as checkpoints
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.inference import inference
 from degsynth.model.render import render
 from degsynth.ops.kernels import centroid
 from degsynth.seeds import Identity
@@ -230,7 +231,7 @@ def threads_agree(model: Checkpoint) -> Iterator[Result]:
     alone = [model.degrader.degrade(hr, seed) for seed in range(8)]
 
     def repeat(seed: int) -> float:
-        with torch.inference_mode():
+        with inference():
             return max(_largest(model.degrader.degrade(hr, seed), alone[seed]) for _ in range(12))
 
     with ThreadPoolExecutor(8) as pool:
@@ -340,7 +341,7 @@ def run(model: Checkpoint) -> list[Result]:
     A check that raises has failed; its result has the name of its function, and the error as its figure.
     """
     results: list[Result] = []
-    with torch.inference_mode():
+    with inference():
         for check in CHECKS:
             try:
                 results.extend(check(model))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from degsynth.model.checkpoint import LoadedDegrader
+from degsynth.model.inference import inference
 from degsynth.ops.resample import bicubic, crop_border, luma
 from degsynth.ops.spectra import SIDE, Spectra, power
 from degsynth.ops.spectral_lead import Lead, Scatter
@@ -103,7 +104,7 @@ class HeldOutSpectra:
         rows = []
         for draw in range(draws):
             images = []
-            with torch.inference_mode():
+            with inference():
                 for number, hr in enumerate(self.hr):
                     lr = degrade(hr[None], number + draw * len(self.hr))[0].clamp(0.0, 1.0)
                     images.append(luma(crop_border(lr, self.border))[0].cpu().contiguous())
@@ -121,7 +122,7 @@ class HeldOutSpectra:
 
     def colour_drift(self, degrade: Degrade) -> list[float]:
         """Return the mean of a model's LR minus the mean of HR, per channel, in [0, 1] levels, over all images."""
-        with torch.inference_mode():
+        with inference():
             drifts = []
             for number, image in enumerate(self.hr):
                 drifts.append((degrade(image[None], number)[0].mean((1, 2)) - image.mean((1, 2))).cpu())

@@ -45,9 +45,9 @@ class FitOptions(Strict):
     them; how much there was is recorded all the same."""
     tone: Literal["learned", "assumed", "none"] | None = None
     """Lenses blur light, from which a curve makes the levels of the files. For pairs, ``learned``: measure the curve,
-    and use it where it explains the pairs better. For methods with two folders, ``assumed``: use the usual curve of a
-    camera. ``none``: blur the levels themselves. Unset: learned or assumed, but none with preset paper, and for float
-    files in two folders."""
+    and use it where it explains the pairs better. For other methods, ``assumed``: use the usual curve of a camera.
+    ``none``: blur the levels themselves. Unset: learned or assumed, but none with preset paper, and for float files
+    without pairs."""
     group_by: Literal["none", "exif", "folder"] = "none"
     """For methods that draw noise: learn blur and noise of each camera and sensitivity (EXIF) separately, or of each
     sub-folder of LR images."""
@@ -118,9 +118,7 @@ def _check_tone(options: FitOptions, data: Data) -> None:
     if data != "paired" and tone == "learned":
         raise ConfigError(f"`tone=learned` is measured in pairs, and {method} has none; give assumed or none")
     if data == "paired" and tone == "assumed":
-        raise ConfigError(
-            f"`tone=assumed` is for methods without pairs; {method} can measure it: give learned or none"
-        )
+        raise ConfigError(f"`tone=assumed` is for methods without pairs; {method} can measure it: give learned or none")
 
 
 def resolve(options: FitOptions, values: Mapping[str, Any]) -> tuple[methods.MethodModule, Strict]:

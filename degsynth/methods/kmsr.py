@@ -6,8 +6,8 @@
 
 k' is estimated from windows of x' (`ops.dark_channel`), so it lies on the HR grid and contains the blur of the
 interpolation as well as that of the camera. LR images are not interpolated, so at scale s > 1 the interpolation's blur
-is taken off (`ops.enlargement`), unless ``interpolation`` is kept. A generative network (`nets.kernel_gan`) learns how the estimated kernels
-are distributed, with the loss ::
+is taken off (`ops.enlargement`), unless ``interpolation`` is kept. A generative network (`nets.kernel_gan`) learns how
+the estimated kernels are distributed, with the loss ::
 
     E[D(fake)] − E[D(real)] + λ E[(‖∇D(mixed)‖ − 1)²],     mixed = ε real + (1 − ε) fake
 
@@ -15,9 +15,10 @@ and draws more of them. The pool of estimated and generated kernels is exported,
 (`model.pool_optics`). The LR image is every s-th pixel of the blurred HR image, at the centred phase and without
 another low-pass filter, since the kernel is all the blur.
 
-Presets. ``paper``: interpolation kept (an image becomes the paper's x' at scale 1), five random windows of 512 px from each photograph, Eq. 6 as the only test (it rejects nothing, see
-`ops.texture.passes_eq6`), the authors' settings, DCGAN at full width with batch norm and instance norm, 20 000 epochs
-of 1 000 kernels in batches of 32 for the critic. ``default`` takes at most 120 windows of 256 px with edges in all
+Presets. ``paper``: interpolation kept (an image becomes the paper's x' at scale 1), five random windows of 512 px from
+each photograph, Eq. 6 as the only test (it rejects nothing, see `ops.texture.passes_eq6`), the authors' settings, DCGAN
+at full width with batch norm and instance norm, 20 000 epochs of 1 000 kernels in batches of 32 for the critic.
+``default`` takes at most 120 windows of 256 px with edges in all
 directions, estimates in a window of taps that fits the kernel, and has networks a sixteenth as wide, which begin at the
 mean kernel.
 

@@ -24,6 +24,7 @@ from degsynth.errors import CheckpointError, FitError, is_out_of_memory, os_reas
 from degsynth.files import read_bounded, write_atomic
 from degsynth.model import archive, operators
 from degsynth.model.degrader import Degrader
+from degsynth.model.inference import inference
 from degsynth.model.memory import bytes_per_pixel
 from degsynth.model.spec import SPEC_NAME, Spec, parse_spec
 from degsynth.ops.grain import combined
@@ -151,7 +152,7 @@ def save(degrader: LoadedDegrader, spec: Spec, path: Path) -> Checkpoint:
 
 def _verify(degrader: Degrader, reloaded: Checkpoint, path: Path) -> None:
     image = probe_image(reloaded.spec)
-    with torch.inference_mode():
+    with inference():
         for seed in (0, 1):
             expected, actual = degrader.degrade(image, seed), reloaded.degrader.degrade(image, seed)
             if not bool(torch.isfinite(expected).all()):

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from degsynth.model.degrader import Degrader
+from degsynth.model.inference import inference
 
 SIDE = 512
 """Side of the image with which the memory is measured, HR px, rounded up to what the model takes."""
@@ -44,7 +45,7 @@ def bytes_per_pixel(degrader: Degrader, scale: int, channels: int) -> int:
     """Return the peak memory of `clean` and `noise`, the HR image included, divided by the number of HR pixels."""
     side = math.ceil(SIDE / degrader.multiple_of) * degrader.multiple_of
     live = LiveBytes()
-    with torch.inference_mode(), live:
+    with inference(), live:
         hr = torch.zeros(1, channels, side, side)
         code = degrader.draw(0, side // scale, side // scale)
         degrader(hr, code, degrader.field(0, 0, 0, side // scale, side // scale, channels))

@@ -19,6 +19,7 @@ from degsynth.errors import CheckpointError, os_reason, shortened
 from degsynth.files import write_atomic
 from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.model.spec import SPEC_NAME
 from degsynth.onnx_export.graph import TYPES, Graph, Value
 from degsynth.onnx_export.program import BatchError, Program, UntranslatableError
@@ -192,7 +193,7 @@ def _differences(model: Checkpoint, content: bytes) -> Iterator[float]:
         inputs = example(model, height, width, 10 * seed, 1 + seed % 2 if several else 1)
         outputs = run(session, inputs)
         hr, code, field = inputs.values()
-        with torch.inference_mode():
+        with inference():
             expected = model.degrader.clean(hr, code, field)
             yield float((outputs["clean"] - expected).abs().max())
             if "noise" in outputs:

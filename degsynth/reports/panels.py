@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from degsynth.files import write_atomic
 from degsynth.model.checkpoint import LoadedDegrader
+from degsynth.model.inference import inference
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.reports.mosaic import Tile, mosaic
 from degsynth.reports.plots import signed_colours
@@ -115,7 +115,7 @@ def _mixture(degrader: LoadedDegrader, hr: Tensor) -> tuple[Tensor, Tensor]:
     whole = hr[None, :, : hr.shape[1] // grid * grid, : hr.shape[2] // grid * grid]
     height, width = whole.shape[2] // degrader.scale, whole.shape[3] // degrader.scale
     code, field = degrader.draw(0, height, width), degrader.field(0, 0, 0, height, width, hr.shape[0])
-    with torch.inference_mode():
+    with inference():
         # The last two planes are the coordinates, the only ones that the weights may depend on.
         if hasattr(degrader, "tone"):  # files of earlier versions have none
             whole = degrader.tone.to_light(whole)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from degsynth.data.pairs import PairSet
@@ -12,6 +11,7 @@ from degsynth.evaluation.effective_kernel import effective_kernel, texture
 from degsynth.evaluation.hardware_factor import kernel_at
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.inference import inference
 from degsynth.model.render import render
 from degsynth.ops.resample import bicubic
 from degsynth.reports.panels import SHOWN_SIDE, Panel, comparison, crop
@@ -35,7 +35,7 @@ def rows(degrade: Degrade, pairs: PairSet, count: int, camera: str = "real") -> 
     ``camera`` names the real LR in the titles.
     """
     rows_of_panels = []
-    with torch.inference_mode():
+    with inference():
         for index, (hr, lr) in enumerate(pairs.subset(range(min(count, len(pairs))))):
             name = pairs.pairs[index].name
             usual = bicubic(hr[None], pairs.scale)[0]
@@ -62,7 +62,7 @@ def unpaired_row(
 
 def measured_kernels(model: Checkpoint) -> list[Panel]:
     """Show the effective kernel of a model's first channel, and those at other hardware factors where it has one."""
-    with torch.inference_mode():
+    with inference():
         panels = [Panel("effective kernel", effective_kernel(model).kernel)]
         if model.spec.hardware_factor is not None:
             gray = texture(1, 160 * model.spec.scale, 160 * model.spec.scale)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from degsynth.config import Events
 from degsynth.data import images
@@ -18,6 +17,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, os_reason
 from degsynth.evaluation.metrics import score as lr_score
 from degsynth.files import check_makeable, fingerprint, text_digest, write_atomic
+from degsynth.model.inference import inference
 from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
 from degsynth.sr.contestants import BICUBIC, ORACLE, Contestant, Folders, short_names
@@ -104,7 +104,7 @@ def _lr_psnr(entrant: Contestant, pairs: PairSet, scale: int, comparison: Compar
     if made.model is not None:
         degrade = degrade_by(open_degradation(made, scale, comparison.device))
     figures = []
-    with torch.inference_mode():
+    with inference():
         for index, (hr, lr) in enumerate(pairs):
             rounded = images.to_tensor(
                 images.quantise(degrade(hr, Identity(0, pairs.pairs[index].name)), np.dtype("u1"))

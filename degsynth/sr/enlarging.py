@@ -10,6 +10,7 @@ from torch import Tensor
 from degsynth.data import images
 from degsynth.data.images import Image
 from degsynth.data.ranges import check_range
+from degsynth.model.inference import inference
 from degsynth.model.tiling import spans
 from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.resample import enlarged, luma
@@ -26,7 +27,7 @@ def super_resolve(network: Trained, lr: Tensor, tile: int = TILE) -> Tensor:
     papers do. A network of RGB gets a gray image three times, and the mean of what it gives is taken.
     """
     scale = network.record.scale
-    with torch.inference_mode():
+    with inference():
         if network.record.colours == "rgb":
             out = tiled(network, lr.expand(3, -1, -1), tile)
             out = out.mean(0, keepdim=True) if lr.shape[0] == 1 else out

@@ -20,6 +20,7 @@ from degsynth.config import Interval, Strict, nearest
 from degsynth.errors import CheckpointError, ConfigError, FitError
 from degsynth.files import write_atomic
 from degsynth.model import checkpoint
+from degsynth.model.inference import inference
 from degsynth.nets.edsr import EDSR
 from degsynth.nets.vdsr import VDSR
 
@@ -127,7 +128,7 @@ def save(module: nn.Module, record: Record, folder: Path) -> None:
     content = checkpoint.script_bytes(module, RECORD, record.model_dump_json())
     loaded, _ = checkpoint.load_script(content, RECORD, path)
     probe = torch.rand(1, 1 if record.colours == "luma" else 3, 17, 13, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
+    with inference():
         expected, actual = module(probe), loaded(probe)
     error = float((expected - actual).abs().max())
     if not error <= LARGEST_ERROR or math.isnan(error):

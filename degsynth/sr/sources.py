@@ -25,6 +25,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation, Noise
+from degsynth.model.inference import inference
 from degsynth.model.render import render
 from degsynth.model.resolve import open_model, resolve
 from degsynth.ops.resample import bicubic, dihedral, luma
@@ -107,7 +108,7 @@ class MadePairs:
         pixels: NDArray[Any] | None = self._cache.get("lr", key)
         if pixels is None:
             hr = self.hr(name)
-            with torch.inference_mode():
+            with inference():
                 made = self.degrade(images.to_tensor(hr, self.data_range), Identity(self.seed, name, 0, draw))
             pixels = images.quantise(made, hr.dtype, self.data_range)
             self._cache.put("lr", key, pixels, pixels.nbytes)

@@ -3,9 +3,8 @@
 Usage: python examples/kernel_pools/known_kernels.py HR KERNEL.npy... --out OUT [--prior gradient] [--scale 2]
 
 The photographs in HR are blurred by each known kernel, decimated by the scale (1: not at all) and written with 8 bits.
-Kernels are then estimated from them, one window of each photograph, as a user would do it. At a scale above 1 the true
-kernel is the known one together with the blur of the interpolation (Keys' cubic) that enlarges the photographs again.
-A row of the table has, for one known kernel: the similarity (the largest normalised cross-correlation over whole-pixel
+Kernels are then estimated from them, one window of each photograph, as a user would do it. A row
+of the table has, for one known kernel: the similarity (the largest normalised cross-correlation over whole-pixel
 shifts), the widths, the centroid and the seconds for a window.
 """
 
@@ -30,7 +29,6 @@ from degsynth.kernel_pool import estimate
 from degsynth.methods.kmsr import Config
 from degsynth.model.pool_file import Pool
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.kernel_families import keys
 from degsynth.ops.kernels import centroid, gaussian_shape, similarity
 from degsynth.ops.resample import luma
 from degsynth.ops.subpixel import suited
@@ -89,16 +87,6 @@ def with_odd_size(kernel: torch.Tensor) -> torch.Tensor:
     return F.pad(kernel, (0, missing, 0, missing))
 
 
-def as_enlarged(kernel: torch.Tensor, scale: int) -> torch.Tensor:
-    """Return the kernel together with the blur of the interpolation that enlarges the photographs."""
-    if scale == 1:
-        return kernel
-    row = keys(torch.arange(-2 * scale, 2 * scale + 1, dtype=torch.float64) / scale)
-    interpolation = torch.outer(row, row) / row.sum() ** 2
-    wide = F.pad(kernel, (4 * scale,) * 4)[None, None]
-    return F.conv2d(wide, interpolation[None, None])[0, 0]
-
-
 def mean_sigma(kernel: torch.Tensor) -> float:
     """Return the geometric mean of the widths σ along both axes."""
     along, across, _ = gaussian_shape(kernel)
@@ -154,7 +142,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         write_blurred(arguments.hr, kernel, arguments.scale, folder)
         estimation = estimate_kernels(folder, arguments.scale, arguments.prior, arguments.windows)
-        rows.append(row(path.stem, as_enlarged(kernel, arguments.scale), estimation))
+        rows.append(row(path.stem, kernel, estimation))
         print(" | ".join(rows[-1]), flush=True)
     print(markdown(HEADER, rows))
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from degsynth.apply.dataset_folder import Link, Written
@@ -32,6 +31,7 @@ from degsynth.data.hdf5_names import file_of
 from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size
+from degsynth.model.inference import inference
 from degsynth.model.mixture import Degradations
 from degsynth.model.render import Source, render_bands, tiles_of
 from degsynth.model.tiling import Tiling, fitting
@@ -104,7 +104,7 @@ class PairWriter:
         with (
             images.opened_stack(path, self.options.max_pixels) as stack,
             self._streams.current(),
-            torch.inference_mode(),
+            inference(),
             self.files.transaction() as files,
         ):
             rows: list[Row] = []

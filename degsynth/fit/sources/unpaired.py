@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from degsynth.config import Events, OnProgress
@@ -26,11 +25,12 @@ from degsynth.files import text_digest
 from degsynth.fit.export import measured_checkpoint
 from degsynth.fit.options import FitOptions
 from degsynth.fit.sources import source
-from degsynth.fit.sources.source import Batches, Means, check_patch, jpeg_of, qualities, shares
+from degsynth.fit.sources.source import Batches, Means, assumed_tone, check_patch, jpeg_of, qualities, shares
 from degsynth.methods import spectral
 from degsynth.methods.protocol import Diagnosed, Learned, Method, Stochastic, Unpaired
 from degsynth.methods.shared.measured_noise import agreed, measure
 from degsynth.model.checkpoint import Checkpoint
+from degsynth.model.inference import inference
 from degsynth.model.tone import Tone
 from degsynth.ops.noise import generator
 from degsynth.ops.noise_level import luma_variance, noise_covariance
@@ -289,7 +289,7 @@ class FolderScorer(source.Scorer):
         hr_images, lr_images = (Middles(side, count, KEPT) for side in (folders.held_hr, folders.held_lr))
         real = "real LR" if folders.noise_left is folders.noise else "real LR, denoised"
         rows = []
-        with torch.inference_mode():
+        with inference():
             for index, hr in enumerate(hr_images):
                 hr = hr[:, : hr.shape[1] // scale * scale, : hr.shape[2] // scale * scale]
                 name = folders.held_hr.names[folders.held_hr.spread(count)[index]]
