@@ -79,7 +79,7 @@ def test_layouts_need_room(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def many_kinds(tmp_path: Path, photographs: list[Tensor]) -> Path:
-    """Twelve parts of a photograph. The three that are evenly spread are RGB; the others gray, with alpha or 16 bits."""
+    """Twelve parts of a photograph: three that are evenly spread are RGB; others gray, with alpha, or 16 bits."""
     for number in range(12):
         part = photographs[2][:, 100 : 164 + number % 2, 100 + 10 * number : 180 + 10 * number]
         pixels = images.quantise(part, np.dtype(np.uint16 if number % 4 == 3 else np.uint8))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from degsynth.fit import stages
 from tests.fuzz import runner
 from tests.fuzz.inputs import SHARES, Input, generate, plan, sound
 from tests.fuzz.material import Material, prepare
@@ -33,6 +34,8 @@ def main() -> int:
     asked = _arguments()
     for module in IMPORTED:
         importlib.import_module(module)
+    if asked.without_pictures:
+        stages.report = lambda fit, scorer, measured: None
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         root = Path(folder) / "material"
@@ -62,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kind", choices=[*SHARES, "all"], default="all", help="inputs of one kind (default: all)")
     parser.add_argument("--only", metavar="KIND-NUMBER", nargs="*", help="only these inputs, e.g. images-17")
     parser.add_argument("--slowest", type=float, default=10.0, metavar="S", help="limit for an input (default: 10 s)")
+    parser.add_argument("--without-pictures", action="store_true", help="do not draw those of fits: most of their time")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="store inputs that break a rule in this folder")
     return parser.parse_args()
 
