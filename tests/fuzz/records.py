@@ -11,7 +11,8 @@ from tests.fuzz import mutations
 PATHS = (
     "../victim/precious.png", "../../victim/b.png", "lr/../../victim/precious.png", "hr/../../HR/a.png",
     "/etc/hostname", "/dev/zero", "lr/./a_0.png", "lr//a_0.png", "lr/a_0.png/", "lr", "..", ".", "", "dataset.json",
-    "manifest.jsonl", ".partial/lock", "lr/a\0.png", "lr/\x1b[2J.png", "lr/" + "x" * 300 + ".png", "lr/" + "d/" * 3000 + "a.png",
+    "manifest.jsonl", ".partial/lock", "lr/a\0.png", "lr/\x1b[2J.png", "lr/" + "x" * 300 + ".png",
+    "lr/" + "d/" * 3000 + "a.png",
     "hr/link/precious.png", "lr/A_0.PNG", "lr/a_0.tif", "lr/a_0.jpg", "C:\\a.png", "a.h5:/../x[3]", "lr/-\u202e.png",
 )  # fmt: skip
 """Names of files that climb out, are absolute, are those of others, or are none."""
