@@ -94,6 +94,11 @@ def sound(material: Material) -> list[Input]:
     ]  # fmt: skip
 
 
+def is_network(item: Input) -> bool:
+    """Tell whether an input is the configuration of a fit of a network, which takes longest."""
+    return isinstance(item.content, bytes) and b'method = "dml"' in item.content
+
+
 def plan(kind: str, count: int) -> list[tuple[str, int]]:
     """Return the kinds and numbers of ``count`` inputs: of one kind, or of all by their shares."""
     if kind != "all":
