@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from degsynth.files import write_atomic
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.kernels import centroid, gaussian_sigma
-from degsynth.reports.plots import draw_signed_kernel, new_figure
+from degsynth.reports.plots import as_picture, draw_signed_kernel, new_figure
 
 MOST_COLUMNS = 9
 """Largest number of panels in a row of `basis_rows`."""
@@ -75,9 +74,8 @@ def _draw_panel(axis: Any, panel: Panel) -> None:
         draw_signed_kernel(axis, panel.image)
         axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8, parse_math=False)
         return
-    pixels = np.clip(panel.image.permute(1, 2, 0).numpy() * (5 if panel.error else 1) + 0.5 * panel.error, 0, 1)
-    pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]
-    axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    image = (panel.image * (5 if panel.error else 1) + 0.5 * panel.error).clamp(0, 1)
+    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set_title(panel.title, fontsize=8, parse_math=False)
 
 
@@ -105,7 +103,7 @@ def exact_sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str, side:
             axis.set_axis_off()
             factor = zoom * height // panel.image.shape[1]
             image = panel.image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            _draw_panel(axis, Panel("", image if image.shape[0] >= 3 else image[:1]))
+            _draw_panel(axis, Panel("", image))
             axis.set_title(panel.title, fontsize=7, loc="left", pad=3, parse_math=False)
         begin += zoom * height + title + gap
     picture = io.BytesIO()
