@@ -26,7 +26,7 @@ from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise, ShotRead
 from degsynth.seeds import derive
-from tests.conftest import save_png
+from tests.conftest import Run, save_png
 from tests.doubles import PoolOptics, StochasticOptics, linear_double, save_double, stochastic
 
 
