@@ -108,14 +108,14 @@ def _time(seconds: float) -> str:
 def draw_preview(path: Path, model: Mixture, name: str, sources: Sources, chosen: Options) -> None:
     """Degrade the first images and draw them into a PNG file."""
     from degsynth import apply
-    from degsynth.reports.panels import exact_sheet
+    from degsynth.reports.panels import sheet
 
     scale = model.scale
     side = max(1, min(LR_SIDE, 2 * SHOWN_SIDE // scale))
     examples = apply.preview(model, sources, side, chosen, lambda text: console.warn(f"not shown: {text}"))
     heading = f"{name} at scale {scale}; the middle of each image, one LR pixel is a square"
     names = {one.sha256: one.path.name for one in model.models}
-    exact_sheet(path, [_panels(example, names) for example in examples], heading, SHOWN_SIDE)
+    sheet(path, [_panels(example, names) for example in examples], heading, SHOWN_SIDE, exact=True)
     console.note(f"{path}: {len(examples)} images; nothing else was written")
 
 

@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.files import write_atomic
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.ops.kernels import centroid, gaussian_sigma
-from degsynth.reports.plots import as_picture, draw_signed_kernel, new_figure
+from degsynth.reports.mosaic import Tile, mosaic
+from degsynth.reports.plots import signed_colours
 
 MOST_COLUMNS = 9
 """Largest number of panels in a row of `basis_rows`."""
 SHOWN_SIDE = 96
 """Side of the part of an image that is shown, LR px."""
+PANEL_SIDE = 240
+"""Side of a panel, about, px."""
 CORNERS = {
     "top left": (0.1, 0.1),
     "top right": (0.1, 0.9),
@@ -53,62 +55,27 @@ def _kernel_title(title: str, kernel: Tensor) -> str:
     return f"{title}\nσ {sigma[0]}, {sigma[1]} px; centre {y:+.2f}, {x:+.2f}"
 
 
-def sheet(path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str) -> None:
-    """Write a PNG with one row of panels for each of ``rows``. Every kernel has its own scale, with zero in white."""
-    columns = max(len(row) for row in rows)
-    figure = new_figure(2.6 * columns, 2.95 * len(rows) + 0.5, dpi=110)
-    figure.suptitle(heading, fontsize=10, parse_math=False)
-    axes: NDArray[Any] = figure.subplots(len(rows), columns, squeeze=False)
-    for row, row_axes in zip(rows, axes, strict=True):
-        for axis in row_axes:
-            axis.set_axis_off()
-            for side in (axis.xaxis, axis.yaxis):  # matplotlib would still measure the labels that it does not draw
-                side.set_visible(False)
-        for panel, axis in zip(row, row_axes, strict=False):
-            _draw_panel(axis, panel)
-    figure.savefig(path, format="png")
+def sheet(
+    path: Path | BinaryIO, rows: Sequence[Sequence[Panel]], heading: str, side: int = PANEL_SIDE, exact: bool = False
+) -> None:
+    """Write a PNG with one row of panels for each of ``rows``. Every kernel has its own scale, with zero in white.
 
-
-def _draw_panel(axis: Any, panel: Panel) -> None:
-    if panel.image.ndim == 2:
-        draw_signed_kernel(axis, panel.image)
-        axis.set_title(_kernel_title(panel.title, panel.image), fontsize=8, parse_math=False)
-        return
-    image = (panel.image * (5 if panel.error else 1) + 0.5 * panel.error).clamp(0, 1)
-    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_title(panel.title, fontsize=8, parse_math=False)
-
-
-def exact_sheet(path: Path, rows: Sequence[Sequence[Panel]], heading: str, side: int) -> None:
-    """Write a PNG with rows of images, each enlarged by a whole number to about ``side`` px: every pixel is a square.
-
-    The images of a row show the same place and have sides that divide those of the largest.
+    Images are shown at about ``side`` px; with ``exact`` larger ones are not reduced, so that all pixels are squares.
     """
-    gap, title, top = 12, 18, 34
-    heights = [max(panel.image.shape[1] for panel in row) for row in rows]
-    widths = [max(panel.image.shape[2] for panel in row) for row in rows]
-    zooms = [max(1, round(side / max(sizes))) for sizes in zip(heights, widths, strict=True)]
-    columns = max(len(row) for row in rows)
-    column = max(zoom * width for zoom, width in zip(zooms, widths, strict=True)) + gap
-    total = top + sum(zoom * height + title + gap for zoom, height in zip(zooms, heights, strict=True))
-    figure = new_figure((columns * column + gap) / 100, total / 100, dpi=100)
-    figure.set_layout_engine("none")
-    figure.text(gap / (columns * column + gap), 1 - 12 / total, heading, fontsize=8, va="center", parse_math=False)
-    begin = top
-    for row, zoom, height, width in zip(rows, zooms, heights, widths, strict=True):
-        for number, panel in enumerate(row):
-            shown = (number * column + gap, total - begin - title - zoom * height, zoom * width, zoom * height)
-            sides = (columns * column + gap, total, columns * column + gap, total)
-            axis = figure.add_axes([length / whole for length, whole in zip(shown, sides, strict=True)])
-            axis.set_axis_off()
-            factor = zoom * height // panel.image.shape[1]
-            image = panel.image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            _draw_panel(axis, Panel("", image))
-            axis.set_title(panel.title, fontsize=7, loc="left", pad=3, parse_math=False)
-        begin += zoom * height + title + gap
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    write_atomic(path, picture.getvalue())
+    picture = mosaic([[_tile(panel) for panel in row] for row in rows], heading, side, exact)
+    if isinstance(path, Path):
+        write_atomic(path, picture)
+    else:
+        path.write(picture)
+
+
+def _tile(panel: Panel) -> Tile:
+    """Return a panel as pixels with a title."""
+    if panel.image.ndim == 2:
+        return Tile(_kernel_title(panel.title, panel.image), signed_colours(panel.image))
+    levels = (panel.image * (5 if panel.error else 1) + 0.5 * panel.error).clamp(0, 1)
+    shown = levels[:3] if levels.shape[0] >= 3 else levels[:1].expand(3, -1, -1)
+    return Tile(panel.title, (255 * shown).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def comparison(

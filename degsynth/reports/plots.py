@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,8 +29,16 @@ def new_figure(width: float, height: float, dpi: int) -> Any:
 
 def draw_signed_kernel(axis: Any, kernel: Tensor) -> None:
     """Draw a kernel (K, K): zero in white, positive taps in red, negative taps in blue."""
-    peak = float(kernel.abs().max())
-    axis.imshow(kernel.numpy(), cmap="RdBu_r", vmin=-peak, vmax=peak, interpolation="nearest")
+    axis.imshow(signed_colours(kernel), interpolation="nearest")
+
+
+def signed_colours(kernel: Tensor) -> NDArray[np.uint8]:
+    """Return a kernel (K, K) in colours, (K, K, 3): zero in white, positive taps in red, negative taps in blue."""
+    from matplotlib import colormaps
+
+    peak = max(float(kernel.abs().max()), torch.finfo(torch.float64).tiny)
+    colours: NDArray[np.uint8] = colormaps["RdBu_r"](0.5 + 0.5 * kernel.double().cpu().numpy() / peak, bytes=True)
+    return colours[..., :3]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise
-from degsynth.reports.panels import Panel, exact_sheet
+from degsynth.reports.panels import Panel, sheet
 from tests.apply.test_apply import contents
 from tests.conftest import Run, save_png
 from tests.doubles import stochastic
@@ -233,7 +233,7 @@ def test_pixels_of_a_sheet_are_squares(tmp_path: Path) -> None:
     """Every pixel of the smaller image covers 8×8 px of the picture, of the larger one 4×4."""
     random = np.random.default_rng(0).integers(0, 256, (1, 10, 12)).astype(np.float32) / 255
     low, high = Tensor(random), Tensor(random).repeat_interleave(2, 1).repeat_interleave(2, 2)
-    exact_sheet(tmp_path / "sheet.png", [[Panel("HR", high), Panel("LR", low)]], "heading", 96)
+    sheet(tmp_path / "sheet.png", [[Panel("HR", high), Panel("LR", low)]], "heading", 96, exact=True)
     picture = images.read(tmp_path / "sheet.png").pixels[..., 0]
     wanted = np.kron((255 * random[0]).round().astype(np.uint8), np.ones((8, 8), np.uint8))
     windows = np.lib.stride_tricks.sliding_window_view(picture, wanted.shape)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from degsynth.sr.contestants import Folders
 
 NAME = "compare"
+CROP_SIDE = 288
+"""Side of the crops in the picture, about, px."""
 
 
 def command(
@@ -106,7 +108,8 @@ def _draw(table: dict[str, Any], folders: Folders, out: Path) -> None:
     from degsynth.sr import crops
 
     rows = [[Panel(title, image) for title, image in row] for row in crops.of_comparison(table, folders, out)]
-    sheet(out / "crops.png", rows, f"{table['training']['net']} ×{table['scale']}, trained on LR of several kinds")
+    heading = f"{table['training']['net']} ×{table['scale']}, trained on LR of several kinds"
+    sheet(out / "crops.png", rows, heading, CROP_SIDE)
 
 
 def _print(table: dict[str, Any]) -> None:
