@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from degsynth.apply.manifest import Manifest
+from degsynth.cli import evaluate
 from degsynth.data import images, writing
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
-from degsynth.reports.panels import Panel, exact_sheet, sheet
+from degsynth.reports.panels import Panel, sheet
 from degsynth.reports.plots import as_picture
 from tests.conftest import Run
 
@@ -34,8 +36,19 @@ def test_pictures_show_the_first_channels(channels: int, tmp_path: Path) -> None
     assert shown.shape == ((8, 10) if channels < 3 else (8, 10, 3))
     assert np.array_equal(shown[..., 1] if channels > 2 else shown, image[1 if channels > 2 else 0].numpy())
     sheet(tmp_path / "a.png", [[Panel("LR", image), Panel("error", image - 0.5, error=True)]], "heading")
-    exact_sheet(tmp_path / "b.png", [[Panel("LR", image)]], "heading", 20)
+    sheet(tmp_path / "b.png", [[Panel("LR", image)]], "heading", 20, exact=True)
     assert all((tmp_path / name).stat().st_size > 0 for name in ("a.png", "b.png"))
+
+
+def test_means_are_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the table has them; where it goes to a file, a line on stderr has them, too."""
+    figures = dict.fromkeys(("psnr_y", "ssim_y", "l1_y", "psnr_rgb", "ssim_rgb", "l1_rgb"), 1.0)
+    scores = {"images": [], "mean": {"model": figures, "bicubic": figures}}
+    evaluate._print_tables(scores, "linear", 8)
+    assert "mean of 0 images: linear 1.00 dB" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    evaluate._print_tables(scores, "linear", 8)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
