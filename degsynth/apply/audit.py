@@ -71,7 +71,12 @@ def verify(
     rows = list({row.key: row for row in written}.values())
     problems = list(_of_the_run(manifest.path, damage, (out / PARTIAL).exists()))
     root = Root(out)
-    files = _Files(root, sources, description.made_by.get("scale"), max_pixels)
+    scale = description.made_by.get("scale")
+    if scale is not None and not (type(scale) is int and scale >= 1):
+        reason = f"its scale is {shortened(repr(scale), 50)}, which is no whole number above 0"
+        problems.append(Problem(DATASET_NAME, "damaged", reason))
+        scale = None
+    files = _Files(root, sources, scale, max_pixels)
     pairs = [row for row in rows if row.status == "ok"]
     for count, finished in enumerate(stream(pairs, files.of_row, workers), 1):
         if finished.error is not None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from degsynth.apply.root import Root
 from degsynth.config import Strict
-from degsynth.errors import DataError, os_reason
+from degsynth.errors import DataError, os_reason, shortened
 from degsynth.files import name_parts
 
 FILE_NAME = "manifest.jsonl"
 """Name of the manifest in the folder of a data set."""
 LONGEST_LINE = 2**20
 """Bytes of the longest line that is taken for a row."""
+LONGEST_NAME, MOST_FOLDERS = 4096, 200
+"""Bytes and parts of the longest name of a file: no system opens a longer one, and Python removes no deeper folder."""
 WRITTEN_SUFFIXES = (".png", ".tif")
 """Endings of the names of files that degsynth encodes without loss."""
 JPEG_SUFFIX = ".jpg"
 """Ending of LR files that are JPEG files."""
 
 
+NotNegative = Annotated[int, Field(ge=0)]
 Key = tuple[str, int, int, tuple[()] | tuple[int, int]]
 """Source, page, draw and crop of an output."""
 
@@ -38,11 +41,11 @@ class Row(Strict):
     status: Literal["ok", "failed"]
     error: str | None = None
     """Why the image could not be made."""
-    page: int = 0
+    page: NotNegative = 0
     """Number of the page or plane, where a TIFF holds several images."""
-    draw: int = 0
+    draw: NotNegative = 0
     """Number of this LR image among several of one HR image."""
-    crop: tuple[int, int] | None = None
+    crop: tuple[NotNegative, NotNegative] | None = None
     """Top and left of the part of the HR image that this output is of, px; None: it is of the whole image."""
     hr: str | None = None
     """Path of the HR file relative to the folder of the data set."""
@@ -112,8 +115,10 @@ class Row(Strict):
     @field_validator("source", "hr", "lr")
     @classmethod
     def _stays_below(cls, name: str | None) -> str | None:
-        if name is not None:
-            name_parts(name)
+        if name is None:
+            return name
+        if len(name.encode()) > LONGEST_NAME or len(name_parts(name)) > MOST_FOLDERS or not name.isprintable():
+            raise ValueError(f"{shortened(name)} is no name that degsynth gives to a file")
         return name
 
     @model_validator(mode="after")

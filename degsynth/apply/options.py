@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -94,10 +95,9 @@ class Options:
                 f"`jpeg_files` and `crop={self.crop}` exclude each other: a crop is no JPEG file of its own",
                 "leave one of them out",
             )
-        for name in ("workers", "tile", "limit", "draws", "max_pixels", "crop", "step"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"`{name}={value}` must be at least 1")
+        with self._named():
+            self._check_positive("draws", "crop", "step")
+        self._check_positive("workers", "tile", "limit", "max_pixels")
         if self.check not in CHECKS:
             raise ConfigError(f"`check={self.check}`: give quick or full")
         if self.workers > MAX_WORKERS:
@@ -105,13 +105,24 @@ class Options:
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise ConfigError(f"memory (={self.memory:g} bytes) must be above 0, and finite")
 
+    def _named(self) -> contextlib.AbstractContextManager[None]:
+        """Name ``dataset.json`` in errors about options that a replay has read there."""
+        return contextlib.nullcontext() if self.replay is None else self.replay.named()
+
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`{name}={value}` must be at least 1")
+
     def degradations(self, model: Checkpoint | Mixture) -> Degradations:
         """Return how images are degraded by a model, or by several; ConfigError where the options do not suit them."""
-        crops.check(self.crop, self.step, Mixture.of(model).scale)
-        for one in Mixture.of(model).models:
-            if stage(self.jpeg, one.spec) is None and self.jpeg_files:
-                raise ConfigError("`jpeg_files`: the LR images are not compressed", "give `jpeg=QUALITY`, too")
-        return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
+        with self._named():
+            crops.check(self.crop, self.step, Mixture.of(model).scale)
+            for one in Mixture.of(model).models:
+                if stage(self.jpeg, one.spec) is None and self.jpeg_files:
+                    raise ConfigError("`jpeg_files`: the LR images are not compressed", "give `jpeg=QUALITY`, too")
+            return Degradations(Mixture.of(model), self.noise, self.hardware_factor, self.device)
 
     def levels(self, degradations: Degradations) -> Interval | None:
         """Return black and white of all images; ConfigError where none is given, and the models have different ones."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -114,6 +115,14 @@ class Replay:
             made = f"a mixture: {models}" if models else f"one model, of SHA-256 {self.made_by.model_sha256}"
             raise ConfigError(f"{self.path} was made with {made}", "give the same as MODEL")
 
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Say in errors about settings that they stand in ``dataset.json``: nobody has given them as options."""
+        try:
+            yield
+        except ConfigError as error:
+            raise ConfigError(f"{self.path.with_name(DATASET_NAME)}: {error.message}", error.hint) from None
+
     def noise(self, other: Checkpoint | None) -> Noise:
         """Return the noise that was added; ``other`` is the model whose noise it was. ConfigError where it is not."""
         recorded = self.made_by.noise_model
@@ -128,13 +137,14 @@ class Replay:
                 )
             self._check(other, recorded.sha256, "the model of the noise")
         awgn, shot_read = self.made_by.awgn, self.made_by.shot_read
-        return Noise(
-            self.made_by.noise != "none",
-            other,
-            None if awgn is None else Interval(*awgn),
-            self.made_by.awgn_luma,
-            None if shot_read is None else ShotRead(*(Interval(*part) for part in shot_read)),
-        )
+        with self.named():
+            return Noise(
+                self.made_by.noise != "none",
+                other,
+                None if awgn is None else Interval(*awgn),
+                self.made_by.awgn_luma,
+                None if shot_read is None else ShotRead(*(Interval(*part) for part in shot_read)),
+            )
 
     def settings(self, other: Checkpoint | None = None) -> dict[str, Any]:
         """Return the settings of the run as options (`degsynth.apply.Options`); ``other`` is as in `noise`."""
@@ -161,8 +171,8 @@ class Replay:
         done = {row.key for row in finished}
         planned: dict[str, list[PlannedOutput]] = {source: [] for source in sorted({row.source for row in self.rows})}
         for row in sorted(self.rows, key=lambda row: row.key):
-            stem = PurePosixPath(str(row.lr)).relative_to("lr").with_suffix("").as_posix()
             if row.key not in done:
+                stem = _stem(str(row.lr))
                 planned[row.source].append(PlannedOutput(row.source, row.draw, stem, row.page, row.crop))
         return {source: planned[source] for source in list(planned)[:limit] if planned[source]}
 
@@ -201,10 +211,19 @@ class Replay:
 
 
 def _check_names(rows: Sequence[Row], manifest: Path) -> None:
-    """Raise DataError where an output has no name, or two have the same: one would be written over the other."""
+    """Raise DataError where an output has no name, or two have the same: one would be written over the other.
+
+    Names count without their ending, which follows from the images that are made.
+    """
     names: set[str] = set()
     for row in rows:
-        if row.lr is None or row.lr in names:
+        name = None if row.lr is None else _stem(row.lr)
+        if name is None or name in names:
             fault = "no LR file" if row.lr is None else f"the LR file {shortened(row.lr)} of another output"
             raise DataError(f"{manifest}: {shortened(row.source)} has {fault}", "restore the manifest")
-        names.add(row.lr)
+        names.add(name)
+
+
+def _stem(lr: str) -> str:
+    """Return the name of an LR file below ``lr/``, without its ending."""
+    return PurePosixPath(lr).relative_to("lr").with_suffix("").as_posix()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +108,6 @@ def _print_tables(scores: dict[str, Any], method: str, border: int) -> None:
     )
     means = {method: scores["mean"]["model"], "bicubic": scores["mean"]["bicubic"]}
     console.scores(f"mean of {len(rows)} images, {border} LR px left out at each edge", means)
-    console.note(
-        f"mean of {len(rows)} images: " + ", ".join(f"{name} {mean['psnr_y']:.2f} dB" for name, mean in means.items())
-    )
+    if not sys.stdout.isatty():  # the tables may go to a file, and nobody would see them
+        figures = ", ".join(f"{name} {mean['psnr_y']:.2f} dB" for name, mean in means.items())
+        console.note(f"mean of {len(rows)} images: {figures}")

@@ -63,7 +63,7 @@ def read_bitmap(content: bytes, path: Path) -> Bitmap:
     row = -(-width * bits // 32) * 4
     least = height * max(0, width) // RLE_PIXELS_PER_BYTE if run_lengths else number(10) + row * height
     masks = _masks(content, size, bits, compression, path)
-    channels = (3 + (len(masks) == 4),) if bits > 8 else (1, 3)
+    channels = (3 + (len(masks) == 4),) if bits > 8 else (3, 1)
     header = Header("BMP", height, max(0, width), channels, 8, least)
     return Bitmap(header, number(10), bits, compression, top_down, masks)
 

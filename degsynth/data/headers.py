@@ -26,7 +26,7 @@ class Header:
     height: int
     width: int
     channels: tuple[int, ...]
-    """Numbers of channels, alpha included, that a decoder may return."""
+    """Numbers of channels, alpha included, that a decoder may return; the likeliest first."""
     bits: int
     """Bits of a decoded sample: 8 or 16."""
     least_bytes: int = 0

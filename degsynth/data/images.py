@@ -230,14 +230,16 @@ def declared(path: Path, max_pixels: int | None = None) -> list[Declared]:
 
     ``max_pixels`` is as in `opened_stack`.
     """
-    if hdf5_names.split(path) is not None or path.suffix.lower() in heif.SUFFIXES:  # these do not say it in a header
-        image = read(path, max_pixels)
-        return [Declared(image.height, image.width, remade=True)]
-    if path.suffix.lower() not in TIFF_SUFFIXES:
+    whole = hdf5_names.split(path) is not None or path.suffix.lower() in heif.SUFFIXES  # no header of theirs says it
+    if not whole and path.suffix.lower() not in TIFF_SUFFIXES:
         return [decoding.declared(path, pixel_limit(max_pixels))]
     with opened_stack(path, max_pixels) as stack:
         pictures = (stack.picture(page) for page in range(len(stack)))
-        return [Declared(picture.height, picture.width, picture.remade or len(stack) > 1) for picture in pictures]
+        return [_declared(picture, whole or picture.remade or len(stack) > 1) for picture in pictures]
+
+
+def _declared(one: Picture, remade: bool) -> Declared:
+    return Declared(one.height, one.width, remade, one.channels + one.has_alpha, 8 * one.dtype.itemsize)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from degsynth.evaluation.gap.figures import LEVELS
 from degsynth.evaluation.gap.measurement import SURE_PATCHES, Curves, Gap
 from degsynth.evaluation.gap.summary import CONTRAST_EDGES, GRADIENTS_PER_OCTAVE, SMALLEST_GRADIENT, rings
 from degsynth.files import write_atomic
-from degsynth.reports.plots import new_figure
+from degsynth.reports.plots import as_picture, new_figure
 
 SYNTHETIC, REAL = "tab:orange", "tab:blue"
 
@@ -90,5 +90,4 @@ def _draw_patches(figure: Any, gap: Gap) -> None:
 def _shown(patch: Tensor) -> Any:
     """Return a patch (C, h, w) as matplotlib wants it, stretched to the whole range of levels so that noise shows."""
     low, high = float(patch.min()), float(patch.max())
-    pixels = ((patch - low) / max(high - low, 8 / 255)).permute(1, 2, 0)
-    return (pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]).numpy()
+    return as_picture((patch - low) / max(high - low, 8 / 255))

@@ -77,3 +77,8 @@ def plot_shapes(axes: Sequence[Any], sets: Sequence[ShapeSet], bins: Any, opacit
         axis.set_ylim(1, 1 + 1.1 * max(0.5, largest_ratio - 1))
     axes[2].set_xlim(0, 180)
     axes[2].set_title(f"those of more than {ROUND:g}:1", fontsize=8)
+
+
+def as_picture(image: Tensor) -> NDArray[Any]:
+    """Return an image (C, h, w) as matplotlib draws it: the first three channels as RGB, or the first one as gray."""
+    return (image[:3].permute(1, 2, 0) if image.shape[0] >= 3 else image[0]).numpy()

@@ -11,7 +11,7 @@ from degsynth.evaluation.residual import LeftOut
 from degsynth.ops.residual_measurement import RINGS, Measured
 from degsynth.ops.residual_noise import LEVELS, contrast_knots
 from degsynth.reports.panels import SHOWN_SIDE, crop
-from degsynth.reports.plots import new_figure
+from degsynth.reports.plots import as_picture, new_figure
 
 SHOWN_LEVELS = {0.25: "dark", 0.5: "medium", 0.75: "bright"}
 """Levels for which σ is plotted against the contrast, by their names."""
@@ -27,9 +27,8 @@ def draw_residual(path: Path, left_out: LeftOut) -> None:
     _plot_spectrum(axes[1], left_out)
     titles = "real − predicted LR, ×5", "drawn noise, ×5"
     for axis, title, image in zip(axes[2:], titles, left_out.example, strict=True):
-        pixels = (5 * crop(image, SHOWN_SIDE) + 0.5).clamp(0, 1).permute(1, 2, 0)
-        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels[..., :3]
-        axis.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        shown = (5 * crop(image, SHOWN_SIDE) + 0.5).clamp(0, 1)
+        axis.imshow(as_picture(shown), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_axis_off()
         axis.set_title(title, fontsize=8)
     figure.savefig(path, format="png")

@@ -26,7 +26,7 @@ from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise, ShotRead
 from degsynth.seeds import derive
-from tests.conftest import save_png
+from tests.conftest import Run, save_png
 from tests.doubles import PoolOptics, StochasticOptics, linear_double, save_double, stochastic
 
 
@@ -273,7 +273,7 @@ def test_noise_that_cannot_be_had(model: Checkpoint, hr: Path, tmp_path: Path) -
     assert "the noise's model takes gray" in str(Manifest(tmp_path / "out").read()[0].error)
 
 
-def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:
+def test_hostile_folder(cli: Run, tmp_path: Path, photographs: list[Tensor]) -> None:
     """Everything that a folder of photos may hold: each good file is written, each bad one is a row with its reason."""
     folder, shot = tmp_path / "HR", photographs[0][:, :128, :128]
     save_png(folder / "good.png", shot)
@@ -324,6 +324,17 @@ def test_hostile_folder(tmp_path: Path, photographs: list[Tensor]) -> None:
     # Nothing but images in the two folders, and as many on either side.
     assert sum(p.is_file() for p in (tmp_path / "out/hr").rglob("*")) == 9
     assert sum(p.is_file() for p in (tmp_path / "out/lr").rglob("*")) == 9
+    for row in rows:
+        if row.status == "ok":
+            source, (high, low) = images.read(folder / row.source), made(row.source)
+            assert (high.height, high.width) == (4 * low.height, 4 * low.width)
+            for image in (high, low):
+                assert (image.channels, image.has_alpha) == (source.channels, source.has_alpha), row.source
+                assert image.pixels.dtype == source.pixels.dtype, row.source
+    code, _, stderr = cli("apply", model.path, folder, tmp_path / "again")
+    assert code == 1
+    assert all(f"failed: {name}: " in stderr for name in failed)
+    assert cli("verify", tmp_path / "again", "--hr", folder)[0] == 0
 
 
 def test_gray_into_a_colour_model_is_a_failed_row(tmp_path: Path, photographs: list[Tensor]) -> None:

@@ -197,3 +197,13 @@ def test_the_command(cli: Run, model: Checkpoint, hr: Path, tmp_path: Path) -> N
     assert "2 problems" in stderr
     assert cli("verify", tmp_path / "HR")[0] == 2
     assert cli("verify", out, "--hr", tmp_path / "nowhere")[0] == 2
+
+
+@pytest.mark.parametrize("scale", ["{}", "[2]", '"2"', "0", "-2", "1e400", "true", "NaN"])
+def test_a_scale_that_is_none(scale: str, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    apply.run(model, hr, tmp_path / "out")
+    description = tmp_path / "out/dataset.json"
+    description.write_text(description.read_text().replace('"scale": 2', f'"scale": {scale}'))
+    (problem,) = apply.verify(tmp_path / "out").problems
+    assert (problem.file, problem.kind) == ("dataset.json", "damaged")
+    assert problem.reason.endswith("which is no whole number above 0")

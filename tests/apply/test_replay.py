@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,7 @@ def test_names_that_cannot_be_replayed(model: Checkpoint, hr: Path, tmp_path: Pa
     for name, said in (
         (None, r"manifest\.jsonl: \S+ has no LR file; restore the manifest"),
         (rows[1]["lr"], rf"has the LR file {rows[1]['lr']} of another output"),
+        (rows[1]["lr"].replace(".png", ".tif"), rf"has the LR file {rows[1]['lr']} of another output"),
         ("lr/../../a.png", "not a relative path"),
         ("/tmp/a.png", "not a relative path"),
         ("hr/a.png", r"does not lie in lr/"),
@@ -177,6 +179,26 @@ def test_names_that_cannot_be_replayed(model: Checkpoint, hr: Path, tmp_path: Pa
             Replay.read(before)
     manifest.write_text(text)
     Replay.read(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("draws", 0, "`draws=0` must be at least 1"), ("awgn", [9, 1], "`awgn=9:1`: give σ"),
+     ("step", 8, "`step=8` is the"), ("crop", 7, "`crop=7` is no multiple of the scale 2"),
+     ("hardware_factor", [1, 1], "hardware factor 1: the model")],
+)  # fmt: skip
+def test_bad_settings_are_those_of_the_file(
+    name: str, value: Any, said: str, model: Checkpoint, hr: Path, tmp_path: Path
+) -> None:
+    """Nobody has given them as options, so the message says where they stand."""
+    before = tmp_path / "before"
+    apply.run(model, hr, before, Options(noise=Noise(awgn=Interval(1, 2))))
+    content = json.loads((before / "dataset.json").read_text())
+    content["made_by"][name] = value
+    (before / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=re.escape(f"before/dataset.json: {said}")):
+        again(model, hr, before, tmp_path / "after")
+    assert not (tmp_path / "after").exists()
 
 
 def test_the_command(cli: Run, model: Checkpoint, hr: Path, tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from degsynth import apply
 from degsynth.apply import Options
+from degsynth.apply.layouts.names import PlannedOutput
+from degsynth.apply.layouts.pairs import PairWriter
 from degsynth.apply.lock import locked
-from degsynth.apply.manifest import Manifest
+from degsynth.apply.manifest import Manifest, Row
+from degsynth.apply.memory_files import MemoryFiles
+from degsynth.apply.probe import Probe, Size
 from degsynth.apply.root import PARTIAL, Root
 from degsynth.config import Interval, ignore_text
-from degsynth.data import images
+from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Noise
@@ -71,6 +75,69 @@ def test_layouts_need_room(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
     apply.run(model, hr, tmp_path / "out", options)
     made = sum((tmp_path / "out" / name).stat().st_size for name in ("hdf5/train.h5", "webdataset/train-000000.tar"))
     assert found.layout_bytes == pytest.approx(made, rel=0.3)
+
+
+@pytest.fixture
+def many_kinds(tmp_path: Path, photographs: list[Tensor]) -> Path:
+    """Twelve parts of a photograph: three that are evenly spread are RGB; others gray, with alpha, or 16 bits."""
+    for number in range(12):
+        part = photographs[2][:, 100 : 164 + number % 2, 100 + 10 * number : 180 + 10 * number]
+        pixels = images.quantise(part, np.dtype(np.uint16 if number % 4 == 3 else np.uint8))
+        if number % 4 == 1:
+            pixels = pixels[..., :1]
+        alpha = pixels[..., 0] if number % 4 == 2 else None
+        path = tmp_path / "HR" / f"{number:02}{'.tif' if number % 4 == 3 else '.png'}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(writing.encode(images.Image(pixels, alpha), path.suffix))
+    return tmp_path / "HR"
+
+
+def sizes(out: Path, side: str) -> int:
+    """Bytes of the files of a side that take room of their own."""
+    rows = Manifest(out).read()
+    names = [getattr(row, side) for row in rows if side == "lr" or row.hr_kept == "written"]
+    return sum((out / name).stat().st_size for name in names)
+
+
+def test_a_forecast_knows_channels_and_bits(model: Checkpoint, many_kinds: Path, tmp_path: Path) -> None:
+    options = Options(layouts=("hdf5", "webdataset"))
+    found = apply.forecast(model, many_kinds, tmp_path / "out", options)
+    apply.run(model, many_kinds, tmp_path / "out", options)
+    assert found.lr_bytes == pytest.approx(sizes(tmp_path / "out", "lr"), rel=0.1)
+    assert found.hr_bytes == pytest.approx(sizes(tmp_path / "out", "hr"), rel=0.1)
+    made = sum((tmp_path / "out" / name).stat().st_size for name in ("hdf5/train.h5", "webdataset/train-000000.tar"))
+    assert found.layout_bytes == pytest.approx(made, rel=0.25)
+
+
+def test_kinds_that_are_not_measured_count_by_their_bytes(
+    model: Checkpoint, many_kinds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gray folder with three RGB images in it, where only these are measured."""
+    for path in many_kinds.iterdir():
+        if int(path.stem) % 4 > 1:
+            path.unlink()
+    monkeypatch.setattr("degsynth.apply.probe.MOST_KINDS", 0)
+    monkeypatch.setattr("degsynth.apply.probe.evenly_spaced", lambda length, count: [0, 2, 4])
+    found = apply.forecast(model, many_kinds, tmp_path / "out")
+    apply.run(model, many_kinds, tmp_path / "out")
+    assert found.lr_bytes == pytest.approx(sizes(tmp_path / "out", "lr"), rel=0.2)
+
+
+def test_the_time_of_a_forecast_goes_by_the_kind(model: Checkpoint, many_kinds: Path, tmp_path: Path) -> None:
+    """Where one kind takes ten times as long, the forecast says so."""
+    writer = PairWriter(Options().degradations(model), Options(), many_kinds, MemoryFiles())
+    declared = {path.name: images.declared(path)[0] for path in sorted(many_kinds.iterdir())}
+    probe = Probe(writer, MemoryFiles())
+    for name, seconds in (("00.png", 1.0), ("01.png", 0.1)):
+        height, width = declared[name].height // 2 * 2, declared[name].width
+        row = Row(source=name, status="ok", hr=f"hr/{name}", lr=f"lr/{name}", hr_size=(height, width))
+        probe._files.written[str(row.lr)] = 1
+        probe._made = lambda outputs, made=(seconds, [row]): made  # type: ignore[method-assign]
+        assert probe.measure([PlannedOutput(name, 0, name)], [declared[name]]) == []
+    of = {name: probe.seconds([Size.of(one, many_kinds / name, 2, None)]) for name, one in declared.items()}
+    assert of["04.png"] == pytest.approx(of["00.png"])
+    assert of["05.png"] == pytest.approx(of["01.png"]) == pytest.approx(of["00.png"] / 10, rel=0.05)
+    assert of["02.png"] > of["00.png"]  # not measured: by its bytes
 
 
 def test_a_forecast_names_what_will_fail(model: Checkpoint, hr: Path, tmp_path: Path) -> None:

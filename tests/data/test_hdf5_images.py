@@ -12,7 +12,7 @@ import pytest
 from degsynth import apply
 from degsynth.apply import Options
 from degsynth.apply.manifest import Row
-from degsynth.data import hdf5_names, images
+from degsynth.data import hdf5_names, images, writing
 from degsynth.data.sources import Sources, root_of
 from degsynth.errors import DataError
 from degsynth.model.checkpoint import Checkpoint
@@ -225,13 +225,35 @@ def test_floats_become_tiff(model: Checkpoint, tmp_path: Path) -> None:
     assert (row.hr, row.lr, row.dtype) == ("hr/a/data_p0000.tif", "lr/a/data_p0000.tif", "float32")
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("sizes", [(24, 24), (24, 20)])
-def test_the_layout_hdf5_is_read_again(sizes: tuple[int, int], model: Checkpoint, tmp_path: Path) -> None:
+def test_the_layout_hdf5_is_read_again(
+    sizes: tuple[int, int], channels: int, model: Checkpoint, tmp_path: Path
+) -> None:
+    """By its name alone, also where the sizes do not tell which axis is that of the channels."""
+    shots = np.concatenate([SHOTS, SHOTS[:, ::-1]], -1)[..., :channels]
+    for number, size in enumerate(sizes):
+        image = images.Image(shots[number, :size], meaning=images.Meaning(others=channels - 1 if channels != 3 else 0))
+        (tmp_path / "HR").mkdir(exist_ok=True)
+        (tmp_path / f"HR/{number}.tif").write_bytes(writing.encode(image, ".tif"))
+    rows = applied(model, tmp_path / "HR", tmp_path / "out", layouts=("hdf5",))
+    assert {row.status for row in rows.values()} == {"ok"}
+    for side in ("hr", "lr"):
+        sources = Sources.of(tmp_path / f"out/hdf5/train.h5:/{side}")
+        assert len(sources.names) == 2
+        for name, row in zip(sources.names, sorted(rows.values(), key=lambda row: row.source), strict=True):
+            pixels = images.read(tmp_path / "out" / str(getattr(row, side))).pixels
+            assert np.array_equal(images.read(sources.root / name).pixels, pixels)
+            assert pixels.shape[-1] == channels
+
+
+@pytest.mark.parametrize("sizes", [(24, 24), (24, 20)])
+def test_the_layout_hdf5_says_its_axes(sizes: tuple[int, int], model: Checkpoint, tmp_path: Path) -> None:
     for number, size in enumerate(sizes):
         save_png(tmp_path / f"HR/{number}.png", SHOTS[number, :size])
     applied(model, tmp_path / "HR", tmp_path / "out", layouts=("hdf5",))
-    sources = Sources.of(tmp_path / "out/hdf5/train.h5:/hr")
-    read = [images.read(sources.root / name).pixels for name in sources.names]
-    assert all(
-        np.array_equal(one, SHOTS[number, :size]) for number, (one, size) in enumerate(zip(read, sizes, strict=True))
-    )
+    with h5py.File(tmp_path / "out/hdf5/train.h5") as store:
+        for side in ("hr", "lr"):
+            array, axes = (store[side], "NHWC") if sizes[0] == sizes[1] else (store[side]["1"], "HWC")
+            assert array.attrs["axes"] == axes
+            assert "".join(dimension.label for dimension in array.dims) == axes

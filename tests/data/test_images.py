@@ -11,9 +11,11 @@ import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as PillowImage
 
 from degsynth.data import images, writing
 from degsynth.errors import DataError
+from tests.data.formats import PHOTO
 
 RNG = np.random.default_rng(3)
 
@@ -151,3 +153,25 @@ def test_data_range_of_a_twelve_bit_camera() -> None:
     assert images.quantise(tensor, np.dtype(np.uint16), (100.0, 4095.0)).ravel().tolist() == [100, 2097, 4095, 4095]
     # 8-bit files always have the full range, whatever a checkpoint of 12-bit files says.
     assert float(images.to_tensor(np.full((1, 1, 1), 255, np.uint8), (100.0, 4095.0))) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "samples"),
+    [("L", ".png", 1), ("LA", ".png", 2), ("RGB", ".png", 3), ("RGBA", ".png", 4), ("P", ".png", 3), ("L", ".jpg", 1),
+     ("CMYK", ".jpg", 3), ("RGB", ".webp", 3), ("RGB", ".bmp", 3), ("RGBA", ".tif", 4)],
+)  # fmt: skip
+def test_what_is_declared_is_decoded(mode: str, suffix: str, samples: int, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    PillowImage.fromarray(PHOTO[:20, :30]).convert(mode).save(path)
+    (found,), image = images.declared(path), images.read(path)
+    assert (found.height, found.width, found.samples, found.bits) == (20, 30, samples, 8)
+    assert found.samples == image.channels + image.has_alpha
+
+
+def test_bits_are_declared(tmp_path: Path) -> None:
+    for number, dtype in enumerate((np.uint8, np.uint16, np.float32), 3):
+        path = tmp_path / f"{number}.tif"
+        pixels = np.zeros((20, 30, 5), dtype)
+        path.write_bytes(writing.encode(images.Image(pixels, meaning=images.Meaning(others=4)), ".tif"))
+        (found,) = images.declared(path)
+        assert (found.samples, found.bits) == (5, 2**number)

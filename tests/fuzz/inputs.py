@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.fuzz import checkpoints, kernels, mutations, pictures
+from tests.fuzz import checkpoints, kernels, mutations, pictures, records
 from tests.fuzz.material import Material
 
-SHARES = {"images": 40, "checkpoints": 16, "pools": 12, "mat": 8, "npy": 8, "toml": 8, "manifests": 8}
+SHARES = {
+    "images": 34, "checkpoints": 12, "pools": 10, "mat": 6, "npy": 6, "toml": 6, "manifests": 8, "layouts": 6,
+    "replays": 6, "verified": 6,
+}  # fmt: skip
 """Of a hundred inputs of all kinds, how many are of each."""
 NAMES = ("a\nb", "\x1b[2Jx", "-x", "x" * 240, "é̂😀", "a b ", "\u202egnp", "%s{0}", "a;rm", "\udcff\udcfe")
 """Parts of names that files of others may have."""
@@ -22,6 +25,8 @@ Special = Literal["pipe", "folder", "itself", "/dev/zero", "victim", "victim/pre
 """What stands in place of a file: a named pipe, a folder, or a link to itself or to what is named."""
 SPECIALS: tuple[Special, ...] = ("pipe", "folder", "itself", "/dev/zero", "victim", "victim/precious.png")
 Content = bytes | Special
+OF_DATASETS = ("manifests", "layouts", "replays", "verified")
+"""Kinds of inputs that replace a file of a data set."""
 SOUND = "sound"
 """How inputs without damage were made."""
 
@@ -35,7 +40,7 @@ class Input:
     how: str
     """How it was made."""
     name: str
-    """Its path relative to the folder it belongs in; that of ``manifests`` replaces a file of a data set."""
+    """Its path relative to the folder it belongs in; those of `OF_DATASETS` replace a file of a data set."""
     content: Content
     whole: bytes | None = None
     """The undamaged image file: if degsynth accepts what is left of it, the pixels must be the same."""
@@ -78,15 +83,20 @@ def sound(material: Material) -> list[Input]:
         "mat": kernels.sound_mat(),
         "npy": kernels.sound_npy(),
         "toml": [(".toml", text.encode()) for text in material.configurations()],
-        "manifests": [("dataset.json", (material.dataset / "dataset.json").read_bytes())],
+        **{kind: [("dataset.json", (material.dataset / "dataset.json").read_bytes())] for kind in OF_DATASETS},
     }
     numbered = [(kind, *entry) for kind, entries in files.items() for entry in enumerate(entries)]
-    resumed = {"manifests": ("--resume",)}
+    flags = {"manifests": ("--resume",), "layouts": LAYOUT_COMMANDS[0]}
     return [
-        Input(kind, number, SOUND, suffix if kind == "manifests" else f"{number:05}{suffix}", content, content,
-              resumed.get(kind, ()))
+        Input(kind, number, SOUND, suffix if kind in OF_DATASETS else f"{number:05}{suffix}", content, content,
+              flags.get(kind, ()))
         for kind, number, (suffix, content) in numbered
     ]  # fmt: skip
+
+
+def is_network(item: Input) -> bool:
+    """Tell whether an input is the configuration of a fit of a network, which takes longest."""
+    return isinstance(item.content, bytes) and b'method = "dml"' in item.content
 
 
 def plan(kind: str, count: int) -> list[tuple[str, int]]:
@@ -196,6 +206,58 @@ def _manifest(number: int, rng: random.Random, material: Material) -> Input:
     return Input("manifests", number, how, name, content, flags=flags)
 
 
+LAYOUT_COMMANDS = (
+    ("verify",), ("--resume", "--layout", "basicsr"), ("--resume", "--layout", "hdf5"), ("--resume",),
+    ("--overwrite", "--layout", "basicsr", "--layout", "hdf5"),
+)  # fmt: skip
+"""What is done with a data set whose layouts were changed."""
+
+
+def _layout(number: int, rng: random.Random, material: Material) -> Input:
+    """A changed record, list or file of a layout, or something else in its place."""
+    flags, layout, roll = rng.choice(LAYOUT_COMMANDS), rng.choice(("basicsr", "hdf5")), rng.random()
+    folder = material.laid_out / layout
+    names = sorted(path.relative_to(material.laid_out).as_posix() for path in folder.rglob("*") if path.is_file())
+    if roll < 0.2:
+        place = rng.choice((*names, layout, "basicsr/hr", "basicsr/lr", "kair", f"{layout}/more.png"))
+        return Input("layouts", number, "planted", place, rng.choice(SPECIALS), flags=flags)
+    if roll < 0.35:
+        name = rng.choice(names)
+        how, content = mutations.damaged((material.laid_out / name).read_bytes(), rng)
+        return Input("layouts", number, f"{name} {how}", name, content, flags=flags)
+    name = f"{layout}/{'layout.json' if roll < 0.9 else 'pairs.jsonl'}"
+    change = records.other_record if roll < 0.9 else records.other_rows
+    how, content = change((material.laid_out / name).read_text("utf-8"), names, rng)
+    return Input("layouts", number, how, name, content, flags=flags)
+
+
+def _of_records(kind: str, number: int, rng: random.Random, material: Material) -> Input:
+    """A changed manifest or ``dataset.json``; the folder where replays are read holds nothing else of a data set."""
+    name = "dataset.json" if rng.random() < 0.4 else "manifest.jsonl"
+    roll = rng.random()
+    if roll < 0.08:
+        return Input(kind, number, "planted", name, rng.choice(SPECIALS))
+    rows = [json.loads(line) for line in (material.dataset / "manifest.jsonl").read_text("utf-8").splitlines()]
+    names = [str(row[key]) for row in rows for key in ("source", "hr", "lr")]
+    if kind == "verified" and roll < 0.3:
+        name = rng.choice(sorted({name for name in names if name.startswith(("hr/", "lr/"))}))
+        if roll < 0.15:
+            return Input(kind, number, "planted", name, rng.choice(SPECIALS))
+        how, content = mutations.damaged((material.dataset / name).read_bytes(), rng)
+        return Input(kind, number, f"output {how}", name, content)
+    change = records.other_record if name == "dataset.json" else records.other_rows
+    how, content = change((material.dataset / name).read_text("utf-8"), names, rng)
+    return Input(kind, number, how, name, content)
+
+
+def _replay(number: int, rng: random.Random, material: Material) -> Input:
+    return _of_records("replays", number, rng, material)
+
+
+def _verified(number: int, rng: random.Random, material: Material) -> Input:
+    return _of_records("verified", number, rng, material)
+
+
 def _other_names(text: str, rng: random.Random) -> str:
     """Let rows of a manifest name files outside, or those of other rows."""
     rows = [json.loads(line) for line in text.splitlines()]
@@ -221,4 +283,7 @@ MAKERS: dict[str, Callable[[int, random.Random, Material], Input]] = {
     "npy": _npy,
     "toml": _toml,
     "manifests": _manifest,
+    "layouts": _layout,
+    "replays": _replay,
+    "verified": _verified,
 }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import typer.main
 from skimage import data
 
 OPTIONS = ("--seed", "3", "--awgn", "1:4", "--link", "copy", "--workers", "2", "--draws", "2")
 """Options with which the data set is made that inputs damage."""
+CONFIGURED = {"linear": {}, "dml": {"steps": 1, "width": 4, "basis_kernels": 2, "batch": 2, "kernel_size": 8}}
+"""Methods whose fits are configured, with options of theirs."""
 SECRETS = ("precious.png", "b.png", "precious.txt")
 """Files in a folder beside OUT that nothing may touch."""
 
@@ -52,6 +56,11 @@ class Material:
         """What ``apply`` made of `hr` with the first model and `OPTIONS`."""
         return self.root / "set"
 
+    @property
+    def laid_out(self) -> Path:
+        """The same with the layouts basicsr and hdf5."""
+        return self.root / "laid_out"
+
     def configurations(self) -> list[str]:
         """Return the configurations of two fits, with relative paths: of ``linear`` and of ``dml``."""
         paths = [self.root / name / "config.toml" for name in ("run_linear", "run_dml")]
@@ -60,7 +69,10 @@ class Material:
 
 def prepare(root: Path) -> Material:
     """Make all of it in an empty folder. It computes, so it runs in a process of its own."""
+    from degsynth.cli import app
+
     material = Material(root)
+    parser(app.app)
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -74,10 +86,15 @@ def prepare(root: Path) -> Material:
     return material
 
 
+parser = functools.cache(typer.main.get_command)
+"""Returns the parser of the command line; to build it takes most of the time of a short command."""
+
+
 def command(*arguments: object) -> int:
     """Run the command line in this process; return its exit code."""
     from degsynth.cli import app
 
+    typer.main.get_command = parser
     sys.argv = ["degsynth", *map(str, arguments)]
     try:
         app.main()
@@ -110,14 +127,27 @@ def _make(material: Material) -> None:
             (material.photographs / f"{number:02}.png").unlink()
             (material.photographs / f"{number:02}.tif").write_bytes(writing.encode(images.Image(pixels), ".tif"))
     write_pairs(material.pairs, shots, gaussian(8, 1.0, 1.3), 2, side=96)
-    fit = ("fit", "--hr", material.pairs / "HR", "--lr", material.pairs / "LR")
-    small = [word for value in ("width=4", "basis_kernels=2", "batch=2", "kernel_size=8") for word in ("--set", value)]
+    layouts = ("--layout", "basicsr", "--layout", "hdf5")
     commands = (
         ("kernel-pool", "generate", "--gaussian", "0.8:2", "-n", 5, "-o", material.pool),
         ("apply", material.models[0], material.hr, material.dataset, *OPTIONS),
-        (*fit, "--method", "linear", "--out", root / "run_linear"),
-        (*fit, "--method", "dml", "--steps", 1, *small, "--out", root / "run_dml"),
+        ("apply", material.models[0], material.hr, material.laid_out, *OPTIONS, *layouts),
     )
     for arguments in commands:
         if command(*arguments) != 0:
             raise RuntimeError(f"degsynth {' '.join(map(str, arguments))} failed: {(root / 'log.txt').read_text()}")
+    for method, values in CONFIGURED.items():
+        _configure(material, method, values)
+
+
+def _configure(material: Material, method: str, values: dict[str, int]) -> None:
+    """Write the configuration that a fit would leave in its run directory, without the fit."""
+    from degsynth.config import Events, to_toml
+    from degsynth.fit import stages
+    from degsynth.fit.options import FitOptions
+
+    options = FitOptions(method=method, hr=str(material.pairs / "HR"), lr=str(material.pairs / "LR"))
+    run = material.root / f"run_{method}"
+    tables = stages.read(options, values, run, Events(), resume=False).tables
+    run.mkdir()
+    (run / "config.toml").write_text(to_toml(tables), "utf-8")

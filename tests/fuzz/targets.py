@@ -66,10 +66,10 @@ class Place:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(exist_ok=True)
 
-    def fingerprint(self) -> dict[str, str]:
-        """Return what everything outside ``out`` is: type, permissions, and content or target."""
+    def fingerprint(self, below: Path | None = None) -> dict[str, str]:
+        """Return what everything outside ``out`` is, or in a folder: type, permissions, and content or target."""
         found = {}
-        for folder, names, files in os.walk(self.work):
+        for folder, names, files in os.walk(below or self.work):
             if Path(folder) == self.work:
                 names.remove("out")
             for name in (*names, *files):
@@ -268,6 +268,76 @@ def manifest(item: Input, place: Place) -> Verdict:
     return verdict
 
 
+def layout(item: Input, place: Place) -> Verdict:
+    """Look at a data set whose layouts were changed, go on with it, or replace it.
+
+    Where ``verify`` finds nothing, nothing is changed; where layouts are asked for, they are whole in the end.
+    """
+    made, sound = place.out / "set", place.material.laid_out
+    shutil.copytree(sound, made)
+    item.write(made, place.work)
+    if item.flags == ("verify",):
+        return _looked_at(item, made, sound, place)
+    arguments = ("apply", place.material.models[0], "HR", made, *OPTIONS, *item.flags)
+    code, verdict = called(*arguments, named=[str(made)])
+    if code == 0:
+        asked = [flag for flag in item.flags if flag in ("basicsr", "hdf5")]
+        for path in sorted(path for name in asked for path in (sound / name).rglob("*") if path.is_file()):
+            there = made / path.relative_to(sound)
+            if not there.is_file() or (path.name != "layout.json" and there.stat().st_size != path.stat().st_size):
+                verdict.faults.append(f"exit code 0, but {path.relative_to(sound)} is not as it was")
+    return verdict
+
+
+def verified(item: Input, place: Place) -> Verdict:
+    """Look at a data set that was changed: nothing is written, and where nothing is found, its images are sound."""
+    made = place.out / "set"
+    shutil.copytree(place.material.dataset, made)
+    item.write(made, place.work)
+    return _looked_at(item, made, place.material.dataset, place)
+
+
+def _looked_at(item: Input, made: Path, sound: Path, place: Place) -> Verdict:
+    before = place.fingerprint(made)
+    flags = [("--hr", "HR"), ("--json",), ()][item.number % 3]
+    code, verdict = called("verify", made, "--workers", 1, *flags, named=[str(made)])
+    if place.fingerprint(made) != before:
+        verdict.faults.append("verify has changed the data set")
+    if code == 0 and item.how != "sound":
+        verdict.faults += [
+            f"verify finds nothing, but {path.relative_to(sound)} is not as it was"
+            for path in sorted(sound.rglob("*"))
+            if path.is_file() and _is_other(made / path.relative_to(sound), path)
+        ]
+    return verdict
+
+
+def _is_other(path: Path, sound: Path) -> bool:
+    """Tell whether a file that was checked by its content is another one: records are, by what they say."""
+    if sound.suffix == ".json" or sound.name == "manifest.jsonl":
+        return False
+    return not path.is_file() or path.read_bytes() != sound.read_bytes()
+
+
+def replay(item: Input, place: Place) -> Verdict:
+    """Make a data set again from a manifest and ``dataset.json`` of others; where that succeeds, it is what it was."""
+    given, made = place.given / "set", place.out / "again"
+    given.mkdir()
+    for name in ("manifest.jsonl", "dataset.json"):
+        shutil.copy(place.material.dataset / name, given / name)
+    item.write(given, place.work)
+    arguments = ("apply", place.material.models[0], "HR", made, "--replay", given / "manifest.jsonl", "--link", "copy")
+    code, verdict = called(*arguments, "--workers", 1, named=[str(given)])
+    if code == 0:
+        rows = [json.loads(line) for line in (made / "manifest.jsonl").read_text("utf-8").splitlines()]
+        names = [name for row in rows for name in (row["hr"], row["lr"])]
+        stems = [Path(str(row["lr"])).with_suffix("") for row in rows]
+        if len(set(stems)) < len(stems):
+            verdict.faults.append("two outputs have one name")
+        verdict.faults += [f"exit code 0, and {name} is missing" for name in names if not (made / name).is_file()]
+    return verdict
+
+
 ALONE: dict[str, Callable[[Input, Place], Verdict]] = {
     "images": image_alone,
     "checkpoints": checkpoint,
@@ -276,5 +346,8 @@ ALONE: dict[str, Callable[[Input, Place], Verdict]] = {
     "npy": pool,
     "toml": configuration,
     "manifests": manifest,
+    "layouts": layout,
+    "replays": replay,
+    "verified": verified,
 }
 """How an input of each kind is run by itself."""

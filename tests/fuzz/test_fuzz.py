@@ -56,11 +56,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
 
 
-def test_five_hundred_inputs_break_no_rule() -> None:
+def test_some_inputs_of_every_kind_break_no_rule() -> None:
     """The limit for an input is longer than by hand, because other tests run at the same time."""
-    result = run("-m", "tests.fuzz", "--seed", "1", "--count", "500", "--slowest", "60")
+    result = run("-m", "tests.fuzz", "--seed", "1", "--count", "150", "--slowest", "60", "--quick")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "500 inputs, 0 violations" in result.stdout
+    assert "150 inputs, 0 violations" in result.stdout
+    assert all(f"\n{kind} " in result.stdout for kind in SHARES)
 
 
 WAYS = {"abort": "SIGABRT", "hang": "no end after", "touch": "precious.png", "memory": "memory: ", "harness": "crash"}

@@ -2,7 +2,7 @@
 
 Arrays have the type of the image files (uint8, uint16 or float32) and the axes N, H, W, C; alpha is left out. Images
 whose sizes, channels or types differ cannot be one array: ``hr`` and ``lr`` are then groups with one array (H, W, C)
-for every image.
+for every image. Every array says so: in its attribute ``axes``, and in the labels that HDF5 has for dimensions.
 """
 
 from __future__ import annotations
@@ -72,16 +72,24 @@ def _write_images(store: Any, pairs: Sequence[Pair], place: Place, file: _Sink) 
     if len(kinds) == 1:  # an image is a chunk
         for side in SIDES:
             shape = (*pairs[0].size(side), pairs[0].row.channels)
-            store.create_dataset(side, (len(pairs), *shape), pairs[0].row.dtype, chunks=(1, *shape))
+            array = store.create_dataset(side, (len(pairs), *shape), pairs[0].row.dtype, chunks=(1, *shape))
+            _say_axes(array, "NHWC")
     for index, (pair, arrays) in enumerate(place.each(pairs, lambda pair: _arrays(pair, place))):
         file.check()
         for side, pixels in zip(SIDES, arrays, strict=True):
             if len(kinds) == 1:
                 store[side][index] = pixels
             else:
-                store[f"{side}/{pair.stem}"] = pixels
+                _say_axes(store.create_dataset(f"{side}/{pair.stem}", data=pixels), "HWC")
         names = [f"{side}[{index}]" if len(kinds) == 1 else f"{side}/{pair.stem}" for side in SIDES]
         place.note(pair, *names, file=FILE_NAME)
+
+
+def _say_axes(array: Any, axes: str) -> None:
+    """Write what the axes of an array are, one letter each: 4 × 48 × 48 may be channels first, or channels last."""
+    array.attrs["axes"] = axes
+    for number, letter in enumerate(axes):
+        array.dims[number].label = letter
 
 
 def _arrays(pair: Pair, place: Place) -> tuple[images.Array, images.Array]:
