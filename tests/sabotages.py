@@ -322,7 +322,7 @@ SABOTAGES = (
         "patterns-unknown",
         "a pattern with a slip in it leaves nothing out, without a word",
         "data/sources.py",
-        "if not any(pattern.fits(name) for name in names):",
+        "if not any(_fits(pattern, name) for name in names):",
         "if not names:",
         ("data/test_patterns.py", "cli/test_sources.py"),
     ),
@@ -365,6 +365,14 @@ SABOTAGES = (
         'return ["NHW", *of_channels] if "CHW" in of_channels else of_channels or ["NHW"]',
         'return of_channels or ["NHW"]',
         ("data/test_hdf5_images.py::test_axes_that_are_not_clear",),
+    ),
+    Sabotage(
+        "hdf5-unsuitable",
+        "a data set that cannot be read makes those beside it unreadable, too",
+        "data/sources.py",
+        "for name in chosen.names:\n        if",
+        "for name in declared.names:\n        if",
+        ("data/test_hdf5_images.py::test_an_unsuitable_data_set_of_a_group_can_be_left_out",),
     ),
     Sabotage(
         "hdf5-unwritten",

@@ -208,7 +208,7 @@ def command(
     from degsynth.apply import allocator
     from degsynth.apply.jpeg import parse as parse_jpeg
     from degsynth.cli import trial
-    from degsynth.data.sources import Sources
+    from degsynth.data.sources import Choice, Sources
     from degsynth.model.resolve import mixture_parts, open_mixture
     from degsynth.parallel import usable_cores
 
@@ -278,8 +278,11 @@ def command(
     )
     for warning in chosen.degradations(loaded).warnings():
         console.warn(warning)
-    sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
-    sources = sources.chosen(include or (), exclude or ())
+    choice = Choice(tuple(include or ()), tuple(exclude or ()))
+    if str(hr) == "-":
+        sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")).chosen(choice)
+    else:
+        sources = Sources.of(hr, choice)
     if preview is not None:
         trial.check_no_input(preview, sources)
         trial.draw_preview(preview, loaded, model, sources, chosen)
