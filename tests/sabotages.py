@@ -359,6 +359,22 @@ SABOTAGES = (
         ("data/test_packed.py",),
     ),
     Sabotage(
+        "srgb-table",
+        "16-bit colours that are converted to sRGB are wrong by up to 19 levels of 8 bits",
+        "data/srgb.py",
+        "flags=FINE_GRID if pixels.dtype == np.uint8 else EXACT,",
+        "flags=FINE_GRID,",
+        ("data/test_srgb.py::test_colours_are_those_of_the_standards",),
+    ),
+    Sabotage(
+        "srgb-carried",
+        "an image that was converted to sRGB still has its old profile",
+        "data/srgb.py",
+        'carried = replace(picture.meaning.carried, icc=b"", chunks=())',
+        "carried = picture.meaning.carried",
+        ("data/test_srgb.py", "apply/test_to_srgb.py::test_both_sides_are_in_srgb"),
+    ),
+    Sabotage(
         "hdf5-axes",
         "three gray images of an HDF5 file are taken for one in colours",
         "data/hdf5_images.py",

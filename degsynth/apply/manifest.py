@@ -57,8 +57,8 @@ class Row(Strict):
     cropped: bool = False
     """Whether rows or columns at the bottom or right of the HR image were cut off."""
     hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
-    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, or in
-    another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
+    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, in
+    other colours, or in another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
     channels: int | None = None
     """Number of channels without alpha."""
     others: int = 0
@@ -85,6 +85,8 @@ class Row(Strict):
     """What may be wrong with the image."""
     left_out: tuple[str, ...] = ()
     """What the source says beside its pixels that the LR file does not: EXIF, XMP, …"""
+    converted_from: str | None = None
+    """Name of the ICC profile of the source, where both files were converted from it to sRGB; they have no profile."""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     jpeg_quality: int | None = None

@@ -109,6 +109,7 @@ def command(
     ] = None,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
+    to_srgb: options.ToSrgb = False,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -238,6 +239,7 @@ def command(
                 "--jpeg": jpeg,
                 "--jpeg-files": jpeg_files or None,
                 "--data-range": data_range,
+                "--to-srgb": to_srgb or None,
                 "--seed": seed or None,
                 "--crop": crop,
                 "--step": step,
@@ -255,6 +257,7 @@ def command(
         "draws": draws,
         "jpeg": parse_jpeg(jpeg),
         "jpeg_files": jpeg_files,
+        "to_srgb": to_srgb,
         "crop": crop,
         "step": step,
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),

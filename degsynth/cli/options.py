@@ -71,6 +71,14 @@ HardwareFactor = Annotated[
     ),
 ]
 
+ToSrgb = Annotated[
+    bool,
+    typer.Option(
+        "--to-srgb",
+        help="Convert HR images that have an ICC profile to sRGB first, and write HR and LR without it. Unset: both "
+        "carry the profile.",
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(

@@ -54,6 +54,7 @@ class Declared(NamedTuple):
     width: int
     remade: bool
     """See `Decoded.remade`."""
+    carried: Carried = Carried()
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def declared(path: Path, max_pixels: int) -> Declared:
     orientation = plan.orientation()
     height, width = plan.header.height, plan.header.width
     size = (width, height) if orientation >= 5 else (height, width)
-    return Declared(*size, plan.remade or orientation != 1)
+    return Declared(*size, plan.remade or orientation != 1, plan.carried())
 
 
 def _content(path: Path, max_pixels: int) -> bytes:

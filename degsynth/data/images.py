@@ -232,12 +232,13 @@ def declared(path: Path, max_pixels: int | None = None) -> list[Declared]:
     """
     if hdf5_names.split(path) is not None or path.suffix.lower() in heif.SUFFIXES:  # these do not say it in a header
         image = read(path, max_pixels)
-        return [Declared(image.height, image.width, remade=True)]
+        return [Declared(image.height, image.width, True, image.meaning.carried)]
     if path.suffix.lower() not in TIFF_SUFFIXES:
         return [decoding.declared(path, pixel_limit(max_pixels))]
     with opened_stack(path, max_pixels) as stack:
+        several = len(stack) > 1
         pictures = (stack.picture(page) for page in range(len(stack)))
-        return [Declared(picture.height, picture.width, picture.remade or len(stack) > 1) for picture in pictures]
+        return [Declared(one.height, one.width, one.remade or several, one.meaning.carried) for one in pictures]
 
 
 @contextlib.contextmanager
