@@ -327,6 +327,22 @@ SABOTAGES = (
         ("data/test_patterns.py", "cli/test_sources.py"),
     ),
     Sabotage(
+        "choice-of-fit",
+        "a fit takes all images of both folders, whatever is to be left out",
+        "data/matching.py",
+        "choose([Sources.of_files(hr), Sources.of_files(lr)], choice)",
+        "choose([Sources.of_files(hr), Sources.of_files(lr)], ALL)",
+        ("data/test_choosing.py",),
+    ),
+    Sabotage(
+        "table-of-sr",
+        "a comparison takes finished trainings for those on other pairs of a table",
+        "sr/compare.py",
+        "parts.append(fingerprint((pair.name, path) for pair in found for path in (pair.hr, pair.lr)))",
+        "parts.append(str(len(str(found)) > 0))",
+        ("cli/test_sr.py::test_tables_of_pairs_are_compared_with",),
+    ),
+    Sabotage(
         "glob-root",
         "images that a pattern names get other names, and so random numbers, than in a run over the folder",
         "data/globs.py",
