@@ -375,6 +375,22 @@ SABOTAGES = (
         ("data/test_packed.py",),
     ),
     Sabotage(
+        "stack-order",
+        "planes of an OME stack get the names of other channels",
+        "data/stacks.py",
+        'order = [(axis, sizes[axis]) for axis in pixels.get("DimensionOrder", "XYZCT")[2:]]',
+        'order = [(axis, sizes[axis]) for axis in "ZCT"]',
+        ("data/test_stacks.py",),
+    ),
+    Sabotage(
+        "stack-size",
+        "the size of a pixel of an ImageJ stack is lost",
+        "data/tiff.py",
+        "density=said.density or density,",
+        "density=density,",
+        ("data/test_stacks.py",),
+    ),
+    Sabotage(
         "srgb-table",
         "16-bit colours that are converted to sRGB are wrong by up to 19 levels of 8 bits",
         "data/srgb.py",

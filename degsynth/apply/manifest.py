@@ -40,6 +40,10 @@ class Row(Strict):
     """Why the image could not be made."""
     page: int = 0
     """Number of the page or plane, where a TIFF holds several images."""
+    position: dict[str, int] | None = None
+    """Number of the plane along each axis of its stack that has several, as ImageJ or OME say it: C, Z and T."""
+    label: str | None = None
+    """Name of the page, of the plane, or of its channel, where the source has one."""
     draw: int = 0
     """Number of this LR image among several of one HR image."""
     crop: tuple[int, int] | None = None

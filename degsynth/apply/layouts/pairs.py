@@ -181,6 +181,8 @@ class PairWriter:
             "hardware_factor": draw.hardware_factor,
             "noise": degradation.noise_name,
             "warning": degradation.row_warning(),
+            "position": dict(picture.meaning.carried.position) or None,
+            "label": picture.meaning.carried.label or None,
             "left_out": picture.meaning.carried.left_out,
             "converted_from": source.converted_from or None,
             "awgn_sigma": draw.awgn_sigma,
