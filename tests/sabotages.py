@@ -1209,7 +1209,7 @@ SABOTAGES = (
         "sr-kept",
         "a training is taken for that of other images",
         "sr/compare.py",
-        'parts.append("" if folder is None else contents[folder])',
+        'parts.append(contents[folder] if folder else "")',
         'parts.append("")',
         ("sr/test_compare.py::test_changed_images_are_trained_on_anew",),
     ),
