@@ -52,7 +52,7 @@ def test_the_scorer_gives_the_reference_figures(real_data: Path) -> None:
     from degsynth.ops.resample import bicubic
 
     source = real_data / "paired_city100_nikon"
-    matched, _ = matching.match(source / "HR", source / "LR_x2")
+    matched = matching.match(source / "HR", source / "LR_x2").pairs
     last = pairs.PairSet(sorted(matched, key=lambda pair: pair.name)[-8:], 2, 3)
     figures = [score(bicubic(hr[None], 2)[0], lr) for hr, lr in last]
     assert np.mean([row["psnr_y"] for row in figures]) == pytest.approx(29.32, abs=0.02)

@@ -19,7 +19,7 @@ from degsynth.apply.options import Options
 from degsynth.apply.probe import Probe, Size, to_probe
 from degsynth.apply.stages import plan, prepared
 from degsynth.config import OnProgress, ignore_progress
-from degsynth.data import images
+from degsynth.data import images, srgb
 from degsynth.data.decoding import Declared
 from degsynth.data.sources import Sources
 from degsynth.errors import DataError
@@ -127,6 +127,8 @@ def _declared(
         if options.crop is not None and any(output.crop is None for output in planned[name]):
             raise DataError(f"smaller than a crop of {options.crop} px", "give a smaller `crop`")
         found[max(output.page for output in planned[name])]  # of a replay, the file may have fewer pages than it had
+        if options.to_srgb:
+            found = [one._replace(remade=srgb.changes(one.carried, root / name) or one.remade) for one in found]
         return found
 
     declared: dict[str, list[Declared]] = {}

@@ -43,6 +43,10 @@ class Row(Strict):
     """Why the image could not be made."""
     page: NotNegative = 0
     """Number of the page or plane, where a TIFF holds several images."""
+    position: dict[str, int] | None = None
+    """Number of the plane along each axis of its stack that has several, as ImageJ or OME say it: C, Z and T."""
+    label: str | None = None
+    """Name of the page, of the plane, or of its channel, where the source has one."""
     draw: NotNegative = 0
     """Number of this LR image among several of one HR image."""
     crop: tuple[NotNegative, NotNegative] | None = None
@@ -60,8 +64,8 @@ class Row(Strict):
     cropped: bool = False
     """Whether rows or columns at the bottom or right of the HR image were cut off."""
     hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
-    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, or in
-    another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
+    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, in
+    other colours, or in another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
     channels: int | None = None
     """Number of channels without alpha."""
     others: int = 0
@@ -88,6 +92,8 @@ class Row(Strict):
     """What may be wrong with the image."""
     left_out: tuple[str, ...] = ()
     """What the source says beside its pixels that the LR file does not: EXIF, XMP, …"""
+    converted_from: str | None = None
+    """Name of the ICC profile of the source, where both files were converted from it to sRGB; they have no profile."""
     awgn_sigma: float | None = None
     """σ of the AWGN on the 0–255 scale of the data range; None: none was added."""
     jpeg_quality: int | None = None

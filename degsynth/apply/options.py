@@ -54,6 +54,8 @@ class Options:
     memory: float | None = None
     """Bytes that the tiles of all workers together may need; None: `WORKER_MEMORY` for each worker, on a GPU half of
     what is free there."""
+    to_srgb: bool = False
+    """Convert images that have an ICC profile to sRGB (`degsynth.data.srgb`); otherwise HR and LR carry the profile."""
     link: Link = "hard"
     """How HR files that need no change are brought into ``hr/``."""
     workers: int = 2

@@ -74,7 +74,8 @@ def preview(
                 rows = writer.write(first)
             low = [images.to_tensor(files.pictures[str(row.lr)].pixels, writer.data_range) for row in rows]
             with images.opened_stack(sources.root / rows[0].source, options.max_pixels) as stack:
-                shown.append(_example(stack.picture(rows[0].page), tuple(rows), low, side, writer.data_range))
+                picture, _ = writer.picture(stack, rows[0].page, sources.root / rows[0].source)
+                shown.append(_example(picture, tuple(rows), low, side, writer.data_range))
         except (DegsynthError, OSError, RuntimeError, MemoryError) as error:
             failure = f"{first[0].source}: {writer.failed(first, error)[0].error}"
             on_warning(failure)

@@ -58,6 +58,7 @@ class MadeBy(Strict):
     data_range: tuple[float, float] | None = None
     jpeg: Literal["learned"] | tuple[int, int] | None = None
     jpeg_files: bool = False
+    to_srgb: bool = False
     crop: int | None = None
     step: int | None = None
     random: int | None = None
@@ -157,6 +158,7 @@ class Replay:
             # Of a mixture, only some models may have learnt it: None is what each of them has.
             "jpeg": "none" if jpeg is None else Interval(*jpeg) if isinstance(jpeg, tuple) else None,
             "jpeg_files": self.made_by.jpeg_files,
+            "to_srgb": self.made_by.to_srgb,
             "crop": self.made_by.crop,
             "step": self.made_by.step,
             "data_range": "dtype" if levels is None else Interval(*levels),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import torch
 
@@ -247,6 +248,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
             **({"random": RANDOM_VERSION} if drawn else {}),
             **({"jpeg": _jpeg(options)} if any(stage(options.jpeg, model.spec) for model in mixture.models) else {}),
             **({"jpeg_files": True} if options.jpeg_files else {}),
+            **({"to_srgb": True} if options.to_srgb else {}),
             "data_range": options.levels(degradations),
             **({"crop": options.crop, "step": options.step or options.crop} if options.crop is not None else {}),
         },
@@ -255,6 +257,7 @@ def _description(degradations: Degradations, options: Options) -> dict[str, Any]
             "torch": torch.__version__,
             "opencv": cv2.__version__,
             "numpy": np.__version__,
+            **({"cms": imagecodecs.cms_version()} if options.to_srgb else {}),
             "python": platform.python_version(),
             "system": platform.system(),
             "processor": platform.machine(),

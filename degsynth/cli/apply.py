@@ -109,6 +109,7 @@ def command(
     ] = None,
     seed: options.Seed = 0,
     data_range: options.DataRange = None,
+    to_srgb: options.ToSrgb = False,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -208,7 +209,7 @@ def command(
     from degsynth.apply import allocator
     from degsynth.apply.jpeg import parse as parse_jpeg
     from degsynth.cli import trial
-    from degsynth.data.sources import Sources
+    from degsynth.data.sources import Choice, Sources
     from degsynth.model.resolve import mixture_parts, open_mixture
     from degsynth.parallel import usable_cores
 
@@ -238,6 +239,7 @@ def command(
                 "--jpeg": jpeg,
                 "--jpeg-files": jpeg_files or None,
                 "--data-range": data_range,
+                "--to-srgb": to_srgb or None,
                 "--seed": seed or None,
                 "--crop": crop,
                 "--step": step,
@@ -255,6 +257,7 @@ def command(
         "draws": draws,
         "jpeg": parse_jpeg(jpeg),
         "jpeg_files": jpeg_files,
+        "to_srgb": to_srgb,
         "crop": crop,
         "step": step,
         "hardware_factor": options.interval(hardware_factor, "hardware_factor"),
@@ -278,8 +281,11 @@ def command(
     )
     for warning in chosen.degradations(loaded).warnings():
         console.warn(warning)
-    sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")) if str(hr) == "-" else Sources.of(hr)
-    sources = sources.chosen(include or (), exclude or ())
+    choice = Choice(tuple(include or ()), tuple(exclude or ()))
+    if str(hr) == "-":
+        sources = Sources.of_list(streams.input_lines(b"\0" if null else b"\n")).chosen(choice)
+    else:
+        sources = Sources.of(hr, choice)
     if preview is not None:
         trial.check_no_input(preview, sources)
         trial.draw_preview(preview, loaded, model, sources, chosen)

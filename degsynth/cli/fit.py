@@ -25,16 +25,21 @@ def command(
     method: Annotated[str | None, typer.Option(help="Method to fit; 'degsynth methods' lists them.")] = None,
     hr: Annotated[
         Path | None,
-        typer.Option(help="Folder of HR images, or one image. Unset: none, for methods that learn from LR alone."),
+        typer.Option(
+            help="Folder of HR images, one image, or a pattern in quotes ('photos/*_HR.png'). Unset: none, for methods "
+            "that learn from LR alone."
+        ),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of LR images, or one image. Paired methods match them with HR images by name; unpaired "
-            "methods take other scenes; kmsr also takes a kernel pool (.h5)."
+            help="Folder of LR images, one image, or a pattern in quotes. Paired methods match them with HR images by "
+            "name; unpaired methods take other scenes; kmsr also takes a kernel pool (.h5)."
         ),
     ] = None,
     pairs: options.PairTable = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Run directory to make, or to resume.")] = None,
     scale: Annotated[
         int | None,
@@ -158,6 +163,8 @@ def command(
         "hr": None if hr is None else str(hr),
         "lr": None if lr is None else str(lr),
         "pairs": None if pairs is None else str(pairs),
+        "include": include or None,
+        "exclude": exclude or None,
         "scale": scale,
         "preset": preset,
         "seed": seed,

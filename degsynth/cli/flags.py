@@ -61,6 +61,7 @@ FLAGS = {
     "tile": "--tile",
     "timeout": "--timeout",
     "tone": "--tone",
+    "to_srgb": "--to-srgb",
     "train": "--train",
     "workers": "--workers",
 }

@@ -23,13 +23,15 @@ DataRange = Annotated[
         "Unset: as the model was fitted.",
     ),
 ]
+TABLE = (
+    "CSV file with two columns, the paths of an HR and of an LR image, absolute or relative to its folder. Unset: none."
+)
 PairTable = Annotated[
     Path | None,
     typer.Option(
         "--pairs",
         metavar="PAIRS.csv",
-        help="Instead of --hr and --lr: CSV file with two columns, the paths of an HR and of an LR image, absolute or "
-        "relative to its folder. Unset: none.",
+        help=f"Instead of --hr and --lr: {TABLE}",
     ),
 ]
 Model = Annotated[
@@ -71,19 +73,27 @@ HardwareFactor = Annotated[
     ),
 ]
 
+ToSrgb = Annotated[
+    bool,
+    typer.Option(
+        "--to-srgb",
+        help="Convert HR images that have an ICC profile to sRGB first, and write HR and LR without it. Unset: both "
+        "carry the profile.",
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
-        help="Take only the HR images that fit this pattern, e.g. '*.png' (at any depth) or 'portraits/**/*_hr.*' (the "
-        "path relative to HR). Can be given several times. Unset: all.",
+        help="Take only the images that fit this pattern, e.g. '*.png' (at any depth) or 'portraits/**/*_hr.*' (the "
+        "path relative to the folder that is given). Can be given several times. Unset: all.",
     ),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
         metavar="GLOB",
-        help="Leave out the HR images that fit this pattern, or that lie in a folder that does, e.g. thumbs. Can be "
+        help="Leave out the images that fit this pattern, or that lie in a folder that does, e.g. thumbs. Can be "
         "given several times. Unset: none.",
     ),
 ]

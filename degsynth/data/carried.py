@@ -40,8 +40,17 @@ class Carried:
     density: Density | None = None
     georeference: tuple[Tag, ...] = ()
     """Tags of GeoTIFF, which say where on the earth the pixels lie."""
+    position: tuple[tuple[str, int], ...] = ()
+    """Place of the plane in its stack, as `degsynth.data.stacks.Plane` has it."""
+    label: str = ""
+    """Name of the plane, or of its channel."""
     left_out: tuple[str, ...] = field(default=())
     """Names of what is in the file and goes nowhere."""
+
+    @property
+    def page_name(self) -> str:
+        """Place and name of the plane in one line, such as ``C=1 Z=3 DAPI``; empty where nothing is said of it."""
+        return " ".join([*(f"{axis}={number}" for axis, number in self.position), self.label]).strip()
 
     def decimated(self, scale: float) -> Carried:
         """Return what the LR image of an HR image carries: it has ``scale`` times fewer pixels in the same length.

@@ -58,6 +58,7 @@ class Declared(NamedTuple):
     """Samples of a pixel, alpha included; where the header leaves that open (WebP), those that are likelier."""
     bits: int
     """Bits of a sample after decoding: 8, 16 or 32."""
+    carried: Carried = Carried()
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def declared(path: Path, max_pixels: int) -> Declared:
     orientation = plan.orientation()
     height, width = plan.header.height, plan.header.width
     size = (width, height) if orientation >= 5 else (height, width)
-    return Declared(*size, plan.remade or orientation != 1, plan.header.channels[0], plan.header.bits)
+    remade = plan.remade or orientation != 1
+    return Declared(*size, remade, plan.header.channels[0], plan.header.bits, plan.carried())
 
 
 def _content(path: Path, max_pixels: int) -> bytes:

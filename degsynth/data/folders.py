@@ -21,6 +21,7 @@ from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.colours import colour_name
 from degsynth.data.images import Image
+from degsynth.data.sources import Sources
 from degsynth.data.split import held_out_indices
 from degsynth.errors import DataError
 from degsynth.files import fingerprint
@@ -57,7 +58,7 @@ class ImageSet(Sequence[Tensor]):
 
     def path(self, index: int) -> Path:
         """Return the file of an image."""
-        return self.folder if self.folder.is_file() else self.folder / self.names[index]
+        return self.folder / self.names[index]
 
     def decoded(self, index: int) -> Image:
         """Return the pixels of the middle of an image, changed by `change`."""
@@ -174,15 +175,20 @@ def _inspect(path: Path, least: int) -> _Inspection:
 
 
 def inspect_folder(
-    folder: Path, side: Literal["HR", "LR"], least: int, cache: Cache, on_progress: OnProgress = ignore_progress
+    folder: Path | Sources,
+    side: Literal["HR", "LR"],
+    least: int,
+    cache: Cache,
+    on_progress: OnProgress = ignore_progress,
 ) -> tuple[ImageSet, list[tuple[str, str]]]:
     """Return the usable images of a folder, and the names of the others with the reasons why they cannot be used.
 
+    ``folder`` may also be one image file, or a pattern.
     Usable images have the colour and type that most have, and sides of at least ``least`` px. DataError where there is
     none.
     """
-    names, _ = images.find(folder)
-    paths = [folder if folder.is_file() else folder / name for name in names]
+    sources = folder if isinstance(folder, Sources) else Sources.of_files(folder)
+    names, paths = sources.names, sources.paths()
     inspections: list[_Inspection] = []
     with ThreadPoolExecutor(2) as pool:
         for inspection in pool.map(lambda path: _inspect(path, least), paths):
@@ -190,7 +196,7 @@ def inspect_folder(
             on_progress(f"checking {side} images", len(inspections), len(paths))
     kinds = collections.Counter(inspection.kind for inspection in inspections if not inspection.fault)
     if not kinds:
-        raise DataError(f"no {side} image in {folder} can be used; {names[0]}: {inspections[0].fault}")
+        raise DataError(f"no {side} image in {sources.root} can be used; {names[0]}: {inspections[0].fault}")
     usual = kinds.most_common(1)[0][0]
     faults: list[tuple[str, str]] = []
     sizes: dict[str, tuple[int, int]] = {}
@@ -201,7 +207,7 @@ def inspect_folder(
             faults.append((name, f"{_kind_name(inspection.kind)} among {_kind_name(usual)} images"))
         else:
             sizes[name] = inspection.size
-    return ImageSet(folder, sizes, *usual, cache), faults
+    return ImageSet(sources.root, sizes, *usual, cache), faults
 
 
 def _kind_name(kind: tuple[int, str]) -> str:

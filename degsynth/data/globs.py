@@ -27,6 +27,14 @@ def split(path: Path) -> Glob | None:
     return Glob(Path(*path.parts[:first]), "/".join(path.parts[first:]))
 
 
+def searched(asked: Path, folder: Path) -> bool:
+    """Tell whether images would be taken from a folder, as it lies below what is asked for."""
+    glob = split(asked)
+    if glob is not None and "**" not in glob.pattern.split("/"):
+        return False
+    return folder.resolve().is_relative_to((asked if glob is None else glob.root).resolve())
+
+
 def found(glob: Glob, asked: Path) -> Iterator[Path]:
     """Yield the files that fit a pattern, and those in folders that do, each once.
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
@@ -72,15 +72,27 @@ _OPENED, _LOCK = _Opened(), threading.Lock()
 atexit.register(_OPENED.close)
 
 
-def names(path: Path) -> tuple[list[str], list[str]]:
+class Found(NamedTuple):
+    """What a name in an HDF5 file stands for."""
+
+    images: list[str]
+    """Names of the images."""
+    others: list[str]
+    """Names of data sets that hold something else."""
+    unsuitable: dict[str, DataError]
+    """Why data sets that may hold images cannot be read, by their names."""
+
+
+def names(path: Path) -> Found:
     """Return the names of the images that a name stands for, and of data sets that hold none.
 
     The name is that of a data set, or of a group: then of all data sets below it. DataError where there is no image, or
-    where it is not clear which axis is which.
+    where it is not clear which axis of the data set that is named is which.
     """
     place = _of(path)
     found: list[str] = []
     others: list[str] = []
+    unsuitable: dict[str, DataError] = {}
     with _LOCK, _named(path):
         node = _node(_OPENED.reopen(place.file), place)
         if isinstance(node, h5py.Dataset):
@@ -89,12 +101,15 @@ def names(path: Path) -> tuple[list[str], list[str]]:
             for inside, below in _data_sets(node, place.inside):
                 within = Place(place.file, inside, place.axes, None)
                 if below.ndim in (2, 3, 4) and below.dtype.kind in "uif" and min(below.shape) > 0:
-                    found += _images(below, within)
+                    try:
+                        found += _images(below, within)
+                    except DataError as error:
+                        unsuitable[within.name] = error
                 else:
                     others.append(within.name)
-    if not found:
+    if not found and not unsuitable:
         raise DataError(f"{path}: holds no image ({len(others)} other data sets)")
-    return found, others
+    return Found(found, others, unsuitable)
 
 
 def read(path: Path, max_pixels: int) -> Array:

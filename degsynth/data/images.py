@@ -234,12 +234,12 @@ def declared(path: Path, max_pixels: int | None = None) -> list[Declared]:
     if not whole and path.suffix.lower() not in TIFF_SUFFIXES:
         return [decoding.declared(path, pixel_limit(max_pixels))]
     with opened_stack(path, max_pixels) as stack:
-        pictures = (stack.picture(page) for page in range(len(stack)))
-        return [_declared(picture, whole or picture.remade or len(stack) > 1) for picture in pictures]
+        return [_declared(stack.picture(page), whole or len(stack) > 1) for page in range(len(stack))]
 
 
-def _declared(one: Picture, remade: bool) -> Declared:
-    return Declared(one.height, one.width, remade, one.channels + one.has_alpha, 8 * one.dtype.itemsize)
+def _declared(one: Picture, anew: bool) -> Declared:
+    kind = one.channels + one.has_alpha, 8 * one.dtype.itemsize
+    return Declared(one.height, one.width, anew or one.remade, *kind, one.meaning.carried)
 
 
 @contextlib.contextmanager

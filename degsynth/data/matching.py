@@ -8,12 +8,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from degsynth.data import images
+from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError, os_reason, shortened
 from degsynth.files import read_bounded
 
@@ -45,6 +45,8 @@ class Matching(NamedTuple):
     """In order of name; no file is in two of them."""
     unmatched: list[str]
     """Paths of the files of either side without a partner."""
+    left_out: int = 0
+    """Number of files of both sides that patterns left out."""
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -142,50 +144,56 @@ SPELLINGS: Sequence[Callable[[str], str]] = (str, _composed, _folded)
 # --- two folders --------------------------------------------------------------------------------------------------
 
 
-def match(hr: Path, lr: Path, scale: int | None = None) -> Matching:
+def match(hr: Path, lr: Path, scale: int | None = None, choice: Choice = ALL) -> Matching:
     """Return the pairs of two folders, told from the names of their files, and the files without a partner.
 
     Sub-folders are part of a name. The whole names are compared first, then names without what tells the sides apart
     (``x4``, ``_HR``, ``LR_``, ``_LR4``); of several rules that which makes most pairs is used first. ``scale``: HR size
     / LR size; it chooses among LR images whose names state several scales. Either side may be one file; two files are a
-    pair whatever their names. DataError where there is no pair, where a name fits two files, or where several scales
-    are left to choose from.
+    pair whatever their names. Either may be a pattern (`degsynth.data.globs`), and ``choice`` holds for the names of
+    both. DataError where there is no pair, where a name fits two files, or where several scales are left to choose
+    from; ConfigError where ``choice`` leaves no image, or a pattern in it fits none.
     """
+    first, second = choose([Sources.of_files(hr), Sources.of_files(lr)], choice)
     if hr.is_file() and lr.is_file():
         if hr.samefile(lr):
             raise DataError(f"{hr} is given as HR and as LR", "give two images of one scene")
         return Matching([Pair(hr.stem, hr, lr)], [])
-    if hr.resolve() == lr.resolve():
-        lr = hr  # so that a file has the same path on both sides
-    found = _Search(_files(hr, apart_from=lr), _files(lr, apart_from=hr), scale)
+    if first.root.resolve() == second.root.resolve():
+        second = replace(second, root=first.root)  # so that a file has the same path on both sides
+    in_hr, in_lr = (path if path.is_file() else side.root for path, side in ((hr, first), (lr, second)))
+    found = _Search(_files(first, in_hr, in_lr), _files(second, in_lr, in_hr), scale)
     for spelling in SPELLINGS:
         found.pair_up(spelling)
     if not found.pairs:
-        raise _no_pair(hr, lr)
-    return Matching(sorted(found.pairs.values(), key=lambda pair: pair.name), found.unmatched())
+        raise _no_pair((hr, first), (lr, second))
+    pairs = sorted(found.pairs.values(), key=lambda pair: pair.name)
+    return Matching(pairs, found.unmatched(), first.left_out + second.left_out)
 
 
-def _files(side: Path, apart_from: Path) -> dict[str, Path]:
-    """Return the image files of a side by name. What lies in the folder of the other side, too, belongs to that."""
-    names, _ = images.find(side)
-    files = {name: side if side.is_file() else side / name for name in names}
-    inner = apart_from.resolve()
-    if side.resolve() == inner or not inner.is_relative_to(side.resolve()):
+def _files(side: Sources, place: Path, other: Path) -> dict[str, Path]:
+    """Return the image files of a side by name; ``place`` and ``other`` are the folders, or files, of both sides.
+
+    What lies in the folder of the other side, too, belongs to that.
+    """
+    files = dict(zip(side.names, side.paths(), strict=True))
+    inner = other.resolve()
+    if place.resolve() == inner or not inner.is_relative_to(place.resolve()):
         return files
     return {name: path for name, path in files.items() if not path.resolve().is_relative_to(inner)}
 
 
-def _no_pair(hr: Path, lr: Path) -> DataError:
-    """Return the error that says why two folders have no pair."""
+def _no_pair(of_hr: tuple[Path, Sources], of_lr: tuple[Path, Sources]) -> DataError:
+    """Return the error that says why two folders, which are given with their images, have no pair."""
+    (hr, first), (lr, second) = of_hr, of_lr
     if hr.resolve() == lr.resolve():
         return DataError(
             f"{hr} is given as HR and as LR, and no names in it tell the two sides apart",
             "give two folders, or name the sides as in a_HR.png and a_LR.png",
         )
-    hr_names, lr_names = (images.find(side)[0] for side in (hr, lr))
     nested = any(a.resolve().is_relative_to(b.resolve()) for a, b in ((hr, lr), (lr, hr)))
     return DataError(
-        f"no file of {hr} ({hr_names[0]}, …) has the stem of one in {lr} ({lr_names[0]}, …)"
+        f"no file of {hr} ({first.names[0]}, …) has the stem of one in {lr} ({second.names[0]}, …)"
         f"{', and one of these folders lies in the other' if nested else ''}",
         "give both sides of a pair the same name, or list the pairs in a table (`pairs`)",
     )
@@ -325,8 +333,10 @@ def _row(table: Path, number: int, row: Sequence[str], seen: dict[Path, int]) ->
     return hr, lr
 
 
-def find(hr: Path | None, lr: Path | None, table: Path | None, scale: int | None = None) -> Matching:
-    """Return the pairs of a table, or of two folders; ConfigError where both or neither are given."""
+def find(
+    hr: Path | None, lr: Path | None, table: Path | None, scale: int | None = None, choice: Choice = ALL
+) -> Matching:
+    """Return the pairs of a table, or of two folders, as `match` does; ConfigError where both or neither are given."""
     if table is not None:
         if hr is not None or lr is not None:
             raise ConfigError(f"`pairs={table}` lists both sides of all pairs; leave `hr` and `lr` out, or `pairs`")
@@ -334,4 +344,4 @@ def find(hr: Path | None, lr: Path | None, table: Path | None, scale: int | None
     if hr is None or lr is None:
         missing = "hr" if hr is None else "lr"
         raise ConfigError(f"`{missing}` is missing: give `hr` and `lr`, or `pairs`")
-    return match(hr, lr, scale)
+    return match(hr, lr, scale, choice)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
-from degsynth.data import images
+from degsynth.data import globs, images
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
-from degsynth.data.matching import Pair, find
+from degsynth.data.matching import Matching, find
 from degsynth.data.pair_check import MOVED, Fault, PairCheck, check, size_faults
 from degsynth.data.pairs import PairSet
 from degsynth.data.ranges import check_range, of_bits
+from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
@@ -37,6 +38,8 @@ class PairOptions:
     """Memory for decoded images."""
     table: Path | None = None
     """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
+    choice: Choice = ALL
+    """Patterns that choose among the images of both folders."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class FolderOptions:
     """Leave out images that cannot be used; otherwise they are an error."""
     cache_bytes: int = 2**31
     """Memory for decoded images."""
+    choice: Choice = ALL
+    """Patterns that choose among the images of both folders."""
 
 
 def open_for_fit(
@@ -78,7 +83,8 @@ def open_for_fit(
 
     DataError names the pairs that cannot be used where ``options.skip_bad`` is False, or where no usable pair is left.
     """
-    matched = _matched(hr, lr, options, on_warning)
+    found = _matched(hr, lr, options, on_warning, options.choice)
+    matched = found.pairs
     checked = check(matched, options.scale, options.register, on_progress)
     if checked.faults:
         details = _examples([f"{fault.name} ({fault.kind}: {fault.detail})" for fault in checked.faults])
@@ -88,6 +94,7 @@ def open_for_fit(
             )
         on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out: {details}")
     pairs = PairSet(checked.pairs, checked.scale, checked.channels, None, options.register, options.cache_bytes)
+    pairs.left_out = found.left_out
     decoded = (image for pair in pairs.pairs for image in pairs.decoded(pair))
     pairs.data_range = find_data_range(checked.dtype, decoded, options.data_range)
     _warn_of_warps(checked, on_warning)
@@ -115,13 +122,19 @@ def _warn_of_warps(checked: PairCheck, on_warning: OnText) -> None:
         on_warning(text)
 
 
-def _matched(hr: Path | None, lr: Path | None, options: PairOptions | ScoringOptions, on_warning: OnText) -> list[Pair]:
+def _matched(
+    hr: Path | None,
+    lr: Path | None,
+    options: PairOptions | ScoringOptions,
+    on_warning: OnText,
+    choice: Choice = ALL,
+) -> Matching:
     """Return the pairs of two folders or of a table, and warn of files without a partner."""
     _warn_of_videos([hr, lr], on_warning)
-    matched, unmatched = find(hr, lr, options.table, options.scale)
-    if unmatched:
-        on_warning(f"files without a partner are left out ({len(unmatched)}): {_examples(unmatched)}")
-    return matched
+    found = find(hr, lr, options.table, options.scale, choice)
+    if found.unmatched:
+        on_warning(f"files without a partner are left out ({len(found.unmatched)}): {_examples(found.unmatched)}")
+    return found
 
 
 def _warn_of_videos(folders: Iterable[Path | None], on_warning: OnText) -> None:
@@ -187,7 +200,7 @@ def open_for_model(
 
     DataError names the pairs that do not fit the model.
     """
-    matched = _matched(hr, lr, options, on_warning)
+    matched = _matched(hr, lr, options, on_warning).pairs
     if options.max_pairs is not None:
         matched = [matched[index] for index in evenly_spaced(len(matched), options.max_pairs)]
     _refuse(size_faults(matched, options.scale), len(matched), options)  # before all the others are decoded
@@ -239,19 +252,15 @@ def open_folders(
     DataError names the images that cannot be used where ``options.skip_bad`` is False, and says where the two sides
     differ in colour or type.
     """
-    for inner, outer in ((hr, lr), (lr, hr)):
-        if inner.resolve().is_relative_to(outer.resolve()):
-            raise ConfigError(
-                f"{inner} is in {outer}, or is the same folder", "give HR images and LR images in separate folders"
-            )
+    sides = _apart(hr, lr, options.choice)
     _warn_of_videos([hr, lr], on_warning)
     cache = Cache(options.cache_bytes)
     # The spectrum of an LR image needs this many pixels a side, and HR images must have as many LR pixels.
-    hr_images, hr_faults = inspect_folder(hr, "HR", options.scale * SIDE, cache, on_progress)
-    lr_images, lr_faults = inspect_folder(lr, "LR", SIDE, cache, on_progress)
+    hr_images, hr_faults = inspect_folder(sides[0], "HR", options.scale * SIDE, cache, on_progress)
+    lr_images, lr_faults = inspect_folder(sides[1], "LR", SIDE, cache, on_progress)
     faults = [
-        (str(folder) if folder.is_file() else f"{folder}/{name}", reason)
-        for folder, bad in ((hr, hr_faults), (lr, lr_faults))
+        (str(side.root / name), reason)
+        for side, bad in zip(sides, (hr_faults, lr_faults), strict=True)
         for name, reason in bad
     ]
     if faults:
@@ -265,7 +274,27 @@ def open_folders(
     ):
         if of_hr != of_lr:
             raise DataError(f"the images in {hr} and {lr} differ in {what}: {of_hr} and {of_lr}", "convert one side")
-    return hr_images, lr_images, faults, _common_names(hr_images, lr_images)
+    left_out = sum(side.left_out for side in sides)
+    notes = [f"{left_out} images left out by `include` and `exclude`"] if left_out else []
+    return hr_images, lr_images, faults, notes + _common_names(hr_images, lr_images)
+
+
+def _apart(hr: Path, lr: Path, choice: Choice) -> list[Sources]:
+    """Return the images of both folders that are chosen; ConfigError where some belong to both."""
+    whole = choice == ALL and globs.split(hr) is None and globs.split(lr) is None
+    nested = next(((a, b) for a, b in ((hr, lr), (lr, hr)) if a.resolve().is_relative_to(b.resolve())), None)
+    if whole and nested is not None:
+        raise ConfigError(
+            f"{nested[0]} is in {nested[1]}, or is the same folder", "give HR images and LR images in separate folders"
+        )
+    sides = choose([Sources.of_files(hr), Sources.of_files(lr)], choice)
+    first, second = ({path.resolve() for path in side.paths()} for side in sides)
+    if first & second:
+        raise ConfigError(
+            f"{min(first & second)} is an HR image and an LR image ({len(first & second)} in all)",
+            "give HR images and LR images in separate folders, or patterns that fit one side alone",
+        )
+    return sides
 
 
 def _common_names(hr: ImageSet, lr: ImageSet) -> list[str]:

@@ -44,6 +44,8 @@ class PairSet:
     ) -> None:
         self.pairs, self.scale, self.channels = list(pairs), scale, channels
         self.data_range, self.register = data_range, register
+        self.left_out = 0
+        """Number of images that patterns left out."""
         self._cache = Cache(cache_bytes)
         self._sizes: dict[str, tuple[int, int]] = {}
 

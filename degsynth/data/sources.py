@@ -6,10 +6,23 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from degsynth.data import globs, hdf5_names, images
 from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError
+
+
+class Choice(NamedTuple):
+    """Patterns that choose among images (`degsynth.data.patterns.Pattern` says how a pattern fits a name)."""
+
+    include: tuple[str, ...] = ()
+    """An image must fit one of these, where there are any."""
+    exclude: tuple[str, ...] = ()
+    """It must fit none of these."""
+
+
+ALL = Choice()
 
 
 @dataclass(frozen=True)
@@ -27,29 +40,28 @@ class Sources:
     """Number of images that `chosen` left out."""
 
     @classmethod
-    def of(cls, path: Path) -> Sources:
-        """Return the images below a folder, a single one, or those of a pattern or of an HDF5 file.
+    def of(cls, path: Path, choice: Choice = ALL) -> Sources:
+        """Return the images below a folder, a single one, or those of a pattern or of an HDF5 file, that are chosen.
 
-        See `degsynth.data.globs` and `degsynth.data.hdf5_images`. DataError where there is none.
+        See `degsynth.data.globs` and `degsynth.data.hdf5_images`. DataError where there is none, or where a data set
+        that is not left out cannot be read; ConfigError as for `chosen`.
         """
         if (place := hdf5_names.split(path)) is not None:
-            from degsynth.data import hdf5_images  # reads HDF5, which other sources need not wait for
+            return _of_hdf5(path, place, choice)
+        if globs.split(path) is None:
+            _check_ending(path)
+        return cls.of_files(path).chosen(choice)
 
-            names, others = hdf5_images.names(path)
-            return cls(place.file.parent, tuple(names), tuple(others), listed=True)
+    @classmethod
+    def of_files(cls, path: Path) -> Sources:
+        """Return the image files below a folder, a single one, whatever its ending, or those of a pattern.
+
+        DataError where there is none.
+        """
         pattern = globs.split(path)
         if pattern is not None:
             names, others = images.sort_out(path, pattern.root, globs.found(pattern, path))
             return cls(pattern.root, tuple(names), tuple(others), listed=True)
-        if path.is_file() and path.suffix.lower() in hdf5_names.SUFFIXES:
-            from degsynth.data import hdf5_images
-
-            known = ", ".join(hdf5_images.contents(path)) or "none"
-            raise DataError(f"{path}: is an HDF5 file", f"name one of its data sets or groups: {known}")
-        if path.is_file() and path.suffix.lower() not in images.SUFFIXES:
-            images.refuse_video(path)
-            kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
-            raise DataError(f"{path}: has no ending of an image ({kinds})")
         names, others = images.find(path)
         single = not path.is_dir()
         return cls(path.parent if single else path, tuple(names), tuple(others), listed=single)
@@ -73,29 +85,13 @@ class Sources:
         names = tuple(sorted(Path(path).relative_to(root).as_posix() for path in usable))
         return cls(root, names, tuple(others), listed=True)
 
-    def chosen(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Sources:
-        """Return the files that fit one of the patterns ``include``, where there is one, and none of ``exclude``.
+    def chosen(self, choice: Choice) -> Sources:
+        """Return the files that are chosen; ConfigError as for `choose`."""
+        return choose([self], choice)[0]
 
-        `degsynth.data.patterns.Pattern` says how a pattern fits a name. Files that are passed over may be excluded,
-        too. ConfigError where a pattern fits nothing, or where no image is left.
-        """
-        wanted, unwanted = [Pattern(text) for text in include], [Pattern(text) for text in exclude]
-        for option, patterns, names in (
-            ("include", wanted, self.names),
-            ("exclude", unwanted, (*self.names, *self.others)),
-        ):
-            for pattern in patterns:
-                if not any(pattern.fits(name) for name in names):
-                    raise ConfigError(
-                        f"`{option}={pattern.text}`: no image in {self.root} has such a name",
-                        "patterns are for paths relative to that folder, such as '*.png' or 'portraits/**'",
-                    )
-        kept = tuple(name for name in self.names if not wanted or any(pattern.fits(name) for pattern in wanted))
-        kept = tuple(name for name in kept if not any(pattern.fits(name) for pattern in unwanted))
-        if not kept:
-            raise ConfigError(f"no image of {self.root} is left by `include` and `exclude`", "give fewer of them")
-        others = tuple(name for name in self.others if not any(pattern.fits(name) for pattern in unwanted))
-        return replace(self, names=kept, others=others, left_out=self.left_out + len(self.names) - len(kept))
+    def paths(self) -> list[Path]:
+        """Return the paths of the images, in the order of their names."""
+        return [self.root / name for name in self.names]
 
     def check_apart(self, out: Path) -> None:
         """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""
@@ -123,3 +119,71 @@ def root_of(path: Path) -> Path:
     if pattern is not None:
         return pattern.root
     return path if path.is_dir() else path.parent
+
+
+def choose(sides: Sequence[Sources], choice: Choice) -> list[Sources]:
+    """Return the files of each of several sets that fit one of the patterns to include and none of those to exclude.
+
+    A pattern holds for all sets, and must fit an image in one of them. Files that are passed over may be excluded, too.
+    ConfigError where a pattern fits nothing, or where no image of a set is left.
+    """
+    wanted, unwanted = ([Pattern(text) for text in texts] for texts in choice)
+    roots = " or ".join(dict.fromkeys(str(side.root) for side in sides))
+    for option, patterns in (("include", wanted), ("exclude", unwanted)):
+        names = [name for side in sides for name in (*side.names, *(side.others if option == "exclude" else ()))]
+        for pattern in patterns:
+            if not any(_fits(pattern, name) for name in names):
+                raise ConfigError(
+                    f"`{option}={pattern.text}`: no image in {roots} has such a name",
+                    "patterns are for paths relative to that folder, such as '*.png' or 'portraits/**'",
+                )
+    return [_chosen(side, wanted, unwanted) for side in sides]
+
+
+def _chosen(side: Sources, wanted: Sequence[Pattern], unwanted: Sequence[Pattern]) -> Sources:
+    kept = tuple(
+        name
+        for name in side.names
+        if (not wanted or any(_fits(pattern, name) for pattern in wanted))
+        and not any(_fits(pattern, name) for pattern in unwanted)
+    )
+    if not kept:
+        raise ConfigError(f"no image of {side.root} is left by `include` and `exclude`", "give fewer of them")
+    others = tuple(name for name in side.others if not any(_fits(pattern, name) for pattern in unwanted))
+    return replace(side, names=kept, others=others, left_out=side.left_out + len(side.names) - len(kept))
+
+
+def _fits(pattern: Pattern, name: str) -> bool:
+    """Tell whether a pattern fits an image; one that fits a data set of an HDF5 file fits all images in it."""
+    place = hdf5_names.split(Path(name))
+    return pattern.fits(name) or (place is not None and pattern.fits(replace(place, index=None).path.as_posix()))
+
+
+def _of_hdf5(path: Path, place: hdf5_names.Place, choice: Choice) -> Sources:
+    """Return the images of an HDF5 file that are chosen; DataError where a data set that is not left out is none."""
+    from degsynth.data import hdf5_images  # reads HDF5, which other sources need not wait for
+
+    found = hdf5_images.names(path)
+    declared = Sources(place.file.parent, (*found.images, *found.unsuitable), tuple(found.others), listed=True)
+    chosen = declared.chosen(choice)
+    for name in chosen.names:
+        if (error := found.unsuitable.get(name)) is not None:
+            raise DataError(
+                error.message, f"{error.hint or 'mend it'}, or leave it out: `exclude={name.rpartition('/')[2]}`"
+            )
+    return chosen
+
+
+def _check_ending(path: Path) -> None:
+    """Raise DataError where a single file has no ending of an image."""
+    if not path.is_file():
+        return
+    if path.suffix.lower() in hdf5_names.SUFFIXES:
+        from degsynth.data import hdf5_images
+
+        known = ", ".join(hdf5_images.contents(path)) or "none"
+        raise DataError(f"{path}: is an HDF5 file", f"name one of its data sets or groups: {known}")
+    if path.suffix.lower() not in images.SUFFIXES:
+        images.refuse_video(path)
+        kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
+        raise DataError(f"{path}: has no ending of an image ({kinds})")

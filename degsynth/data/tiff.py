@@ -44,6 +44,8 @@ SPREAD = {1: 255, 2: 85, 4: 17}
 PARTS = 16
 """A TIFF, which is read by parts, may have so many times the pixels of an image that is decoded as a whole."""
 ORIENTATION_TAG, XMP_TAG = 0x0112, 0x02BC
+NAME_TAG = 285
+"""``PageName``, which holds the place and the name of a plane."""
 ICC_TAG, ACROSS_TAG, DOWN_TAG, UNIT_TAG = 34675, 282, 283, 296
 UNITS: dict[int, Literal["none", "inch", "centimetre"]] = {1: "none", 2: "inch", 3: "centimetre"}
 """Units of the resolution by their codes."""
@@ -54,6 +56,7 @@ LEFT_OUT = {
     34377: "Photoshop",
     34665: "EXIF",
     34853: "GPS",
+    50839: "metadata of ImageJ (overlays, lookup tables)",
     50844: "RPC (a georeference)",
 }
 """Tags that are not carried into files that are made of an image."""
@@ -97,7 +100,7 @@ class Page:
             self.colours = 1 if page.photometric == tifffile.PHOTOMETRIC.MINISBLACK else 3
             nodata = georeference.nodata({tag.code: tag for tag in page.tags})
             self.nodata = None if nodata is None else nodata * self.spread
-            self.carried = _carried(page, self.colours)
+            self.carried = _carried(place, self.colours)
             tag, xmp = page.tags.get(ORIENTATION_TAG), page.tags.get(XMP_TAG)
             self.orientation = exif.valid_orientation(
                 None if tag is None else tag.value, xmp.value if xmp and isinstance(xmp.value, bytes) else b""
@@ -269,8 +272,9 @@ class Page:
         return content
 
 
-def _carried(page: tifffile.TiffPage, colours: int) -> Carried:
+def _carried(place: Place, colours: int) -> Carried:
     """Return what a page carries into files that are made of it."""
+    page, said = place.page, place.said
     tags = {tag.code: tag for tag in page.tags}
     icc = tags.get(ICC_TAG)
     kept, left_out = profile(icc.value if icc is not None and isinstance(icc.value, bytes) else b"", colours)
@@ -281,7 +285,15 @@ def _carried(page: tifffile.TiffPage, colours: int) -> Carried:
         if min(sides) > 0:
             density = Density(*sides, UNITS.get(int(unit.value) if unit is not None else 2, "inch"))
     left_out += tuple(name for code, name in LEFT_OUT.items() if code in tags)
-    return Carried(icc=kept, density=density, georeference=georeference.read(tags), left_out=left_out)
+    name = tags.get(NAME_TAG)
+    return Carried(
+        icc=kept,
+        density=said.density or density,
+        georeference=georeference.read(tags),
+        position=said.position,
+        label=said.label or ("" if name is None or said.position else " ".join(str(name.value).split())),
+        left_out=left_out,
+    )
 
 
 def _ratio(value: Any) -> float:
@@ -318,6 +330,9 @@ def write(file: Any, layout: Layout, carried: Carried, bands: Iterable[Array]) -
     if layout.alpha:
         extra.append("assocalpha" if layout.premultiplied else "unassalpha")
     density = carried.density or Density(0, 0, "none")
+    tags: list[tuple[Any, ...]] = [(*tag, True) for tag in carried.georeference]
+    if carried.page_name:
+        tags.append((NAME_TAG, "s", 0, carried.page_name.encode(), True))
     # tifffile accepts strips one by one only if they are compressed already.
     with tifffile.TiffWriter(file, bigtiff=layout.height * row_bytes > CLASSIC_BYTES) as writer:
         writer.write(
@@ -334,7 +349,7 @@ def write(file: Any, layout: Layout, carried: Carried, bands: Iterable[Array]) -
             iccprofile=carried.icc or None,
             resolution=density[:2] if carried.density else None,
             resolutionunit=next(code for code, unit in UNITS.items() if unit == density.unit),
-            extratags=[(*tag, True) for tag in carried.georeference],
+            extratags=tags,
         )
 
 

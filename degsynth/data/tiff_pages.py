@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import tifffile
 
+from degsynth.data import stacks
 from degsynth.errors import DataError
 
 LESSER = 1 | 4
@@ -27,6 +28,8 @@ class Place(NamedTuple):
     page: tifffile.TiffPage
     plane: int
     """Number of the plane behind the pixels of the page; 0 is the page itself."""
+    said: stacks.Plane = stacks.NOTHING
+    """What ImageJ or OME say of it."""
 
 
 def places(file: BinaryIO, path: Path) -> list[Place]:
@@ -46,7 +49,8 @@ def places(file: BinaryIO, path: Path) -> list[Place]:
     _check_end(document, pages)
     full = [page for page in pages if not page.subfiletype & LESSER]
     if count == 1 and (planes := _planes(document, pages[0], size)) > 1:
-        return [Place(pages[0], plane) for plane in range(planes)]
+        said = stacks.by_page(document, planes, path.name)
+        return [Place(pages[0], plane, said.get(plane, stacks.NOTHING)) for plane in range(planes)]
     if not full and pages[0].subifds:  # raw files of cameras have a small picture in front
         raise DataError(
             f"{path}: a TIFF whose page is a small picture of another one below it, as in raw files",
@@ -57,7 +61,8 @@ def places(file: BinaryIO, path: Path) -> list[Place]:
             f"{path}: a TIFF of {count} pages, all of them overviews or masks",
             "save the page that is meant as a file of its own",
         )
-    return [Place(page, 0) for page in full or pages]
+    said = stacks.by_page(document, count, path.name)
+    return [Place(page, 0, said.get(int(page.index), stacks.NOTHING)) for page in full or pages]
 
 
 def _check_end(document: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) -> None:

@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 from degsynth import methods
 from degsynth.config import Interval, Strict, build
 from degsynth.data.scenes import compile_pattern
+from degsynth.data.sources import ALL, Choice
 from degsynth.errors import ConfigError, shortened
+from degsynth.files import is_pool_name
 from degsynth.methods.protocol import Data
 
 CACHE_MB = 2048
@@ -28,6 +30,11 @@ class FitOptions(Strict):
     """Folder of LR images; for kmsr also a kernel pool (.h5) that was estimated from one."""
     pairs: str | None = None
     """Instead of ``hr`` and ``lr``, for paired methods: a CSV file with the columns hr and lr, one pair in a line."""
+    include: tuple[str, ...] | None = None
+    """Patterns (`degsynth.data.patterns`) for paths relative to ``hr`` and to ``lr``: only images that fit one of them
+    are taken. One that fits no image of either folder is an error."""
+    exclude: tuple[str, ...] | None = None
+    """Patterns of the same kind: images that fit one of them are left out."""
     preset: str = "default"
     """Preset from which the method's options start."""
     scale: int | None = Field(default=None, ge=1, le=16)
@@ -61,6 +68,11 @@ class FitOptions(Strict):
     """Memory for decoded images, MiB."""
     device: str = "cpu"
     """Device on which methods learn by steps: cpu or cuda[:N]."""
+
+    @property
+    def choice(self) -> Choice:
+        """Which images of the folders are taken."""
+        return Choice(self.include or (), self.exclude or ())
 
     @field_validator("hr", "lr", "pairs")
     @classmethod
@@ -98,6 +110,9 @@ def check_options(options: FitOptions, data: Data) -> None:
 def _check_paths(options: FitOptions, data: Data) -> None:
     """Raise ConfigError where a folder is missing or too many."""
     method = options.method
+    if options.choice != ALL and (options.pairs is not None or (data == "lr" and is_pool_name(str(options.lr)))):
+        place = f"`pairs={options.pairs}`" if options.pairs is not None else f"a kernel pool (`lr={options.lr}`)"
+        raise ConfigError(f"`include` and `exclude` choose among images of folders, not of {place}", "leave them out")
     if options.pairs is not None:
         if data != "paired":
             raise ConfigError(f"`pairs={options.pairs}`: method {method} does not learn from pairs; give `lr`")

@@ -20,6 +20,7 @@ import torch
 
 import degsynth
 from degsynth.config import Events, Strict
+from degsynth.data import globs
 from degsynth.data.ranges import resolve_range
 from degsynth.errors import ConfigError, OutputError, os_reason
 from degsynth.evaluation import diversity, hardware_factor, residual
@@ -162,7 +163,7 @@ def _check_out(options: FitOptions, out: Path, resume: bool) -> None:
     else:
         check_makeable(out)
     for side in (options.hr, options.lr):
-        if side is not None and out.resolve().is_relative_to(Path(side).resolve()):
+        if side is not None and globs.searched(Path(side), out):
             raise ConfigError(f"`out={out}` lies inside {side}, where its pictures would be taken for images; move it")
 
 

@@ -20,7 +20,7 @@ import torch
 
 from degsynth import files
 from degsynth.config import OnProgress, ignore_progress
-from degsynth.data import images
+from degsynth.data.sources import Sources
 from degsynth.errors import DataError
 from degsynth.kernel_pool.journal import Journal, WindowEstimate
 from degsynth.kernel_pool.outliers import flags
@@ -77,13 +77,14 @@ class Estimated:
         return text + (f"; {self.left} windows were left when the time was up" if self.left else "")
 
 
-def fingerprint(folder: Path) -> str:
+def fingerprint(photographs: Path | Sources) -> str:
     """Return the SHA-256 over all images of a folder, or over one image file."""
-    return files.fingerprint((name, folder if folder.is_file() else folder / name) for name in images.find(folder)[0])
+    sources = Sources.of_files(photographs) if isinstance(photographs, Path) else photographs
+    return files.fingerprint(zip(sources.names, sources.paths(), strict=True))
 
 
 def estimate(
-    folder: Path,
+    folder: Path | Sources,
     scale: int,
     config: Config,
     seed: int = 0,
@@ -92,7 +93,7 @@ def estimate(
     resume: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Estimated:
-    """Estimate the kernels of a folder of LR photographs; ``folder`` may also be one image file.
+    """Estimate the kernels of a folder of LR photographs; ``folder`` may also be one image file, or a pattern.
 
     Estimates are noted in the file ``journal``, if one is given; ``resume`` goes on with the estimates that it holds.
     Raises DataError where not a single kernel could be estimated, ConfigError for a journal of another run.
@@ -111,7 +112,7 @@ def estimate(
         notes.delete_file()  # there is nothing to go on from
         reasons = ", ".join(f"{reason} ({count})" for reason, count in failed.most_common(3))
         raise DataError(
-            f"no kernel could be estimated from {folder}: {reasons}",
+            f"no kernel could be estimated from {photographs.folder}: {reasons}",
             "give sharp photographs with texture, or a lower `least_texture`",
         )
     made_by: dict[str, Any] = {"method": "kmsr", "seed": seed, **options}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from degsynth.data import images
 from degsynth.data.opening import find_data_range
+from degsynth.data.sources import Sources
 from degsynth.errors import DataError, DegsynthError
 from degsynth.methods.kmsr import Config
 from degsynth.model.pool_file import NO_RECTANGLE, Rectangle
@@ -57,10 +58,13 @@ class Photographs:
     seed: int
 
     @classmethod
-    def find(cls, source: Path, scale: int, config: Config, seed: int) -> Photographs:
-        """Find the photographs of a folder; ``source`` may also be one image file. DataError where there is none."""
-        names = images.find(source)[0]
-        return cls(source if source.is_dir() else source.parent, names, scale, config, seed)
+    def find(cls, source: Path | Sources, scale: int, config: Config, seed: int) -> Photographs:
+        """Find the photographs of a folder; ``source`` may also be one image file, or a pattern.
+
+        DataError where there is none.
+        """
+        sources = Sources.of_files(source) if isinstance(source, Path) else source
+        return cls(sources.root, sources.names, scale, config, seed)
 
     @property
     def limit(self) -> int:

@@ -88,7 +88,7 @@ def run(entrants: list[Contestant], comparison: Comparison, out: Path, events: E
 
 def _test_pairs(comparison: Comparison, scale: int, events: Events) -> PairSet:
     folders = comparison.folders
-    options = ScoringOptions(scale, (1, 3))
+    options = ScoringOptions(scale, (1, 3), table=folders.test_pairs)
     return open_for_model(folders.test_hr, folders.test_lr, options, events.on_progress, events.on_warning)
 
 
@@ -117,7 +117,7 @@ def _lr_psnr(entrant: Contestant, pairs: PairSet, scale: int, comparison: Compar
 def _jobs(entrants: list[Contestant], comparison: Comparison, scale: int, out: Path) -> list[Job]:
     """Return the trainings, in a folder each that is named by all that decides its result."""
     folders, steps = comparison.folders, comparison.training.steps or networks.get(comparison.training.net).steps
-    test = Test(str(folders.test_hr), str(folders.test_lr), comparison.border, comparison.shift)
+    test = Test(folders.test_hr, folders.test_lr, comparison.border, comparison.shift, folders.test_pairs)
     contents: dict[str, str] = {}
     work = []
     for entrant in entrants:
@@ -140,10 +140,13 @@ def _identity(training: Training, contents: dict[str, str]) -> str:
     parts = [training.model_dump_json(exclude={"pairs", "seed"})]
     for pairs in training.pairs:
         for folder in (pairs.hr, pairs.lr):
-            if folder is not None and folder not in contents:
+            if folder and folder not in contents:
                 root, names = Path(folder), images.find(Path(folder))[0]
                 contents[folder] = fingerprint((name, root if root.is_file() else root / name) for name in names)
-            parts.append("" if folder is None else contents[folder])
+            parts.append(contents[folder] if folder else "")
+        if pairs.pairs is not None:
+            found = pairs.matching(training.scale).pairs
+            parts.append(fingerprint((pair.name, path) for pair in found for path in (pair.hr, pair.lr)))
         parts += [pairs.noise, str(pairs.awgn)]
         if pairs.model is not None:
             degradation = open_degradation(pairs, training.scale, "cpu")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degsynth.data import images
-from degsynth.data.matching import match
+from degsynth.data.matching import find
 from degsynth.data.pair_check import scale_of
 from degsynth.errors import ConfigError, DataError
 from degsynth.sr.options import OPTIONS, REAL, Pairs, parse_model
@@ -23,17 +23,26 @@ class Folders:
 
     hr: Path
     """HR images of which LR is made."""
-    test_hr: Path
+    test_hr: Path | None = None
     """HR images of the real pairs that networks are tested on."""
-    test_lr: Path
+    test_lr: Path | None = None
     real_hr: Path | None = None
     """HR images of the real pairs to train on; None: ``hr``."""
     real_lr: Path | None = None
-    """LR images of the real pairs to train on; None: there are none."""
+    """LR images of the real pairs to train on; None: there are none, unless ``real_pairs`` lists them."""
+    test_pairs: Path | None = None
+    """Table of the real pairs that networks are tested on, instead of both folders."""
+    real_pairs: Path | None = None
+    """Table of the real pairs to train on, instead of both folders."""
+
+    @property
+    def has_real(self) -> bool:
+        """Whether there are real pairs to train on."""
+        return self.real_lr is not None or self.real_pairs is not None
 
     def scale(self) -> int:
         """Return HR size / LR size of the first test pair; DataError where it is no whole number."""
-        pair = match(self.test_hr, self.test_lr)[0][0]
+        pair = find(self.test_hr, self.test_lr, self.test_pairs).pairs[0]
         scale = scale_of(images.read(pair.hr), images.read(pair.lr))
         if scale is None:
             raise DataError(f"{pair.hr} is no whole multiple of {pair.lr}; give HR and LR images of the same scenes")
@@ -41,6 +50,8 @@ class Folders:
 
     def real(self, text: str) -> Pairs:
         """Return the real pairs to train on; ConfigError, which names ``text``, where there are none."""
+        if self.real_pairs is not None:
+            return Pairs(pairs=str(self.real_pairs))
         if self.real_lr is None:
             raise ConfigError(f"`train={text}` needs real LR images to train on", "give `real_lr`")
         return Pairs(hr=str(self.real_hr or self.hr), lr=str(self.real_lr))
@@ -57,7 +68,7 @@ class Contestant:
     @property
     def made(self) -> Pairs | None:
         """What makes LR images of HR images here; None where all LR images are read."""
-        return next((pairs for pairs in self.pairs if pairs.lr is None), None)
+        return next((pairs for pairs in self.pairs if not pairs.read), None)
 
 
 def parse(text: str, folders: Folders) -> Contestant:
@@ -83,7 +94,7 @@ def parse(text: str, folders: Folders) -> Contestant:
 def contestants(texts: list[str], folders: Folders) -> list[Contestant]:
     """Read all texts. Bicubic LR is always the first, and the real LR, where there is some, the last."""
     inner = [text for text in dict.fromkeys(texts) if text not in (BICUBIC, ORACLE)]
-    last = [ORACLE] if folders.real_lr is not None or ORACLE in texts else []
+    last = [ORACLE] if folders.has_real or ORACLE in texts else []
     return [parse(text, folders) for text in (BICUBIC, *inner, *last)]
 
 

@@ -30,7 +30,7 @@ def of_comparison(table: dict[str, Any], folders: Folders, out: Path) -> list[li
     The part of a scene is the one with the most detail. Titles give the luma PSNR of the part.
     """
     scale = table["scale"]
-    pairs = open_for_model(folders.test_hr, folders.test_lr, ScoringOptions(scale, (1, 3)))
+    pairs = open_for_model(folders.test_hr, folders.test_lr, ScoringOptions(scale, (1, 3), table=folders.test_pairs))
     loaded = {row["name"]: networks.load(out / row["networks"][0]) for row in table["rows"]}
     rows = []
     for index in pairs.spread(SCENES):

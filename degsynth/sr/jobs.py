@@ -34,10 +34,12 @@ class Test:
 
     __test__ = False  # no class of tests, as pytest would think
 
-    hr: str
-    lr: str
+    hr: Path | None
+    lr: Path | None
     border: int
     shift: int
+    table: Path | None = None
+    """A table of the pairs, instead of both folders."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def do(job: Job, events: Events) -> dict[str, Any]:
     with one_torch_thread():
         record = training.run(job.training, job.out, job.device, events, resume=(job.out / CONFIG).is_file())
         network = networks.load(job.out, job.device)
-        pairs = testing.open_pairs(Path(job.test.hr), Path(job.test.lr), network, Events())
+        pairs = testing.open_pairs(job.test.hr, job.test.lr, network, Events(), job.test.table)
         files = fingerprint((pair.name, path) for pair in pairs.pairs for path in (pair.hr, pair.lr))
         identity = {"files": files, "border": job.test.border, "shift": job.test.shift}
         done = _read(job.out / SCORES)

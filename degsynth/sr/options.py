@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from degsynth.config import Interval, Strict
+from degsynth.data.matching import Matching, find
 from degsynth.errors import ConfigError
 from degsynth.sr.networks import Colours
 
@@ -18,10 +20,12 @@ OPTIONS = re.compile(r"^(?P<model>.*?)(?::(?P<options>(?:noise|awgn)=.*))?$")
 
 
 class Pairs(Strict):
-    """Where pairs come from: two folders; or HR images, of which LR is made by a model or, without one, bicubically."""
+    """Where pairs come from: two folders, or a table; or HR images, of which LR is made by a model or bicubically."""
 
-    hr: str
+    hr: str = ""
     """Folder of HR images."""
+    pairs: str | None = None
+    """Instead of both folders: a CSV file that lists the pairs (`degsynth.data.matching.read_table`)."""
     lr: str | None = None
     """Folder of LR images, matched with HR images by name."""
     model: str | None = None
@@ -30,6 +34,27 @@ class Pairs(Strict):
     """Noise that the model adds: its own (``learned``), ``none``, or that of another model."""
     awgn: str | None = None
     """σ of white noise that is added, as a number or LO:HI, on the 0–255 scale."""
+
+    @property
+    def read(self) -> bool:
+        """Whether LR images are files, and not made of HR images."""
+        return self.lr is not None or self.pairs is not None
+
+    @property
+    def place(self) -> str:
+        """Where pairs of files are, in words."""
+        return f"{self.hr} and {self.lr}" if self.pairs is None else self.pairs
+
+    def matching(self, scale: int | None) -> Matching:
+        """Return which files are pairs; DataError where there is none, ConfigError where the table is wrong."""
+        hr, lr, table = (None if not path else Path(path) for path in (self.hr, self.lr, self.pairs))
+        return find(hr, lr, table, scale)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Pairs:
+        if bool(self.hr) == (self.pairs is not None) or (self.pairs is not None and self.lr is not None):
+            raise ValueError("give hr, or pairs without lr")
+        return self
 
 
 class Training(Strict):

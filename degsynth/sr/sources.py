@@ -18,7 +18,6 @@ from degsynth.config import Events, Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.compression import JpegStage, saved
-from degsynth.data.matching import match
 from degsynth.data.opening import find_data_range
 from degsynth.data.pair_check import MISALIGNED_LR_PX, check
 from degsynth.data.pairs import PairSet
@@ -155,8 +154,8 @@ def degrade_by(degradation: Degradation) -> Degrade:
 
 def open_source(pairs: Pairs, training: Training, device: str, events: Events) -> Source:
     """Open one kind of pairs; ConfigError or DataError says what is wrong with them."""
-    if pairs.lr is not None:
-        return FilePairs(_open_files(Path(pairs.hr), Path(pairs.lr), training.scale, events))
+    if pairs.read:
+        return FilePairs(_open_files(pairs, training.scale, events))
     if pairs.model is not None:
         degradation = open_degradation(pairs, training.scale, device)
         spec = degradation.model.spec
@@ -173,31 +172,31 @@ def open_source(pairs: Pairs, training: Training, device: str, events: Events) -
     return MadePairs(Path(pairs.hr), bicubic_lr(training.scale), training.scale, 1, training.seed)
 
 
-def _open_files(hr: Path, lr: Path, scale: int | None, events: Events) -> PairSet:
-    """Return the pairs of two folders; DataError names a pair whose sizes, colours or types do not fit.
+def _open_files(pairs: Pairs, scale: int | None, events: Events) -> PairSet:
+    """Return the pairs of two folders or of a table; DataError names a pair whose sizes, colours or types do not fit.
 
     The blur of a data set may move its LR images, or leave little of them, so what the sides show is only warned of.
     """
-    matched, unmatched = match(hr, lr, scale)
+    matched, unmatched, _ = pairs.matching(scale)
     if unmatched:
         events.on_warning(f"files without a partner are left out ({len(unmatched)}), e.g. {unmatched[0]}")
     checked = check(matched, scale, register=True, on_progress=events.on_progress)
     for fault in checked.faults:
         if fault.kind not in UNUSED:
-            raise DataError(f"pair {fault.name} of {hr} and {lr}: {fault.kind}: {fault.detail}", "mend or remove it")
+            raise DataError(f"pair {fault.name} of {pairs.place}: {fault.kind}: {fault.detail}", "mend or remove it")
     if not checked.pairs:
-        raise DataError(f"no pair of {hr} and {lr} can be learnt from: {checked.faults[0].detail}", "give others")
+        raise DataError(f"no pair of {pairs.place} can be learnt from: {checked.faults[0].detail}", "give others")
     if checked.faults:
         first = f"{checked.faults[0].name} ({checked.faults[0].kind}: {checked.faults[0].detail})"
         events.on_warning(f"{len(checked.faults)} of {len(matched)} pairs are left out, e.g. {first}")
     moved = checked.median_shift()
     if moved > MISALIGNED_LR_PX:
         events.on_warning(f"the pairs are shifted by {moved:.1f} LR px: a network will learn to shift images back")
-    pairs = PairSet(checked.pairs, checked.scale, checked.channels, cache_bytes=CACHE_BYTES)
-    pairs.data_range = find_data_range(
-        checked.dtype, (side for pair in pairs.pairs for side in pairs.decoded(pair)), None
+    opened = PairSet(checked.pairs, checked.scale, checked.channels, cache_bytes=CACHE_BYTES)
+    opened.data_range = find_data_range(
+        checked.dtype, (side for pair in opened.pairs for side in opened.decoded(pair)), None
     )
-    return pairs
+    return opened
 
 
 class Batches:

@@ -30,9 +30,11 @@ def by_bicubic(scale: int) -> Make:
     return lambda lr: enlarged(lr[None], scale)[0].clamp(0.0, 1.0)
 
 
-def open_pairs(hr: Path, lr: Path, network: Trained, events: Events) -> PairSet:
-    """Return the test pairs of two folders; DataError names those that do not fit the network."""
-    accepted = ScoringOptions(network.record.scale, (1, 3), network.record.interval)
+def open_pairs(
+    hr: Path | None, lr: Path | None, network: Trained, events: Events, table: Path | None = None
+) -> PairSet:
+    """Return the test pairs of two folders or of a table; DataError names those that do not fit the network."""
+    accepted = ScoringOptions(network.record.scale, (1, 3), network.record.interval, table=table)
     return open_for_model(hr, lr, accepted, events.on_progress, events.on_warning)
 
 

@@ -42,6 +42,48 @@ def test_the_whole_way(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> 
     assert cli("sr", "train", "--resume", "--out", run)[0] == 0
 
 
+@pytest.fixture
+def listed(folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A table of the pairs, whose names say nothing of who belongs to whom."""
+    lines = []
+    for number, path in enumerate(sorted(folders[0].iterdir())):
+        (folders[1] / path.name).rename(folders[1] / f"other{number}.png")
+        lines.append(f"HR/{path.name},LR/other{number}.png")
+    (tmp_path / "pairs.csv").write_text("\n".join(["hr,lr", *lines]))
+    return tmp_path / "pairs.csv"
+
+
+def test_a_table_of_pairs_is_trained_on_and_tested_with(cli: Run, listed: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    code, _, said = cli("sr", "train", "--pairs", listed, "--out", run, *QUICK)
+    assert code == 0, said
+    assert json.loads((run / "config.json").read_text())["pairs"][0]["pairs"] == str(listed)
+    code, stdout, said = cli("sr", "test", run, "--pairs", listed, "--border", "8", "--json")
+    assert code == 0, said
+    assert len(json.loads(stdout)["images"]) == len(listed.read_text().splitlines()) - 1
+    code, _, said = cli("sr", "test", run, "--pairs", listed, "--hr", tmp_path / "HR")
+    assert (code, "leave --hr and --lr out, or --pairs" in said) == (2, True)
+    mixed = ("--hr", tmp_path / "HR", "--scale", "2", "--real-pairs", listed)
+    code, _, said = cli("sr", "train", *mixed, "--out", tmp_path / "mixed", *QUICK)
+    assert code == 0, said
+    real, made = json.loads((tmp_path / "mixed/config.json").read_text())["pairs"]
+    assert (real["pairs"], made["hr"], made["pairs"]) == (str(listed), str(tmp_path / "HR"), None)
+
+
+def test_tables_of_pairs_are_compared_with(cli: Run, listed: Path, tmp_path: Path) -> None:
+    arguments = ("--hr", tmp_path / "HR", "--real-pairs", listed, "--test-pairs", listed, "--seeds", "1", *QUICK)
+    code, stdout, said = cli("sr", "compare", *arguments, "--out", tmp_path / "out", "--json")
+    assert code == 0, said
+    table = json.loads(stdout)
+    assert [row["train"] for row in table["rows"]] == ["bicubic", "real"]
+    assert table["test_images"] == len(listed.read_text().splitlines()) - 1
+    listed.write_text("\n".join(listed.read_text().splitlines()[:-1]))  # other pairs are trained on anew
+    code, again, said = cli("sr", "compare", *arguments, "--out", tmp_path / "out", "--json")
+    assert code == 0, said
+    networks = [[row["networks"][0] for row in document["rows"]] for document in (table, json.loads(again))]
+    assert (networks[0][0] == networks[1][0], networks[0][1] == networks[1][1]) == (True, False)
+
+
 @pytest.mark.slow
 def test_the_table(cli: Run, folders: tuple[Path, Path], tmp_path: Path) -> None:
     hr, lr = folders
@@ -75,6 +117,22 @@ def place(photographs: list[Tensor], tmp_path_factory: pytest.TempPathFactory) -
         (["train", "HR", "--out", "new"], "no folders hr and lr"),
         (["train", "HR", "--hr", "HR", "--out", "new"], "excludes --hr"),
         (["train", "--hr", "HR", "--lr", "LR", "--model", "m.pt", "--out", "new"], "exclude each other"),
+        (
+            ["train", "--pairs", "t.csv", "--hr", "HR", "--out", "new"],
+            "lists both sides of all pairs; leave --hr HR out",
+        ),
+        (["train", "--pairs", "t.csv", "HR", "--out", "new"], "leave DATASET HR out"),
+        (["train", "--pairs", "t.csv", "--model", "m.pt", "--out", "new"], "leave --model m.pt out"),
+        (["train", "--pairs", "none.csv", "--out", "new"], "--pairs none.csv: No such file or directory"),
+        (["train", "--hr", "HR", "--real-pairs", "t.csv", "--real-lr", "LR", "--out", "new"], "--real-lr out"),
+        (["test", "m.pt"], "holds no degsynth_sr.json"),
+        (["compare", "--hr", "HR", "--test-hr", "HR", "--out", "new"], "--test-lr is missing"),
+        (["compare", "--hr", "HR", "--test-lr", "LR", "--out", "new"], "--test-hr is missing"),
+        (["compare", "--hr", "HR", "--test-pairs", "t.csv", "--test-lr", "LR", "--out", "new"], "and --test-lr out"),
+        (
+            ["compare", "--hr", "HR", "--test-pairs", "t.csv", "--real-pairs", "t.csv", "--real-lr", "LR", "-o", "new"],
+            "--real-pairs t.csv lists both sides",
+        ),
         (["train", "--hr", "HR", "--awgn", "5", "--out", "new"], "give --model"),
         (["train", "--hr", "HR", "--out", "new"], "give HR size / LR size"),
         (["train", "--hr", "HR", "--lr", "LR", "--real-hr", "HR", "--out", "new"], "belong together"),

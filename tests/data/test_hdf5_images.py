@@ -13,8 +13,8 @@ from degsynth import apply
 from degsynth.apply import Options
 from degsynth.apply.manifest import Row
 from degsynth.data import hdf5_names, images, writing
-from degsynth.data.sources import Sources, root_of
-from degsynth.errors import DataError
+from degsynth.data.sources import Choice, Sources, root_of
+from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
 from tests.conftest import save_png
 from tests.data.formats import PHOTO
@@ -136,6 +136,23 @@ def test_the_data_sets_of_a_group(tmp_path: Path) -> None:
         DataError, match=r"is an HDF5 file; name one of its data sets or groups: a\.h5:/hr/a\.tif \(20×32×3 uint8\)"
     ):
         Sources.of(tmp_path / "a.h5")
+
+
+def test_an_unsuitable_data_set_of_a_group_can_be_left_out(tmp_path: Path) -> None:
+    for name, values in (("hr/a", SHOTS[0]), ("hr/deep/c", SHOTS), ("hr/flow", np.zeros((24, 32, 2, 5), np.float32))):
+        save(tmp_path / "a.h5", values, name)
+    group = of(tmp_path / "a.h5", "/hr")
+    with pytest.raises(DataError, match=r"/hr/flow: 24×32×2×5 float32: .*, or leave it out: `exclude=flow`"):
+        Sources.of(group)
+    with pytest.raises(DataError, match=r"/hr/flow: .*none of its axes"):  # itself it cannot be left out of
+        Sources.of(of(tmp_path / "a.h5", "/hr/flow"))
+    deep = tuple(f"a.h5:/hr/deep/c[{number}]" for number in range(4))
+    assert Sources.of(group, Choice(exclude=("flow",))).names == ("a.h5:/hr/a", *deep)
+    assert Sources.of(group, Choice(("deep",))).names == deep
+    assert Sources.of(group, Choice(exclude=("flow", "c"))).names == ("a.h5:/hr/a",)  # all images of a data set
+    assert Sources.of(group, Choice(exclude=("flow", "c[[]2]"))).names == ("a.h5:/hr/a", *deep[:2], deep[3])
+    with pytest.raises(ConfigError, match=r"`exclude=flaw`: no image in .* has such a name"):
+        Sources.of(group, Choice(exclude=("flow", "flaw")))
 
 
 def test_damaged_and_lying_files(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def write_faulty_set(folder: Path, shots: list[Tensor]) -> tuple[Path, Path]:
 
 
 def test_every_fault_is_named(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
+    found = matching.match(*write_faulty_set(tmp_path, photographs)).pairs
     checked = pair_check.check(found)
     assert (checked.scale, checked.channels, checked.dtype) == (2, 3, "uint8")
     assert [pair.name for pair in checked.pairs] == ["good0", "good1", "good2", "good3"]
@@ -195,7 +195,7 @@ def test_less_zoom_is_a_warning(zooms: list[float], text: str, tmp_path: Path, p
 
 
 def test_a_given_scale_is_held(tmp_path: Path, photographs: list[Tensor]) -> None:
-    found, _ = matching.match(*write_faulty_set(tmp_path, photographs))
+    found = matching.match(*write_faulty_set(tmp_path, photographs)).pairs
     checked = pair_check.check(found, scale=3)
     assert [pair.name for pair in checked.pairs] == []
     assert "scale 2, not 3" in next(f.detail for f in checked.faults if f.name == "good0")
@@ -209,7 +209,7 @@ def test_registration_where_every_pair_is_far_off(tmp_path: Path, photographs: l
             tmp_path / f"LR/{number}.png",
             blur_decimate(shot[None, :, :240, 4:244], gaussian(8, 1, 1)[None].float(), 2)[0],
         )
-    found, _ = matching.match(tmp_path / "HR", tmp_path / "LR")
+    found = matching.match(tmp_path / "HR", tmp_path / "LR").pairs
     assert [fault.kind for fault in pair_check.check(found).faults] == ["misaligned"] * 4
     checked = pair_check.check(found, register=True)
     assert (len(checked.pairs), checked.faults) == (4, [])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from degsynth.data.patterns import Pattern
-from degsynth.data.sources import Sources
+from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError
 
 KNOWN = [
@@ -53,12 +53,13 @@ def sources() -> Sources:
 
 
 def test_include_and_exclude_choose_files(sources: Sources) -> None:
-    assert sources.chosen() == sources
-    assert sources.chosen(["*.png"]).names == ("a.png", "sub/a.png", "sub/thumbs/a.png")
-    chosen = sources.chosen(["*.png", "b.*"], ["thumbs", "*.txt"])
+    assert sources.chosen(ALL) == sources
+    assert sources.chosen(Choice(("*.png",))).names == ("a.png", "sub/a.png", "sub/thumbs/a.png")
+    chosen = sources.chosen(Choice(("*.png", "b.*"), ("thumbs", "*.txt")))
     assert (chosen.names, chosen.left_out) == (("a.png", "b.jpg", "sub/a.png"), 1)
     assert chosen.others == ("sub/list.csv",)
-    assert (sources.chosen(exclude=["sub"]).names, sources.chosen(exclude=["sub"]).left_out) == (("a.png", "b.jpg"), 2)
+    chosen = sources.chosen(Choice(exclude=("sub",)))
+    assert (chosen.names, chosen.left_out) == (("a.png", "b.jpg"), 2)
 
 
 @pytest.mark.parametrize(
@@ -73,4 +74,17 @@ def test_include_and_exclude_choose_files(sources: Sources) -> None:
 )
 def test_patterns_that_choose_nothing(include: list[str], exclude: list[str], words: str, sources: Sources) -> None:
     with pytest.raises(ConfigError, match=words):
-        sources.chosen(include, exclude)
+        sources.chosen(Choice(tuple(include), tuple(exclude)))
+
+
+def test_a_pattern_for_two_folders_must_fit_in_one_of_them() -> None:
+    hr, lr = Sources(Path("HR"), ("a.png", "b.png"), ()), Sources(Path("LR"), ("a.jpg", "b.png"), ("notes.txt",))
+    left = choose([hr, lr], Choice((), ("*.jpg", "notes.txt")))
+    assert [(side.names, side.others, side.left_out) for side in left] == [
+        (("a.png", "b.png"), (), 0),
+        (("b.png",), (), 1),
+    ]
+    with pytest.raises(ConfigError, match=r"`exclude=c\.png`: no image in HR or LR has such a name"):
+        choose([hr, lr], Choice((), ("c.png",)))
+    with pytest.raises(ConfigError, match="no image of HR is left by `include` and `exclude`"):
+        choose([hr, lr], Choice(("*.jpg",)))

@@ -97,6 +97,13 @@ def test_a_model_draws_anew_and_writes_levels_of_files(pair: Pairs, tmp_path: Pa
     assert (source.lr("0.png", 0) != source.lr("0.png", 1)).any()
 
 
+def test_pairs_are_of_one_kind() -> None:
+    assert (Pairs(hr="HR").read, Pairs(hr="HR", lr="LR").read, Pairs(pairs="t.csv").read) == (False, True, True)
+    for values in ({}, {"hr": "HR", "pairs": "t.csv"}, {"lr": "LR", "pairs": "t.csv"}):
+        with pytest.raises(ValueError, match="give hr, or pairs without lr"):
+            Pairs(**values)
+
+
 def test_both_sides_are_turned_together(pair: Pairs) -> None:
     source = MadePairs(Path(pair.hr), bicubic_lr(2), 2, 1, 0)
     hr, lr = Batches([source], quick(pair, batch=16), "cpu").batch(0)

@@ -25,7 +25,7 @@ from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import JPEG_SUFFIX, Row
 from degsynth.apply.options import Options
 from degsynth.config import Interval
-from degsynth.data import images, writing
+from degsynth.data import images, srgb, writing
 from degsynth.data.compression import saved
 from degsynth.data.hdf5_names import file_of
 from degsynth.data.ranges import check_range, of_bits
@@ -48,6 +48,8 @@ class _Source:
     picture: images.Picture
     alone: bool
     """Whether it is the only image of its file."""
+    converted_from: str
+    """Name of the ICC profile from which it was converted to sRGB; empty where it was not."""
 
 
 class Target(Protocol):
@@ -111,7 +113,8 @@ class PairWriter:
             for page, same in itertools.groupby(outputs, lambda output: output.page):
                 if page >= len(stack):
                     raise DataError(f"{path}: page {page} of {len(stack)}; the source is another file than it was")
-                source = _Source(stack.picture(page), alone=len(stack) == 1)
+                picture, profile = self.picture(stack, page, path)
+                source = _Source(picture, len(stack) == 1, profile)
                 siblings: dict[crops.Corner | None, Row] = {}
                 for _, of_draw in itertools.groupby(same, lambda output: output.draw):
                     made = self._write_draw(files, list(of_draw), source, siblings)
@@ -121,6 +124,13 @@ class PairWriter:
                 raise DataError("the source was changed while it was read", "do it again with `existing=resume`")
             size, modified, _ = before
             return [row.model_copy(update={"source_bytes": size, "source_mtime_ns": modified}) for row in rows]
+
+    def picture(self, stack: images.Stack, page: int, path: Path) -> tuple[images.Picture, str]:
+        """Open an image of a file in the colours that are asked for, as `srgb.converted` returns it."""
+        picture = stack.picture(page)
+        if not self.options.to_srgb:
+            return picture, ""
+        return srgb.converted(picture, of_bits(self.data_range, picture.meaning.bits), path)
 
     def failed(self, outputs: list[PlannedOutput], error: Exception | None) -> list[Row]:
         """Return the rows of outputs that could not be made."""
@@ -171,7 +181,10 @@ class PairWriter:
             "hardware_factor": draw.hardware_factor,
             "noise": degradation.noise_name,
             "warning": degradation.row_warning(),
+            "position": dict(picture.meaning.carried.position) or None,
+            "label": picture.meaning.carried.label or None,
             "left_out": picture.meaning.carried.left_out,
+            "converted_from": source.converted_from or None,
             "awgn_sigma": draw.awgn_sigma,
             "shot_read": draw.shot_read,
         }

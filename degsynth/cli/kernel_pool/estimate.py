@@ -15,7 +15,9 @@ NAME = "estimate"
 
 
 def command(
-    lr: Annotated[Path, typer.Argument(metavar="LR", help="Folder of LR photographs, or one photograph.")],
+    lr: Annotated[
+        Path, typer.Argument(metavar="LR", help="Folder of LR photographs, one photograph, or a pattern in quotes.")
+    ],
     output: shared.Output,
     scale: Annotated[
         int,
@@ -38,6 +40,8 @@ def command(
     ] = None,
     assignments: shared.Assignments = None,
     workers: shared.Workers = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     seed: options.Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted estimation.")] = False,
     overwrite: shared.Overwrite = False,
@@ -55,7 +59,9 @@ def command(
     shared.check_output(output, overwrite)
     config = shared.kmsr_config(preset, assignments, prior=prior, max_patches=max_patches)
     with signals.way_on(lambda: shared.way_on(output)):
-        estimated = shared.Estimation(lr, scale, config, seed, workers, output, resume, overwrite).run()
+        estimated = shared.Estimation(
+            lr, scale, config, seed, workers, output, resume, overwrite, include or (), exclude or ()
+        ).run()
         shared.write_pool(estimated.pool, output, estimated=True)
     before = f" ({estimated.resumed} windows were estimated before)" if estimated.resumed else ""
     console.note(f"{output}: {estimated.summary()}{before}")

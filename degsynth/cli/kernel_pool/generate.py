@@ -28,7 +28,9 @@ def command(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RUN|LR", help="A run of kmsr, or LR photographs (a folder or a file). Left out with --gaussian."
+            metavar="RUN|LR",
+            help="A run of kmsr, or LR photographs (a folder, a file, or a pattern in quotes). Left "
+            "out with --gaussian.",
         ),
     ] = None,
     number: Annotated[int, typer.Option("--number", "-n", help="Number of kernels to generate.")] = 1000,
@@ -71,6 +73,8 @@ def command(
             "photographs take a few minutes on two cores."
         ),
     ] = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     seed: options.Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="With LR photographs: go on with an interrupted estimation.")
@@ -102,7 +106,7 @@ def command(
         {"--anisotropic": anisotropic, "--kernel-size": kernel_size},
         {
             "--scale": scale, "--preset": preset, "--set": assignments, "--workers": workers, "--device": device,
-            "--resume": resume, "--minutes": minutes,
+            "--resume": resume, "--minutes": minutes, "--include": include, "--exclude": exclude,
         },
     )  # fmt: skip
     added, complete = None if beside is None else pool_file.read(beside), True
@@ -118,7 +122,9 @@ def command(
             raise ConfigError(f"--with {beside}: its kernels are of scale {added.scale}, not {scale}")
         budget, config = photographs.Budget(minutes), photographs.config(preset, assignments)
         pool_file.check_amount(number, config.kernel_size, f"-n {number}")
-        estimation = shared.Estimation(source, scale, config, seed, workers, output, resume, overwrite)
+        estimation = shared.Estimation(
+            source, scale, config, seed, workers, output, resume, overwrite, include or (), exclude or ()
+        )
         chosen = options.pick_device(device or "auto")
         with signals.way_on(lambda: shared.way_on(output)):
             pool, complete = photographs.from_photographs(estimation, number, chosen, budget)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,7 +69,7 @@ class Estimation:
     """An estimation of kernels, as the options of a command describe it."""
 
     lr: Path
-    """Folder of LR photographs, or one photograph."""
+    """Folder of LR photographs, one photograph, or a pattern."""
     scale: int
     config: Config
     seed: int
@@ -79,6 +79,10 @@ class Estimation:
     """Pool file that will be written in the end; the journal of the estimation lies beside it."""
     resume: bool
     overwrite: bool
+    include: Sequence[str] = ()
+    """Patterns that photographs must fit one of, where there are any."""
+    exclude: Sequence[str] = ()
+    """Patterns that they must not fit."""
 
     def run(
         self, stop_asked: Callable[[], bool] = lambda: False, time_left: Callable[[], str] = lambda: ""
@@ -87,6 +91,7 @@ class Estimation:
 
         The progress shows how many photographs are to come, and ``time_left``.
         """
+        from degsynth.data.sources import Choice, Sources
         from degsynth.kernel_pool.estimate import Pace, estimate
         from degsynth.kernel_pool.journal import journal_of
         from degsynth.model.pool_model import LARGEST_SCALE
@@ -101,6 +106,9 @@ class Estimation:
                 f"{self.lr} is a pool already; learn from it with 'degsynth kernel-pool train', "
                 "or add it to another pool with --with"
             )
+        photographs = Sources.of_files(self.lr).chosen(Choice(tuple(self.include), tuple(self.exclude)))
+        if photographs.left_out:
+            console.note(f"{photographs.left_out} photographs left out by --include and --exclude")
         journal, workers = journal_of(self.output), self.workers or usable_cores()
         if self.overwrite and not self.resume:
             journal.unlink(missing_ok=True)
@@ -111,7 +119,7 @@ class Estimation:
                 progress.state(", ".join(filter(None, parts)))
 
             pace = Pace(workers, stop_asked, on_photographs)
-            return estimate(self.lr, self.scale, self.config, self.seed, pace, journal, self.resume, progress)
+            return estimate(photographs, self.scale, self.config, self.seed, pace, journal, self.resume, progress)
 
 
 def way_on(output: Path) -> str:

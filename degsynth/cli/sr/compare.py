@@ -22,17 +22,21 @@ CROP_SIDE = 288
 
 def command(
     hr: Annotated[Path, typer.Option(help="Folder of HR images to train on.", show_default=False)],
-    test_hr: Annotated[Path, typer.Option(help="HR images of the real test pairs.", show_default=False)],
-    test_lr: Annotated[Path, typer.Option(help="LR images of the real test pairs.", show_default=False)],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the table, pictures and trainings.", show_default=False)
     ],
+    test_hr: Annotated[Path | None, typer.Option(help="HR images of the real test pairs.", show_default=False)] = None,
+    test_lr: Annotated[Path | None, typer.Option(help="LR images of the real test pairs.", show_default=False)] = None,
+    test_pairs: Annotated[
+        Path | None,
+        typer.Option("--test-pairs", metavar="PAIRS.csv", help=f"Instead of --test-hr and --test-lr: {options.TABLE}"),
+    ] = None,
     train: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL[:noise=…][,awgn=…]|DATASET|real+…",
             help="LR to train on: made by a model, read from a data set of 'degsynth apply', or a mixture with real "
-            "pairs. May be repeated. Bicubic LR and, with --real-lr, the real LR are always in the table.",
+            "pairs. May be repeated. Bicubic LR and, where there are real pairs, the real LR are always in the table.",
         ),
     ] = None,
     real_lr: Annotated[
@@ -41,6 +45,7 @@ def command(
     real_hr: Annotated[
         Path | None, typer.Option(help="HR images of --real-lr, if they are others than those of --hr.")
     ] = None,
+    real_pairs: shared.RealPairs = None,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Number of trainings on each kind of LR.")] = 3,
     net: shared.Net = "default",
     channels: shared.Channels = "luma",
@@ -75,8 +80,11 @@ def command(
 
     if real_hr is not None and real_lr is None:
         raise ConfigError(f"--real-hr {real_hr} has no LR images; give --real-lr")
+    if real_pairs is not None and (real_hr is not None or real_lr is not None):
+        raise ConfigError(f"--real-pairs {real_pairs} lists both sides of all pairs; leave --real-hr and --real-lr out")
+    _check_test(test_hr, test_lr, test_pairs)
     networks.get(net)
-    folders = Folders(hr, test_hr, test_lr, real_hr, real_lr)
+    folders = Folders(hr, test_hr, test_lr, real_hr, real_lr, test_pairs, real_pairs)
     entrants = contestants(train or [], folders)
     values = {
         "pairs": entrants[0].pairs,  # of each training there will be others
@@ -100,6 +108,15 @@ def command(
     else:
         _print(table)
     console.note(f"{out}: the table is {out / compare.RESULT}, pictures are {out / 'crops.png'}")
+
+
+def _check_test(hr: Path | None, lr: Path | None, table: Path | None) -> None:
+    """Raise ConfigError where it is not said what networks are tested on, or said twice."""
+    if table is not None and (hr is not None or lr is not None):
+        raise ConfigError(f"--test-pairs {table} lists both sides of all pairs; leave --test-hr and --test-lr out")
+    if table is None and (hr is None or lr is None):
+        missing = "--test-hr" if hr is None else "--test-lr"
+        raise ConfigError(f"{missing} is missing: give --test-hr and --test-lr, or --test-pairs")
 
 
 def _draw(table: dict[str, Any], folders: Folders, out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from degsynth.cli import console
+from degsynth.cli import console, options
 from degsynth.errors import ConfigError
 
 Net = Annotated[
@@ -33,6 +33,10 @@ Draws = Annotated[
 Scale = Annotated[
     int | None,
     typer.Option(min=1, max=4, help="Scale (HR size / LR size). Unset: that of the pairs or the model."),
+]
+RealPairs = Annotated[
+    Path | None,
+    typer.Option("--real-pairs", metavar="PAIRS.csv", help=f"Instead of --real-hr and --real-lr: {options.TABLE}"),
 ]
 Border = Annotated[int, typer.Option(min=0, help="Number of HR px that are left out at each edge.")]
 Shift = Annotated[

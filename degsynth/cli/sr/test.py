@@ -16,8 +16,11 @@ NAME = "test"
 
 def command(
     network: shared.Network,
-    lr: Annotated[Path, typer.Option(help="Folder of real LR images.", show_default=False)],
-    hr: Annotated[Path, typer.Option(help="Folder of real HR images, matched by name.", show_default=False)],
+    lr: Annotated[Path | None, typer.Option(help="Folder of real LR images.", show_default=False)] = None,
+    hr: Annotated[
+        Path | None, typer.Option(help="Folder of real HR images, matched by name.", show_default=False)
+    ] = None,
+    pairs: options.PairTable = None,
     border: shared.Border = 16,
     shift: shared.Shift = 4,
     device: options.Device = "auto",
@@ -36,8 +39,8 @@ def command(
     loaded = networks.load(network, options.pick_device(device))
     with console.Progress() as progress:
         events = Events(progress, progress.note, progress.warn, progress.figures, progress.deferred_stop)
-        pairs = testing.open_pairs(hr, lr, loaded, events)
-        scores = testing.run({"network": loaded}, pairs, border, shift, events)
+        opened = testing.open_pairs(hr, lr, loaded, events, pairs)
+        scores = testing.run({"network": loaded}, opened, border, shift, events)
     if json:
         typer.echo(jsonlib.dumps({**loaded.record.model_dump(), **scores}, ensure_ascii=False))
     else:

@@ -21,6 +21,7 @@ def command(
     ] = None,
     hr: Annotated[Path | None, typer.Option(help="Instead of DATASET: folder of HR images.")] = None,
     lr: Annotated[Path | None, typer.Option(help="Folder of LR images, matched with HR images by name.")] = None,
+    pairs: options.PairTable = None,
     model: Annotated[
         str | None,
         typer.Option(help="Instead of --lr: a model that makes LR images of --hr. Without either, LR is bicubic."),
@@ -35,6 +36,7 @@ def command(
         Path | None, typer.Option(help="HR images of real pairs, which then fill half of every batch.")
     ] = None,
     real_lr: Annotated[Path | None, typer.Option(help="LR images of those real pairs.")] = None,
+    real_pairs: shared.RealPairs = None,
     out: Annotated[Path | None, typer.Option(metavar="R", help="Folder of the training to make, or to resume.")] = None,
     scale: shared.Scale = None,
     net: shared.Net = "default",
@@ -75,7 +77,12 @@ def command(
         chosen = folder.training()
     else:
         values = {
-            "pairs": _pairs(dataset, hr, lr, _made(model, noise, awgn), _real(real_hr, real_lr)),
+            "pairs": [
+                *_real(real_hr, real_lr, real_pairs),
+                _table(pairs, dataset, hr, lr, _made(model, noise, awgn))
+                if pairs is not None
+                else _pairs(dataset, hr, lr, _made(model, noise, awgn)),
+            ],
             "scale": scale,
             "net": net,
             "colours": shared.colours(channels),
@@ -102,16 +109,27 @@ def _made(model: str | None, noise: str, awgn: str | None) -> dict[str, Any]:
     return {"model": model, "noise": noise, "awgn": awgn}
 
 
-def _real(hr: Path | None, lr: Path | None) -> list[dict[str, Any]]:
+def _real(hr: Path | None, lr: Path | None, table: Path | None) -> list[dict[str, Any]]:
     """Return the real pairs that fill half of every batch; none where none are given."""
+    if table is not None:
+        if hr is not None or lr is not None:
+            raise ConfigError(f"--real-pairs {table} lists both sides of all pairs; leave --real-hr and --real-lr out")
+        return [{"pairs": str(table)}]
     if (hr is None) != (lr is None):
         raise ConfigError("--real-hr and --real-lr belong together; give both, or neither")
     return [] if hr is None else [{"hr": str(hr), "lr": str(lr)}]
 
 
-def _pairs(
-    dataset: Path | None, hr: Path | None, lr: Path | None, made: dict[str, Any], real: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _table(table: Path, dataset: Path | None, hr: Path | None, lr: Path | None, made: dict[str, Any]) -> dict[str, Any]:
+    """Return where pairs come from that a table lists; ConfigError where they are said to be elsewhere, too."""
+    others = {"DATASET": dataset, "--hr": hr, "--lr": lr, "--model": made["model"]}
+    for flag, value in others.items():
+        if value is not None:
+            raise ConfigError(f"--pairs {table} lists both sides of all pairs; leave {flag} {value} out")
+    return {"pairs": str(table)}
+
+
+def _pairs(dataset: Path | None, hr: Path | None, lr: Path | None, made: dict[str, Any]) -> dict[str, Any]:
     """Return where pairs come from; ConfigError where that is not said, or said twice."""
     if dataset is not None:
         if hr is not None or lr is not None or made["model"] is not None:
@@ -120,9 +138,9 @@ def _pairs(
             raise ConfigError(
                 f"{dataset} has no folders hr and lr", "give a data set of 'degsynth apply', or --hr and --lr"
             )
-        return [*real, {"hr": str(dataset / "hr"), "lr": str(dataset / "lr")}]
+        return {"hr": str(dataset / "hr"), "lr": str(dataset / "lr")}
     if hr is None:
-        raise ConfigError("there is nothing to learn from; give DATASET, --hr and --lr, or --hr and --model")
+        raise ConfigError("there is nothing to learn from; give DATASET, --hr and --lr, --pairs, or --hr and --model")
     if lr is not None and made["model"] is not None:
         raise ConfigError("--lr and --model exclude each other: LR is read, or it is made")
-    return [*real, {"hr": str(hr), "lr": None if lr is None else str(lr), **made}]
+    return {"hr": str(hr), "lr": None if lr is None else str(lr), **made}

@@ -63,6 +63,7 @@ class Pairs(source.Source):
             skip_bad=options.bad_pairs == "skip",
             cache_bytes=options.cache_mb * 2**20,
             table=None if options.pairs is None else Path(options.pairs),
+            choice=options.choice,
         )
         hr, lr = (None if folder is None else Path(folder) for folder in (options.hr, options.lr))
         self.pairs, self.checked = open_for_fit(hr, lr, opening, events.on_progress, events.on_warning)
@@ -76,6 +77,8 @@ class Pairs(source.Source):
         self.start = self._paired(self.train.subset(self.train.spread(START_PAIRS)))
         self.border = _border(self.reported)
         self.notes = [f"scale {self.scale}; {self.parts.note()}"]
+        if self.pairs.left_out:
+            self.notes.append(f"{self.pairs.left_out} images left out by `include` and `exclude`")
         self._note_compression()
         for text in doubts:
             events.on_warning(text)

@@ -12,6 +12,7 @@ from torch import Tensor
 from degsynth.config import Events, Interval, OnProgress
 from degsynth.data import images
 from degsynth.data.compression import read_files
+from degsynth.data.sources import Sources
 from degsynth.data.split import held_out_indices
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation.effective_kernel import texture
@@ -29,7 +30,6 @@ from degsynth.model import pool_file
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.pool_file import Pool
 from degsynth.model.pool_model import scale_of
-from degsynth.model.spec import JpegShare
 from degsynth.ops.noise import generator
 from degsynth.ops.resample import dihedral
 from degsynth.ops.spread import evenly_spaced
@@ -55,6 +55,8 @@ class Photos(source.Source):
         self.channels, self.dtype = 3, "uint8"
         self.data_range: Interval | None = None
         self.notes: list[str] = []
+        self.photographs: Sources | None = None
+        """The photographs; None where a pool is given."""
         self._pool: Pool | None = None
         self._train_numbers: list[int] = []
         self._held_numbers: list[int] = []
@@ -65,26 +67,24 @@ class Photos(source.Source):
             scale = scale_of(self._pool, scale, str(self.path))
             self._fingerprint = pool_file.digest(self.path)
         else:
-            self.channels, self.dtype = self._kind()
-            self.jpeg = self._compression()
-            self._fingerprint = estimate.fingerprint(self.path)
+            self.photographs = Sources.of_files(self.path).chosen(options.choice)
+            if self.photographs.left_out:
+                self.notes.append(f"{self.photographs.left_out} images left out by `include` and `exclude`")
+            paths = self.photographs.paths()
+            self.channels, self.dtype = self._kind(paths)
+            self.jpeg = shares(read_files([paths[index] for index in evenly_spaced(len(paths), EXAMINED)]))
+            self._fingerprint = estimate.fingerprint(self.photographs)
         if scale is None:
             raise ConfigError(f"`scale` is missing: by how much are the LR images of {self.path} smaller than HR?")
         self.scale = scale
         self.tone = source.assumed_tone(options, self.dtype, self.notes)
 
-    def _compression(self) -> tuple[JpegShare, ...]:
-        """Return how some of the photographs were compressed, where most of them are JPEG files."""
-        names = images.find(self.path)[0]
-        some = [names[index] for index in evenly_spaced(len(names), EXAMINED)]
-        return shares(read_files([self.path if self.path.is_file() else self.path / name for name in some]))
-
-    def _kind(self) -> tuple[int, str]:
+    def _kind(self, paths: Sequence[Path]) -> tuple[int, str]:
         """Return channels and type of the first photograph that can be read; DataError where none can."""
         failure: DataError | None = None
-        for name in images.find(self.path)[0]:
+        for path in paths:
             try:
-                image = images.read(self.path if self.path.is_file() else self.path / name)
+                image = images.read(path)
                 return image.channels, str(image.pixels.dtype)
             except DataError as error:
                 failure = failure or error
@@ -106,8 +106,9 @@ class Photos(source.Source):
         if self._pool is None and kept is not None and (kept / ESTIMATED).is_file():
             self._pool = pool_file.read(kept / ESTIMATED)
         if self._pool is None:
+            assert self.photographs is not None  # where there is no pool
             estimated = estimate.estimate(
-                self.path,
+                self.photographs,
                 self.scale,
                 config,
                 self.options.seed,
@@ -198,8 +199,8 @@ class Photos(source.Source):
         panels: list[Panel] = []
         for number in self._held_numbers[:SHOWN]:
             origin = self.pool.origins[number]
-            path = self.path if self.path.is_file() else self.path / origin.image
-            if path.suffix.lower() in images.SUFFIXES and origin.patch[2] > 0 and path.is_file():
+            path = None if self.photographs is None else self.photographs.root / origin.image
+            if path is not None and origin.patch[2] > 0 and path.is_file():
                 window = enlarged(gray_of(path), origin.patch, self.scale)
                 panels.append(Panel(f"{origin.image}, enlarged", window[None]))
             panels.append(Panel(f"held out, {origin.image or number}", self.pool.kernels[number]))

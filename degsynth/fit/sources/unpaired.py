@@ -59,7 +59,7 @@ class Folders(source.Source):
         if options.scale is None:
             raise ConfigError(f"`scale` is missing: method {options.method} cannot infer it from unpaired folders")
         self.options, self.scale = options, options.scale
-        opening = FolderOptions(options.scale, options.bad_pairs == "skip", options.cache_mb * 2**20)
+        opening = FolderOptions(options.scale, options.bad_pairs == "skip", options.cache_mb * 2**20, options.choice)
         folders = Path(str(options.hr)), Path(str(options.lr))
         self.hr, self.lr, self.faults, self.notes = open_folders(
             *folders, opening, events.on_progress, events.on_warning
