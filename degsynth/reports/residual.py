@@ -18,11 +18,15 @@ SHOWN_LEVELS = {0.25: "dark", 0.5: "medium", 0.75: "bright"}
 COLOURS = ("tab:blue", "tab:green", "tab:orange")
 """A colour for each of them."""
 
+PLACES = {"left": 0.045, "right": 0.995, "bottom": 0.15, "top": 0.92, "wspace": 0.24}
+"""Where the plots lie, relative to the figure."""
+
 
 def draw_residual(path: Path, left_out: LeftOut) -> None:
     """Write a PNG: σ against contrast, spectrum, and a crop of the residual beside one of drawn noise."""
     figure = new_figure(13, 3.3, dpi=100)
-    axes = figure.subplots(1, 4)
+    figure.set_layout_engine("none")  # measuring all texts takes as long as drawing them
+    axes = figure.subplots(1, 4, gridspec_kw=PLACES)
     _plot_strength(axes[0], left_out)
     _plot_spectrum(axes[1], left_out)
     titles = "real − predicted LR, ×5", "drawn noise, ×5"
@@ -30,6 +34,8 @@ def draw_residual(path: Path, left_out: LeftOut) -> None:
         shown = (5 * crop(image, SHOWN_SIDE) + 0.5).clamp(0, 1)
         axis.imshow(as_picture(shown), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_axis_off()
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_visible(False)
         axis.set_title(title, fontsize=8)
     figure.savefig(path, format="png")
 
@@ -45,7 +51,7 @@ def _plot_strength(axis: Any, left_out: LeftOut) -> None:
     axis.set_ylim(bottom=0)
     axis.set_xlabel("local contrast, of 255 per LR px", fontsize=8)
     axis.set_ylabel("σ of the luma, of 255", fontsize=8)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(which="both", labelsize=7)
     axis.legend(fontsize=7)
 
 
@@ -62,7 +68,7 @@ def _plot_spectrum(axis: Any, left_out: LeftOut) -> None:
             side(ScalarFormatter())  # plain numbers, since they span little more than a decade
     axis.set_xlabel("frequency, cycles per LR px", fontsize=8)
     axis.set_ylabel("power of the luma", fontsize=8)
-    axis.tick_params(labelsize=7)
+    axis.tick_params(which="both", labelsize=7)
     axis.legend(fontsize=7)
 
 
