@@ -8,7 +8,12 @@ names.
 from __future__ import annotations
 
 import errno
+import unicodedata
 
+STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Categories of characters that are not shown but do something: escapes, ends of lines, changes of direction."""
+HARMLESS = {"\u00ad", "\u200c", "\u200d"}
+"""Characters of those categories that names are written with: soft hyphen, zero-width non-joiner and joiner."""
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -84,6 +89,16 @@ def is_out_of_memory(error: BaseException) -> bool:
         return False
     text = str(error).lower()
     return any(part in text for part in OUT_OF_MEMORY)
+
+
+def steers(character: str) -> bool:
+    """Tell whether a character may command a terminal, or end a line, instead of being shown."""
+    return unicodedata.category(character) in STEERING and character not in HARMLESS
+
+
+def can_be_shown(name: str) -> bool:
+    """Tell whether all characters of a name are shown: letters of all scripts, and spaces of all widths, are."""
+    return name.isprintable() or not any(map(steers, name))
 
 
 def shortened(text: str, length: int = 100) -> str:

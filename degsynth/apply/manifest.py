@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from degsynth.apply.root import Root
 from degsynth.config import Strict
-from degsynth.errors import DataError, os_reason, shortened
+from degsynth.errors import DataError, can_be_shown, os_reason, shortened
 from degsynth.files import name_parts
 
 FILE_NAME = "manifest.jsonl"
@@ -123,7 +123,7 @@ class Row(Strict):
     def _stays_below(cls, name: str | None) -> str | None:
         if name is None:
             return name
-        if len(name.encode()) > LONGEST_NAME or len(name_parts(name)) > MOST_FOLDERS or not name.isprintable():
+        if len(name.encode()) > LONGEST_NAME or len(name_parts(name)) > MOST_FOLDERS or not can_be_shown(name):
             raise ValueError(f"{shortened(name)} is no name that degsynth gives to a file")
         return name
 

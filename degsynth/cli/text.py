@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from degsynth.errors import steers
 
 LONGEST_WORD, KEPT_OF_IT = 600, 200
 """Longest word of a message, and how many characters of each of its ends stay where it is longer."""
-STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Categories of characters that are not shown but do something: escapes, ends of lines, changes of direction."""
-HARMLESS = {"\u00ad", "\u200c", "\u200d"}
-"""Characters of those categories that names are written with: soft hyphen, zero-width non-joiner and joiner."""
 
 
 def printable(text: str, kept: str = "") -> str:
@@ -18,9 +15,7 @@ def printable(text: str, kept: str = "") -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in STEERING and character not in HARMLESS and character not in kept
-        else character
+        character.encode("unicode_escape").decode("ascii") if steers(character) and character not in kept else character
         for character in text
     )
 

@@ -27,7 +27,7 @@ from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.ranges import resolve_range
 from degsynth.data.regular import open_regular
 from degsynth.data.tiff_pages import Place
-from degsynth.errors import DataError
+from degsynth.errors import DataError, can_be_shown
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES | heif.SUFFIXES
@@ -138,7 +138,7 @@ class Image:
 def find(folder: Path) -> tuple[list[str], list[str]]:
     """List the image files below ``folder``, and everything else there, as sorted POSIX paths relative to it.
 
-    Everything else: files with other endings, names that cannot be printed, and linked folders, which are not followed.
+    Everything else: files with other endings, names that may steer a terminal, and linked folders, which are not followed.
     Hidden files and folders are in neither list. ``folder`` may be one image file. DataError where it is missing or
     holds no image.
     """
@@ -175,8 +175,8 @@ def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str
         if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
             continue
         name = relative.as_posix()
-        usable = path.suffix.lower() in SUFFIXES and not path.is_dir() and name.isprintable()
-        (images if usable else others).append(name if name.isprintable() else ascii(name))
+        usable = path.suffix.lower() in SUFFIXES and not path.is_dir() and can_be_shown(name)
+        (images if usable else others).append(name if can_be_shown(name) else ascii(name))
     if not images:
         kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         hint = TO_FRAMES if videos(others) else ""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from degsynth.data import globs, hdf5_names, images
 from degsynth.data.patterns import Pattern
-from degsynth.errors import ConfigError, DataError
+from degsynth.errors import ConfigError, DataError, can_be_shown
 
 
 class Choice(NamedTuple):
@@ -75,8 +75,8 @@ class Sources:
         are opened.
         """
         whole = sorted({os.path.abspath(path) for path in paths if path})  # noqa: PTH100 - links are not followed
-        usable = [path for path in whole if Path(path).suffix.lower() in images.SUFFIXES and path.isprintable()]
-        others = [path if path.isprintable() else ascii(path) for path in whole if path not in set(usable)]
+        usable = [path for path in whole if Path(path).suffix.lower() in images.SUFFIXES and can_be_shown(path)]
+        others = [path if can_be_shown(path) else ascii(path) for path in whole if path not in set(usable)]
         if not usable:
             raise DataError(
                 f"the list of HR images names no image ({len(others)} other paths)", "give one path in each line"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
+from degsynth.apply.manifest import Row
 from degsynth.data import images, writing
 from degsynth.errors import DataError
 from tests.data.formats import PHOTO
@@ -121,6 +122,30 @@ def test_files_that_cannot_be_read_are_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=name) as caught:
         images.read(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+SHOWN = (
+    "Screenshot 3.04\u202fPM.png",  # as macOS names them: a narrow no-break space
+    "写真\u3000１.png",  # an ideographic space
+    "no\u00a0break.png",
+    "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}.png",  # joined into one picture
+    "می\u200cشود.png",  # Persian: a zero-width non-joiner
+)
+STEERING = ("a\nb.png", "a\tb.png", "\x1b[2J.png", "a\u202egnp.png", "a\u2028b.png")
+
+
+def test_names_that_are_shown_are_names(tmp_path: Path) -> None:
+    """Spaces of all widths and joined letters are; what steers a terminal or ends a line is not."""
+    for name in (*SHOWN, *STEERING):
+        (tmp_path / name).write_bytes(b"")
+    found, others = images.find(tmp_path)
+    assert found == sorted(SHOWN)
+    assert others == sorted(ascii(name) for name in STEERING)
+    for name in SHOWN:
+        assert Row(source=name, status="ok").source == name
+    for name in STEERING:
+        with pytest.raises(ValueError, match="is no name"):
+            Row(source=name, status="ok")
 
 
 def test_find(tmp_path: Path) -> None:
