@@ -138,7 +138,7 @@ class Image:
 def find(folder: Path) -> tuple[list[str], list[str]]:
     """List the image files below ``folder``, and everything else there, as sorted POSIX paths relative to it.
 
-    Everything else: files with other endings, names that may steer a terminal, and linked folders, which are not followed.
+    Everything else: files with other endings, names that may steer a terminal, linked folders, which are not followed.
     Hidden files and folders are in neither list. ``folder`` may be one image file. DataError where it is missing or
     holds no image.
     """
