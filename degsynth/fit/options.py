@@ -19,6 +19,11 @@ CACHE_MB = 2048
 """Default memory for decoded images, MiB."""
 
 
+LEFT_OUT: dict[Data, float] = {"unpaired": 0.35, "lr": 0.5}
+"""What is assumed for `FitOptions.left_out`, by what a method learns from. Kernels that were estimated without HR images
+leave out more: they cannot sharpen, which phones do."""
+
+
 class FitOptions(Strict):
     """Options that every fit has, whatever the method: the table ``[fit]`` of ``config.toml``."""
 
@@ -61,9 +66,9 @@ class FitOptions(Strict):
     group_scene: str | None = None
     """For pairs: regular expression whose first group, or all of it, is the scene in the name of a pair. No scene is
     both fitted to and held out. Unset: names without the usual endings of sub-images."""
-    left_out: float = Field(default=0.35, ge=0, le=2)
+    left_out: float | None = Field(default=None, ge=0, le=2)
     """For methods without pairs: σ of the noise that stands for what the model leaves out, relative to the local
-    contrast of the LR image, since it cannot be measured; 0: none."""
+    contrast of the LR image, since it cannot be measured; 0: none. Unset: as in `LEFT_OUT`."""
     cache_mb: int = Field(default=CACHE_MB, ge=0, le=2**30)
     """Memory for decoded images, MiB."""
     device: str = "cpu"
@@ -89,7 +94,7 @@ def check_options(options: FitOptions, data: Data) -> None:
     if data != "unpaired" and options.lr_denoise != "none":
         source = "pairs" if data == "paired" else "LR alone"
         raise ConfigError(f"`lr_denoise={options.lr_denoise}` is for unpaired methods; {method} learns from {source}")
-    if data == "paired" and options.left_out != FitOptions.model_fields["left_out"].default:
+    if data == "paired" and options.left_out is not None:
         raise ConfigError(
             f"`left_out={options.left_out:g}` is for methods without pairs; {method} measures it on pairs"
         )

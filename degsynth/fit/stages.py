@@ -29,7 +29,7 @@ from degsynth.evaluation.residual import LeftOut, with_residual
 from degsynth.files import check_makeable
 from degsynth.fit import loop
 from degsynth.fit.export import measured_checkpoint
-from degsynth.fit.options import FitOptions, check_options, resolve
+from degsynth.fit.options import LEFT_OUT, FitOptions, check_options, resolve
 from degsynth.fit.resuming import ended_fit, resumed_snapshot, with_absolute_paths
 from degsynth.fit.run_directory import RunDirectory
 from degsynth.fit.sources import open_source
@@ -298,7 +298,7 @@ def measure(fit: Fit, scorer: Scorer) -> Measured:
         if text := diversity.summary(draws):
             fit.events.on_note(text)
     left_out = scorer.left_out(fit.method, model)
-    ratio = fit.options.left_out
+    ratio = _assumed_ratio(fit)
     if left_out is not None:
         model = with_residual(model, left_out.noise)
         warnings += residual.warnings(left_out)
@@ -341,12 +341,18 @@ def report(fit: Fit, scorer: Scorer, measured: Measured) -> None:
     panels.sheet(fit.folder.previews / "held_out.png", rows, scorer.summary(measured.scores["mean"]))
 
 
+def _assumed_ratio(fit: Fit) -> float:
+    """Return σ of the noise that is assumed for what the model leaves out, as a multiple of the contrast."""
+    asked = fit.options.left_out
+    return LEFT_OUT.get(fit.method.data, 0.0) if asked is None else asked
+
+
 def _noise_record(fit: Fit, measured: Measured) -> dict[str, Any] | None:
     """Return what ``fit.json`` says of the noise for what the model leaves out; None where there is none."""
     if measured.left_out is not None:
         return residual.figures(measured.left_out)
     known = isinstance(measured.model.degrader, Degrader) and measured.model.residual() is not None
-    return {"assumed": fit.options.left_out} if known else None
+    return {"assumed": _assumed_ratio(fit)} if known else None
 
 
 def _record(fit: Fit, measured: Measured, trained: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
