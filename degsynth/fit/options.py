@@ -20,8 +20,8 @@ CACHE_MB = 2048
 
 
 LEFT_OUT: dict[Data, float] = {"unpaired": 0.35, "lr": 0.5}
-"""What is assumed for `FitOptions.left_out`, by what a method learns from. Kernels that are estimated from LR images alone
-leave out more: they cannot sharpen, as phones do."""
+"""What is assumed for `FitOptions.left_out`, by what a method learns from. Kernels that are estimated from LR images
+alone leave out more: they cannot sharpen, as phones do."""
 
 
 class FitOptions(Strict):
