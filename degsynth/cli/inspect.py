@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def command(
             options.check_output(path)
     loaded = open_model(model, scale)
     record = {"path": str(loaded.path), "sha256": loaded.sha256, **loaded.spec.model_dump(mode="json")}
-    facts = [(name, jsonlib.dumps(value, ensure_ascii=False)) for name, value in record.items() if name != "held_out"]
+    facts = [(name, _in_few_digits(value)) for name, value in record.items() if name != "held_out"]
     scores: Scores = dict(record["held_out"] or {})
     if scores:
         scores = {record["method"]: scores.pop("model"), **scores}
@@ -70,6 +70,13 @@ def command(
         console.result(f"{name:18} {value}")
     if scores:
         console.scores("held-out images of the fit", scores)
+
+
+def _in_few_digits(value: Any) -> str:
+    """Write a value as JSON, with four digits of each number that is not whole; `--json` has them all."""
+    exact = jsonlib.dumps(value, ensure_ascii=False)
+    few = jsonlib.loads(exact, parse_float=lambda digits: float(f"{float(digits):.4g}"))
+    return jsonlib.dumps(few, ensure_ascii=False)
 
 
 def _score_lines(scores: Scores) -> list[tuple[str, str]]:
