@@ -38,7 +38,7 @@ class _Sink:
     def __init__(self, file: Any) -> None:
         self._file = file
         self._error: OSError | None = None
-        self.read, self.readinto, self.seek, self.tell = file.read, file.readinto, file.seek, file.tell
+        self.read, self.readinto, self.tell = file.read, file.readinto, file.tell
 
     def check(self) -> None:
         """Raise the OSError of what could not be written, where there was one."""
@@ -49,6 +49,10 @@ class _Sink:
         """Write bytes, or nothing any more after an error."""
         self._try(self._file.write, content)
         return memoryview(content).nbytes
+
+    def seek(self, offset: int, whence: int = 0) -> None:
+        """Go to a position, which first writes what is still in the buffer."""
+        self._try(self._file.seek, offset, whence)
 
     def truncate(self, size: int | None = None) -> None:
         """Set the length of the file."""
