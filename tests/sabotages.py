@@ -948,6 +948,38 @@ SABOTAGES = (
     ),
     # --- kernel pools ---
     Sabotage(
+        "enlargement-kept",
+        "kernels keep the blur of the enlargement of the photographs",
+        "kernel_pool/estimate.py",
+        '    if config.interpolation == "removed":\n',
+        "    if False:\n",
+        ("kernel_pool/test_estimating.py::test_the_blur_of_the_enlargement_is_taken_off",),
+    ),
+    Sabotage(
+        "enlargement-of-another-scale",
+        "the interpolation is taken for one by another scale",
+        "ops/enlargement.py",
+        "    passed = bicubic(frequency, scale)\n",
+        "    passed = bicubic(frequency, scale + 1)\n",
+        ("ops/test_enlargement.py::test_the_kernel_of_the_camera_comes_out",),
+    ),
+    Sabotage(
+        "kmsr-levels",
+        "kmsr blurs levels instead of light",
+        "fit/sources/photos.py",
+        "        self.tone = source.assumed_tone(options, self.dtype, self.notes)\n",
+        "",
+        ("methods/test_kmsr.py::test_fitted_from_a_pool_exported_and_generated_from",),
+    ),
+    Sabotage(
+        "names-of-wide-spaces",
+        "images whose names have spaces of other widths are left out",
+        "errors.py",
+        "    return name.isprintable() or not any(map(steers, name))\n",
+        "    return name.isprintable()\n",
+        ("data/test_images.py::test_names_that_are_shown_are_names",),
+    ),
+    Sabotage(
         "pool-text-length",
         "a flipped bit in a pool allocates gigabytes",
         "hdf5.py",

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from degsynth.errors import ConfigError, DataError
+from degsynth.kernel_pool import estimate as estimating
 from degsynth.kernel_pool.estimate import Pace, estimate
 from degsynth.kernel_pool.journal import Journal, WindowEstimate, journal_of
 from degsynth.methods.kmsr import Config
 from degsynth.model import pool_file
+from degsynth.ops.enlargement import without_enlargement
 from degsynth.ops.kernels import centroid, gaussian, gaussian_shape, similarity
 from tests.conftest import save_png
 
@@ -101,6 +103,22 @@ def test_estimates_are_in_order_whichever_was_made_first(tmp_path: Path) -> None
     for written in (journal, Journal(journal.path, {}, resume=True)):
         in_order = [(estimate.image, estimate.rank) for estimate in written.in_order()]
         assert in_order == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+
+
+def test_the_blur_of_the_enlargement_is_taken_off() -> None:
+    """Unless it is to be kept, or nothing was enlarged; flags are those of what was estimated."""
+    kernels = [gaussian(25, 1.2 + 0.05 * number, 1.4) for number in range(6)]
+    split = torch.zeros(25, 25, dtype=torch.float64)
+    split[12, 6] = split[12, 18] = 0.5
+    results = [WindowEstimate("a", rank, (0, 0, 96, 96), k.tolist(), "") for rank, k in enumerate([*kernels, split])]
+    kept = estimating._pool(results, 2, Config(interpolation="kept"), {})
+    assert torch.allclose(kept.kernels, torch.stack([*kernels, split]))
+    removed = estimating._pool(results, 2, Config(), {})
+    assert torch.allclose(removed.kernels, without_enlargement(kept.kernels, 2), atol=1e-6)
+    assert all(gaussian_shape(removed.kernels[n])[0] < gaussian_shape(kept.kernels[n])[0] - 0.02 for n in range(6))
+    assert removed.origins == kept.origins
+    assert removed.origins[-1].flag == "several blobs"
+    assert torch.allclose(estimating._pool(results, 1, Config(), {}).kernels, kept.kernels, atol=1e-9)
 
 
 def test_a_file_that_is_no_journal_is_left_alone(photos: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from degsynth.model.pool_file import Origin, Pool
 from degsynth.nets.kernel_gan import KernelCritic, KernelGAN
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.noise import generator
+from degsynth.ops.tone import USUAL
 
 SMALL = {"width": 4, "batch": 8, "generated": 60, "critic_steps": 2}
 
@@ -121,6 +122,7 @@ def test_fitted_from_a_pool_exported_and_generated_from(tmp_path: Path) -> None:
     assert model.spec.pool == counts["fitted"] + 60
     assert record["noise"] == {"assumed": 0.5}
     assert model.residual() is not None
+    assert model.spec.tone == USUAL
     few, more = (fit.generated_kernels(tmp_path / "run", count, 1).kernels for count in (5, 9))
     assert torch.equal(few, more[:5])
     early = fit.open_snapshot(tmp_path / "run", 20, tmp_path / "early.pt")
