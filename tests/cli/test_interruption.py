@@ -24,6 +24,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Interrupt:
     import_everything()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(signals, "_stopped_by", [])
+    (tmp_path / "l").mkdir()
+    (tmp_path / "l/photo.png").touch()  # photographs are looked for before anything is begun
 
     def put(function: str, left: str = "") -> None:
         def interrupted(*_: Any, **__: Any) -> None:

@@ -110,7 +110,7 @@ def test_the_curve_is_for_integers_and_not_for_what_was_published(folder: Path, 
 )
 def test_no_curve_of_the_other_kind(folder: Path, tmp_path: Path, method: str, tone: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        fit.run(options(folder, method, tone=tone, left_out=0.35), {}, tmp_path / "run")
+        fit.run(options(folder, method, tone=tone, left_out=None), {}, tmp_path / "run")
 
 
 def unpaired(hr: list[Tensor], lr: list[Tensor]) -> Unpaired:
