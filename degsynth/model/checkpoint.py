@@ -33,6 +33,8 @@ from degsynth.ops.residual_noise import ResidualNoise
 VERIFY_TOLERANCE = 1e-6
 """Largest difference that is allowed between a reloaded checkpoint and the eager module on the CPU; in practice they
 are equal bit by bit."""
+DEEPEST_CALLS = 100
+"""Deepest nesting of functions that call each other. The methods of degsynth have fewer than 10."""
 
 
 CONTRACT = ("optics", "scale", "draw", "field", "clean", "noise", "forward", "degrade", "set_hardware_factor")
@@ -256,7 +258,10 @@ def compiled(checkpoint: Checkpoint, function: str) -> Any:
     Its first input is the module.
     """
     graph = getattr(checkpoint.degrader, function).graph.copy()
-    torch._C._jit_pass_inline(graph)
+    for _ in range(DEEPEST_CALLS):  # of functions that have run without the optimiser, a pass leaves the inner calls
+        torch._C._jit_pass_inline(graph)
+        if all(graph.findNode(call) is None for call in ("prim::CallFunction", "prim::CallMethod")):
+            break
     return graph
 
 
