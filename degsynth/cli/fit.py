@@ -111,7 +111,7 @@ def command(
         typer.Option(
             metavar="RATIO",
             help="For methods without pairs: σ of the noise that stands for what the model leaves out, relative to "
-            "the local contrast of LR images. 0: none. Unset: 0.35, but 0.5 for kmsr.",
+            "the local contrast of LR images. 0: none. Unset: 0.35, but 0.6 for kmsr.",
         ),
     ] = None,
     data_range: Annotated[

@@ -19,7 +19,7 @@ CACHE_MB = 2048
 """Default memory for decoded images, MiB."""
 
 
-LEFT_OUT: dict[Data, float] = {"unpaired": 0.35, "lr": 0.5}
+LEFT_OUT: dict[Data, float] = {"unpaired": 0.35, "lr": 0.6}
 """What is assumed for `FitOptions.left_out`, by what a method learns from. Kernels that are estimated from LR images
 alone leave out more: they cannot sharpen, as phones do."""
 

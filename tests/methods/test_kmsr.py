@@ -120,7 +120,7 @@ def test_fitted_from_a_pool_exported_and_generated_from(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/fit.json").read_text())["distribution"]["coverage"]["sigma_inside"] >= 0
     model = checkpoint.load(tmp_path / "run/checkpoint.pt")
     assert model.spec.pool == counts["fitted"] + 60
-    assert record["noise"] == {"assumed": 0.5}
+    assert record["noise"] == {"assumed": 0.6}
     assert model.residual() is not None
     assert model.spec.tone == USUAL
     few, more = (fit.generated_kernels(tmp_path / "run", count, 1).kernels for count in (5, 9))
