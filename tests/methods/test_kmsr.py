@@ -16,6 +16,7 @@ from degsynth.config import build
 from degsynth.errors import ConfigError, FitError
 from degsynth.evaluation.kernel_sets import (
     HeldOutKernels,
+    bicubic_kernel,
     bicubic_there_and_back,
     coverage,
     energy_distance,
@@ -27,8 +28,10 @@ from degsynth.methods import kmsr
 from degsynth.model import checkpoint, pool_file
 from degsynth.model.pool_file import Origin, Pool
 from degsynth.nets.kernel_gan import KernelCritic, KernelGAN
+from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import centroid, gaussian, similarity
 from degsynth.ops.noise import generator
+from degsynth.ops.subpixel import suited_size
 from degsynth.ops.tone import USUAL
 
 SMALL = {"width": 4, "batch": 8, "generated": 60, "critic_steps": 2}
@@ -149,6 +152,15 @@ def test_kernels_that_cannot_be_learnt_from_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`hr` is missing"):
         fit.run(fit.FitOptions(method="linear", lr=str(tmp_path / "any.h5")), {}, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_the_bicubic_kernel_is_that_of_torch(scale: int) -> None:
+    image = torch.rand(1, 1, 40 * scale, 40 * scale, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kernel = bicubic_kernel(scale, suited_size(25, scale))
+    lr = blur_decimate(image.float(), kernel[None].float(), scale)[0, 0]
+    expected = F.interpolate(image, (40, 40), mode="bicubic", antialias=True)[0, 0] if scale > 1 else image[0, 0]
+    assert float((lr - expected)[16:-16, 16:-16].abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
