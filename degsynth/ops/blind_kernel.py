@@ -59,6 +59,9 @@ CORRELATION_LENGTH = 0.5
 """Distance over which neighbouring taps move together, LR px: finer changes have hardly any effect on the LR."""
 MIN_WIDTH = 0.3
 """Smallest width of a kernel from which the reach of its free taps is computed, LR px."""
+LARGEST_NUMBER = 40.0
+"""Numbers of a kernel are limited to so many standard deviations. No likely kernel has larger ones, but a search may
+try them, and must get a finite cost there to turn back from; exponentials would overflow."""
 MAX_ITERATIONS = 300
 """Largest number of iterations of L-BFGS."""
 
@@ -134,7 +137,8 @@ class _Posterior:
     def spectrum_and_floor(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spectrum (n,) of the blurred HR, and the variance of the noise floor."""
         floor = self.median_floor * torch.exp((FLOOR_LOG_SIGMA * z[0]).clamp(-20, 5))
-        return self.spectra.of_kernel(self.hypothesis.kernel(z[1:])), floor
+        numbers = z[1:].clamp(-LARGEST_NUMBER, LARGEST_NUMBER)
+        return self.spectra.of_kernel(self.hypothesis.kernel(numbers)), floor
 
     def cost(self, z: Tensor) -> Tensor:
         """Return the negative log of the posterior, up to a constant."""
@@ -148,10 +152,23 @@ class _Posterior:
     def occam_penalty(self, z: Tensor) -> float:
         """Return ½ log det (1 + Jᵀ C⁻¹ J), computed as ½ log det (1 + A Aᵀ) with A = Lᵀ J and C⁻¹ = L Lᵀ."""
         unit = torch.eye(self.spectra.count, dtype=torch.float64)
-        pull = torch.func.vjp(self.log_spectrum, z)[1]
-        jacobian = torch.func.vmap(pull)(unit)[0]
-        weighted = torch.linalg.cholesky(self.spectra.precision).T @ jacobian
+        weighted = torch.linalg.cholesky(self.spectra.precision).T @ self._jacobian(z)
         return 0.5 * float(torch.logdet(unit + weighted @ weighted.T))
+
+    def _jacobian(self, z: Tensor) -> Tensor:
+        """Return the derivatives J (n, 1 + P) of the `log_spectrum`, row by row or column by column: the fewer.
+
+        A row is a unit vector times J. That product is linear in the vector u, and its own derivative by u, times a
+        unit vector v, is J v: a column.
+        """
+        pull = torch.func.vjp(self.log_spectrum, z)[1]
+        count = self.spectra.count
+        if len(z) >= count:
+            rows: Tensor = torch.func.vmap(pull)(torch.eye(count, dtype=torch.float64))[0]
+            return rows
+        push = torch.func.vjp(lambda u: pull(u)[0], torch.zeros(count, dtype=torch.float64))[1]
+        columns: Tensor = torch.func.vmap(push)(torch.eye(len(z), dtype=torch.float64))[0]
+        return columns.T
 
 
 def likeliest(spectra: Spectra, hypothesis: Hypothesis) -> Estimate:

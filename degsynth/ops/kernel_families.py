@@ -67,10 +67,21 @@ def gaussian(y: Tensor, x: Tensor, shape: Tensor) -> Tensor:
     The shape (a, b, c) gives the covariance Σ = exp [[a + b, c], [c, a − b]] in HR px², whose first axis is y. Σ is
     positive definite for all a, b and c. The widths σ along the principal axes are exp((a ± √(b² + c²)) / 2).
     """
-    a, b, c = shape
-    covariance = torch.matrix_exp(torch.stack([torch.stack([a + b, c]), torch.stack([c, a - b])]))
-    form = covariance[0, 0] * y * y + 2 * covariance[0, 1] * y * x + covariance[1, 1] * x * x
+    yy, yx, xx = symmetric_exp(*shape)
+    form = yy * y * y + 2 * yx * y * x + xx * x * x
     return torch.exp(-2 * math.pi**2 * form)
+
+
+def symmetric_exp(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the numbers (yy, yx, xx) of the symmetric matrix exp [[a + b, c], [c, a − b]].
+
+    The square of D = [[b, c], [c, −b]] is r² times the identity with r = √(b² + c²), so the series of the exponential
+    is exp(a) · (cosh r + D · sinh r / r).
+    """
+    r = torch.sqrt(b * b + c * c + 1e-24)  # the addend keeps the slope finite where b and c are 0
+    size = torch.exp(a)
+    middle, part = size * torch.cosh(r), size * torch.sinh(r) / r
+    return middle + part * b, part * c, middle - part * b
 
 
 def radial(y: Tensor, x: Tensor, stretch: Tensor, values: Tensor) -> Tensor:
@@ -79,9 +90,8 @@ def radial(y: Tensor, x: Tensor, stretch: Tensor, values: Tensor) -> Tensor:
     ``stretch`` is (b, c). ``values`` (KNOTS − 1,) are those of the function at the frequencies 1/2 · 1/16,
     1/2 · 2/16, …; at 0 it is 1. Between these it is interpolated by cubics.
     """
-    b, c = stretch
-    matrix = torch.matrix_exp(torch.stack([torch.stack([b, c]), torch.stack([c, -b])]))
-    squares = (matrix[0, 0] * y + matrix[0, 1] * x).square() + (matrix[1, 0] * y + matrix[1, 1] * x).square()
+    yy, yx, xx = symmetric_exp(torch.zeros_like(stretch[0]), *stretch)
+    squares = (yy * y + yx * x).square() + (yx * y + xx * x).square()
     length = torch.sqrt(squares + 1e-20)  # the addend keeps the slope finite at frequency 0
     position = (length * 2 * (KNOTS - 1)).clamp(max=KNOTS - 1 - 1e-9)
     first = position.detach().floor().long()
@@ -94,16 +104,30 @@ def radial(y: Tensor, x: Tensor, stretch: Tensor, values: Tensor) -> Tensor:
 
 
 def frequencies(side: int = GRID) -> tuple[Tensor, Tensor]:
-    """Return the coordinates (y, x) of a grid of discrete frequencies, each (side, side)."""
-    frequency = torch.fft.fftfreq(side, dtype=torch.float64)
-    return frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
+    """Return the coordinates (y, x) of half a grid of discrete frequencies, each (side, side/2 + 1); side is even.
+
+    The other half has the same values, as the transfer functions here are real: that of −ν is that of ν.
+    """
+    y, x = torch.fft.fftfreq(side, dtype=torch.float64), torch.fft.rfftfreq(side, dtype=torch.float64)
+    return y[:, None].expand(-1, len(x)), x[None, :].expand(len(y), -1)
 
 
 def taps(transfer: Tensor, size: int) -> Tensor:
-    """Return the centred kernel (size, size) of sum 1 that has a given real transfer function (GRID, GRID)."""
-    frequency = torch.fft.fftfreq(transfer.shape[-1], dtype=torch.float64)
-    # The Nyquist frequency is its own negative. Half a pixel off the grid its sign is undetermined, so it is left out.
-    used = torch.where(frequency == -0.5, 0.0, 1.0)
-    wave = torch.exp(2j * math.pi * tap_offsets(size)[:, None] * frequency[None, :]) * used
-    kernel = (wave @ transfer.to(torch.complex128) @ wave.T).real
+    """Return the centred kernel (size, size) of sum 1 that has a given real transfer function (GRID, GRID/2 + 1).
+
+    It is given at the `frequencies`. With the tap at (m, n) from the middle, and T(−ν) = T(ν)::
+
+        k(m, n)  =  Σ T(ν) cos 2π(m·y + n·x)  =  Σ T(ν) (cos 2πmy · cos 2πnx − sin 2πmy · sin 2πnx)
+    """
+    side, offsets = len(transfer), 2 * math.pi * tap_offsets(size)
+    y, x = (offsets[:, None] * frequency for frequency in (torch.fft.fftfreq(side), torch.fft.rfftfreq(side)))
+    # Each frequency stands for its negative, too, but those on the axis for themselves alone. The Nyquist frequency is
+    # its own negative. Half a pixel off the grid its sign is undetermined, so it is left out.
+    rows = torch.full((side, 1), 1.0, dtype=torch.float64)
+    columns = torch.full((side // 2 + 1, 1), 2.0, dtype=torch.float64)
+    rows[side // 2], columns[0], columns[-1] = 0.0, 1.0, 0.0
+    down = torch.cat([torch.cos(y), torch.sin(y)]) * rows.T
+    right = torch.cat([torch.cos(x), -torch.sin(x)], 1).view(size, 2, -1) * columns.T
+    partial = (down @ transfer).view(2, size, -1).transpose(0, 1)  # rows of cosines and of sines
+    kernel = torch.einsum("mpf,npf->mn", partial, right)
     return kernel / kernel.sum()

@@ -41,10 +41,9 @@ def powers(coefficients: Sequence[float]) -> list[float]:
 def to_light(levels: Tensor, factors: list[float], block: int = BLOCK) -> Tensor:
     """Return g(levels) in a new tensor of the same shape, where g(x) = factors[0]·x + factors[1]·x² + …
 
-    There are at least two factors. It is TorchScript, and the bits do not depend on the shape: every value is only
-    multiplied and added to.
+    It is TorchScript, and the bits do not depend on the shape: every value is only multiplied and added to.
     """
-    if levels.requires_grad:  # what is written into a tensor has no gradient
+    if levels.requires_grad or len(factors) == 1:  # what is written into a tensor has no gradient
         curve = levels * factors[-1]
         for place in range(len(factors) - 2, -1, -1):
             curve = (curve + factors[place]) * levels

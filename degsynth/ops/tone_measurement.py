@@ -112,8 +112,11 @@ def _solve(windows: _Windows, count: int) -> tuple[Tensor, tuple[float, ...]]:
     ridge[:taps] = weight
     sums = torch.zeros(taps + count, dtype=torch.float64)
     sums[:taps] = 1.0
+    bends = [windows.hr * (1 - windows.hr)]
+    for _ in range(count - 1):
+        bends.append(bends[-1] * windows.hr)
     for _ in range(STEPS if count else 1):
-        jacobian, error = _linearised(windows, kernel, coefficients)
+        jacobian, error = _linearised(windows, bends[:count], kernel, coefficients)
         # The ridge is on the taps themselves, not on their changes: its gradient belongs to the right side.
         right = jacobian.T @ error
         right[:taps] -= weight * kernel
@@ -131,13 +134,21 @@ def _moved(coefficients: tuple[float, ...], change: Tensor) -> tuple[float, ...]
     return tuple(old + new for old, new in zip(coefficients, change.tolist(), strict=True))
 
 
-def _linearised(windows: _Windows, kernel: Tensor, coefficients: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """Return the derivatives (N, K² + coefficients) of the predicted levels, and real minus predicted levels (N,)."""
-    factors, hr = powers(coefficients), windows.hr
-    light = to_light(hr, factors)
+def _linearised(
+    windows: _Windows, bends: list[Tensor], kernel: Tensor, coefficients: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
+    """Return the derivatives (N, K² + coefficients) of the predicted levels, and real minus predicted levels (N,).
+
+    ``bends`` are φₙ (N, K²) of the HR pixels for each of the coefficients: g(h) = h + Σ cₙ·φₙ(h).
+    """
+    taps = windows.hr.shape[1]
+    derivatives = torch.empty(len(windows.lr), taps + len(coefficients), dtype=torch.float64)
+    light = derivatives[:, :taps].copy_(windows.hr)
+    for coefficient, bend in zip(coefficients, bends, strict=True):
+        light.add_(bend, alpha=coefficient)
+    factors = powers(coefficients)
     levels = to_levels(light @ kernel, inverse_table(factors)) if coefficients else light @ kernel
-    columns = [light]
-    for place in range(len(coefficients)):
-        of_hr = (hr * (1 - hr) * hr**place) @ kernel
-        columns.append((of_hr - levels * (1 - levels) * levels**place)[:, None])
-    return torch.cat(columns, 1) / slope(levels, factors)[:, None], windows.lr - levels
+    of_levels = levels * (1 - levels)
+    for place, bend in enumerate(bends):
+        derivatives[:, taps + place] = bend @ kernel - of_levels * levels**place
+    return derivatives.div_(slope(levels, factors)[:, None]), windows.lr - levels

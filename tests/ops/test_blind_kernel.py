@@ -15,6 +15,8 @@ from degsynth.ops import kernel_families as families
 from degsynth.ops.blind_kernel import (
     PLAIN_FAMILIES,
     Estimate,
+    Family,
+    _Posterior,
     estimate,
     family_hypothesis,
     freed_hypothesis,
@@ -160,6 +162,51 @@ def test_bicubic_is_that_of_torch(scale: int) -> None:
     computed = blur_decimate(smooth.float(), kernel[None].float(), scale)
     inner = (slice(None), slice(None), slice(4, -4), slice(4, -4))
     assert torch.allclose(computed[inner], bicubic(smooth.float(), scale)[inner], atol=4e-3)
+
+
+@given(*[st.floats(-3, 3)] * 3)
+def test_exponential_of_a_symmetric_matrix(a: float, b: float, c: float) -> None:
+    numbers = torch.tensor([a, b, c], dtype=torch.float64)
+    expected = torch.matrix_exp(torch.tensor([[a + b, c], [c, a - b]], dtype=torch.float64))
+    yy, yx, xx = families.symmetric_exp(*numbers)
+    torch.testing.assert_close(torch.stack([yy, yx, yx, xx]), expected.flatten(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [12, 13])
+def test_taps_are_the_sum_over_all_frequencies(size: int) -> None:
+    y, x = families.frequencies()
+    shape = torch.tensor([0.5, 0.3, -0.4], dtype=torch.float64)
+    offsets, half = torch.arange(size) - (size - 1) / 2, families.GRID // 2
+    whole = torch.arange(1 - half, half).double() / families.GRID  # without Nyquist's frequency
+    transfer = families.gaussian(whole[:, None], whole[None, :], shape)
+    waves = torch.exp(2j * math.pi * offsets[:, None].double() * whole)
+    expected = (waves @ transfer.to(waves.dtype) @ waves.T).real
+    torch.testing.assert_close(families.taps(families.gaussian(y, x, shape), size), expected / expected.sum())
+
+
+@pytest.mark.parametrize("name", ["gaussian", "radial"])
+def test_derivatives_column_by_column_are_those_row_by_row(
+    name: Family, halves: tuple[list[Tensor], list[Tensor]]
+) -> None:
+    hypothesis = family_hypothesis(name, 2, 12)
+    posterior = _Posterior(spectra_of(halves, gaussian(12, 1.0, 1.0)), hypothesis)
+    z = torch.cat([torch.zeros(1, dtype=torch.float64), hypothesis.starts[0]])
+    rows = torch.autograd.functional.jacobian(posterior.log_spectrum, z)
+    torch.testing.assert_close(posterior._jacobian(z), rows)
+
+
+@pytest.mark.parametrize("name", PLAIN_FAMILIES)
+def test_a_search_turns_back_from_numbers_beyond_all_reason(
+    name: Family, halves: tuple[list[Tensor], list[Tensor]]
+) -> None:
+    posterior = _Posterior(spectra_of(halves, gaussian(12, 1.0, 1.0)), family_hypothesis(name, 2, 12))
+    for far in (1e3, -1e3, 1e8):
+        z = torch.full((1 + posterior.hypothesis.numbers,), far, dtype=torch.float64, requires_grad=True)
+        cost = posterior.cost(z)
+        cost.backward()  # type: ignore[no-untyped-call]
+        assert z.grad is not None
+        assert bool(cost.isfinite())
+        assert bool((z.grad * far > 0).all())  # downhill is back
 
 
 @given(st.floats(0.3, families.MAX_RADIUS), st.floats(0.0, 0.7))

@@ -89,6 +89,13 @@ def test_levels_that_were_blurred_have_no_curve(scale: int, photographs: list[Te
     assert measure(known, len(known), scale, 14 + scale % 2, torch.Generator().manual_seed(3)) == ()
 
 
+@pytest.mark.parametrize("count", range(5))
+def test_light_is_the_polynomial(count: int) -> None:
+    levels, factors = torch.linspace(-0.1, 1.1, 7), powers([-0.3, -0.25, 0.2, 0.1][:count])
+    expected = sum(factor * levels ** (place + 1) for place, factor in enumerate(factors))
+    torch.testing.assert_close(to_light(levels, factors), expected)
+
+
 def test_few_pixels_have_no_curve(photographs: list[Tensor]) -> None:
     small = [(hr[:, :64, :64], lr[:, :32, :32]) for hr, lr in pairs(photographs, CAMERA, 2)]
     assert measure(small, len(small), 2, 14, torch.Generator().manual_seed(3)) == ()
