@@ -1069,6 +1069,22 @@ SABOTAGES = (
         ("ops/test_residual_noise.py::test_drawn_noise_along_edges_is_like_the_measured_one",),
     ),
     Sabotage(
+        "straight-line-bent",
+        "a straight line between levels and light is x + x²",
+        "ops/tone.py",
+        "if levels.requires_grad or len(factors) == 1:",
+        "if levels.requires_grad:",
+        ("ops/test_tone.py::test_light_is_the_polynomial",),
+    ),
+    Sabotage(
+        "numbers-without-bound",
+        "a search for a kernel runs away into numbers that are not finite",
+        "ops/blind_kernel.py",
+        "numbers = z[1:].clamp(-LARGEST_NUMBER, LARGEST_NUMBER)",
+        "numbers = z[1:]",
+        ("ops/test_blind_kernel.py::test_a_search_turns_back_from_numbers_beyond_all_reason",),
+    ),
+    Sabotage(
         "light-spectra",
         "unpaired methods compare spectra of levels, though their models blur light",
         "methods/shared/unpaired_sets.py",
