@@ -120,14 +120,14 @@ def taps(transfer: Tensor, size: int) -> Tensor:
         k(m, n)  =  Σ T(ν) cos 2π(m·y + n·x)  =  Σ T(ν) (cos 2πmy · cos 2πnx − sin 2πmy · sin 2πnx)
     """
     side, offsets = len(transfer), 2 * math.pi * tap_offsets(size)
-    y, x = (offsets[:, None] * frequency for frequency in (torch.fft.fftfreq(side), torch.fft.rfftfreq(side)))
+    down, right = frequencies(side)
+    y, x = offsets[:, None] * down[:, 0], offsets[:, None] * right[0]
     # Each frequency stands for its negative, too, but those on the axis for themselves alone. The Nyquist frequency is
     # its own negative. Half a pixel off the grid its sign is undetermined, so it is left out.
-    rows = torch.full((side, 1), 1.0, dtype=torch.float64)
-    columns = torch.full((side // 2 + 1, 1), 2.0, dtype=torch.float64)
+    rows = torch.full((side,), 1.0, dtype=torch.float64)
+    columns = torch.full((side // 2 + 1,), 2.0, dtype=torch.float64)
     rows[side // 2], columns[0], columns[-1] = 0.0, 1.0, 0.0
-    down = torch.cat([torch.cos(y), torch.sin(y)]) * rows.T
-    right = torch.cat([torch.cos(x), -torch.sin(x)], 1).view(size, 2, -1) * columns.T
-    partial = (down @ transfer).view(2, size, -1).transpose(0, 1)  # rows of cosines and of sines
-    kernel = torch.einsum("mpf,npf->mn", partial, right)
+    rows = torch.stack([torch.cos(y), torch.sin(y)]) * rows
+    columns = torch.stack([torch.cos(x), -torch.sin(x)]) * columns
+    kernel = (rows @ transfer @ columns.transpose(1, 2)).sum(0)
     return kernel / kernel.sum()

@@ -43,7 +43,8 @@ def to_light(levels: Tensor, factors: list[float], block: int = BLOCK) -> Tensor
 
     It is TorchScript, and the bits do not depend on the shape: every value is only multiplied and added to.
     """
-    if levels.requires_grad or len(factors) == 1:  # what is written into a tensor has no gradient
+    # What is written into a tensor has no gradient; and the quicker way below begins with two factors.
+    if levels.requires_grad or len(factors) == 1:
         curve = levels * factors[-1]
         for place in range(len(factors) - 2, -1, -1):
             curve = (curve + factors[place]) * levels

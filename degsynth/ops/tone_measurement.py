@@ -112,11 +112,9 @@ def _solve(windows: _Windows, count: int) -> tuple[Tensor, tuple[float, ...]]:
     ridge[:taps] = weight
     sums = torch.zeros(taps + count, dtype=torch.float64)
     sums[:taps] = 1.0
-    bends = [windows.hr * (1 - windows.hr)]
-    for _ in range(count - 1):
-        bends.append(bends[-1] * windows.hr)
+    bends = [windows.hr * (1 - windows.hr) * windows.hr**place for place in range(count)]
     for _ in range(STEPS if count else 1):
-        jacobian, error = _linearised(windows, bends[:count], kernel, coefficients)
+        jacobian, error = _linearised(windows, bends, kernel, coefficients)
         # The ridge is on the taps themselves, not on their changes: its gradient belongs to the right side.
         right = jacobian.T @ error
         right[:taps] -= weight * kernel
