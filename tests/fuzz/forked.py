@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from tests.fuzz.material import command
 
@@ -79,7 +82,13 @@ def _be_child(log: Path, arguments: tuple[object, ...], stdout: int) -> None:
         os.dup2(stdout if stdout >= 0 else os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), 2)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python has it
+        # A fork loses torch's thread pool, and torch makes it anew when a thread first asks for it; of two threads that
+        # ask at once, one gets none ("Invalid thread pool!"). So this one asks before there are others.
+        torch.set_num_threads(torch.get_num_threads())
         code = command(*arguments)
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
         sys.stderr.flush()
     finally:
         os._exit(code)
