@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from degsynth.errors import DataError
 from degsynth.ops.resample import luma
@@ -32,6 +31,9 @@ def ssim(image: Tensor, truth: Tensor) -> float:
 
     The window is a Gaussian of σ 1.5, 11 px wide.
     """
+    # Loading it takes 3 s, because it loads all of scipy.signal and scipy.stats; most commands need no SSIM.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     value = structural_similarity_index_measure(image[None], truth[None], data_range=1.0, kernel_size=SSIM_WINDOW)
     return float(value)  # type: ignore[arg-type]
 

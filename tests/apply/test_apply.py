@@ -104,7 +104,6 @@ def test_lr_is_what_a_stranger_gets_from_the_seed(model: Checkpoint, hr: Path, t
         Options(tile=16),
         Options(tile=37, workers=3),
         Options(memory=1e6),
-        pytest.param(Options(memory=1e4), marks=pytest.mark.slow),
     ],
 )
 def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp_path: Path) -> None:
@@ -121,6 +120,13 @@ def test_same_seed_same_bytes(options: Options, model: Checkpoint, hr: Path, tmp
     apply.run(model, hr, tmp_path / "other", Options(noise=noise, seed=1))
     other = contents(tmp_path / "other")
     assert all(other[name] != digest for name, digest in contents(tmp_path / "a").items() if name.startswith("lr/"))
+
+
+def test_the_smallest_tiles(model: Checkpoint, hr: Path, tmp_path: Path) -> None:
+    """They are used where the memory is too small for any tile."""
+    apply.run(model, hr, tmp_path / "a", Options(limit=1))
+    apply.run(model, hr, tmp_path / "b", Options(limit=1, memory=1e4))
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 @pytest.mark.parametrize("kind", ["strips", "tiles", "alpha", "cropped"])
@@ -546,10 +552,14 @@ def wait_for_rows(out: Path, count: int) -> None:
         time.sleep(0.005)
 
 
+MANY = 40
+"""Number of images of which some are left when a signal arrives."""
+
+
 @pytest.fixture
 def many(tmp_path: Path, photographs: list[Tensor]) -> Path:
     """Enough work to be interrupted in the middle of."""
-    for number in range(80):
+    for number in range(MANY):
         save_png(tmp_path / f"many/{number:03}.png", photographs[number % 4][:, :, : 399 - number % 7])
     return tmp_path / "many"
 
@@ -595,7 +605,7 @@ def test_killed_and_resumed(number: int, model: Checkpoint, many: Path, tmp_path
     code = process.wait()
     assert code == (-number if number == signal.SIGKILL else 128 + number)
     done = len(Manifest(tmp_path / "out").read())
-    assert 5 <= done < 80, "it was not interrupted in the middle"
+    assert 5 <= done < MANY, "it was not interrupted in the middle"
     assert start(model, many, tmp_path / "out", "--awgn", "1:4", "--resume").wait() == 0
     apply.run(model, many, tmp_path / "straight", Options(noise=Noise(awgn=Interval(1.0, 4.0))))
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
