@@ -97,6 +97,14 @@ class Checkpoint:
             module.tint.double(),
         )
 
+    def planes_of_noise_alone(self, channels: int) -> int:
+        """Return how many planes of random numbers an image needs, where `clean` reads none of them; else 0."""
+        module: Any = self.degrader
+        residual = getattr(module, "residual", None)
+        if residual is None or module.placed or module.optics.field_planes(channels) > 0:
+            return 0
+        return int(residual.planes(channels))
+
     def on(self, device: str) -> Checkpoint:
         """Return the same model on a device; a copy, where it is not there already."""
         if device == "cpu" or not isinstance(self.degrader, nn.Module):

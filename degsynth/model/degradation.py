@@ -234,7 +234,8 @@ class Degradation:
         seed = identity.seed("kernel")
         code = _drawn_code(self.model, seed, height, width)
         hardware_factor = self._draw_hardware_factor(code, identity)
-        own = DrawnModel(self.model, code, NoiseField.of(self.model, seed, channels, height, width))
+        only_blurs = self.noise_name != "learned"
+        own = DrawnModel(self.model, code, NoiseField.of(self.model, seed, channels, height, width, only_blurs))
         noise = own
         if self.noise.noise_model is not None:  # drawn from a seed of its own: the blur is the same without it
             seed, other = identity.seed("noise"), self.noise.noise_model

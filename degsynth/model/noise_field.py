@@ -24,8 +24,16 @@ class NoiseField:
         self._blocks: dict[tuple[int, int], Tensor] = {}
 
     @classmethod
-    def of(cls, model: Checkpoint, seed: int, channels: int, height: int, width: int) -> NoiseField:
-        """Return the planes that a model uses for an LR image (channels, height, width) with this seed."""
+    def of(
+        cls, model: Checkpoint, seed: int, channels: int, height: int, width: int, only_blurs: bool = False
+    ) -> NoiseField:
+        """Return the planes that a model uses for an LR image (channels, height, width) with this seed.
+
+        Where the model ``only_blurs``, because its noise is not wanted, planes that only its noise would read are 0.
+        """
+        unread = model.planes_of_noise_alone(channels) if only_blurs else 0
+        if unread:
+            return cls(lambda y, x, h, w: torch.zeros(1, 1, 1, 1).expand(1, unread, h, w), height, width)
         return cls(lambda y, x, h, w: model.degrader.field(seed, y, x, h, w, channels), height, width)
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:

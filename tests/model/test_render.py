@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from degsynth.config import Interval
 from degsynth.errors import ConfigError, DataError
+from degsynth.model import checkpoint
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.degradation import Degradation, Noise, ShotRead
+from degsynth.model.degrader import Degrader
 from degsynth.model.noise_field import NoiseField
+from degsynth.model.optics import Optics
 from degsynth.model.render import render, render_bands, render_draw
+from degsynth.model.spec import Spec
 from degsynth.model.tiling import square
 from degsynth.ops.noise import block_field
 from degsynth.ops.resample import luma
+from degsynth.ops.residual_noise import CONTRASTS, LEVELS, ResidualNoise
 from degsynth.seeds import Identity
 from tests.doubles import StochasticOptics, linear_double, save_double, stochastic
 
@@ -41,6 +47,44 @@ def test_windows_of_a_noise_field_equal_the_whole_and_blocks_are_drawn_once() ->
     for top, bottom in ((0, 257), (200, 512), (899, 900)):
         for left, right in ((0, 200), (190, 256), (255, 310)):
             assert torch.equal(field.window(top, bottom, left, right), whole[:, :, top:bottom, left:right])
+
+
+class Jittery(Optics):
+    """Every LR pixel has a random level of its own."""
+
+    @torch.jit.export
+    def field_planes(self, channels: int) -> int:
+        return 1
+
+    @torch.jit.export
+    def clean(self, hr: Tensor, code: Tensor, field: Tensor) -> Tensor:
+        return F.avg_pool2d(hr, 2) + 0.01 * field
+
+
+@pytest.mark.parametrize(("optics", "reads"), [(Jittery(), True), (StochasticOptics(2, 8, noisy=False), False)])
+@pytest.mark.parametrize("noise", ["learned", "none", "other"])
+def test_numbers_that_nobody_reads_are_not_drawn(
+    noise: str, optics: Optics, reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the noise that stands for what a model leaves out; the LR is the same as with them."""
+    degrader, other = Degrader(optics, 2), stochastic(tmp_path / "other.pt", 2)
+    sigma = torch.full((LEVELS, CONTRASTS), 0.02).double()
+    degrader.add_residual(ResidualNoise(sigma, torch.ones(1, 1).double(), torch.eye(3).double()))
+    facts = {"clean_halo": 3, "noise_halo": 8, "halo": 19, "multiple_of": 2, "has_noise": True}
+    model = checkpoint.in_memory(degrader, Spec(degsynth_version="test", method="double", scale=2, **facts))
+    asked = {"learned": Noise(), "none": Noise(learned=False), "other": Noise(noise_model=other)}[noise]
+    hr, identity, windows = torch.rand(3, 80, 60), Identity(3, "a"), list[tuple[int, ...]]()
+    drawn = model.degrader.field
+
+    def field(*window: int) -> Tensor:
+        windows.append(window)
+        return drawn(*window)
+
+    monkeypatch.setattr(model.degrader, "field", field)
+    lr = render(Degradation(model, asked), hr, identity)
+    assert bool(windows) == (reads or noise == "learned")
+    monkeypatch.setattr(Checkpoint, "planes_of_noise_alone", lambda self, channels: 0)
+    assert torch.equal(render(Degradation(model, asked), hr, identity), lr)
 
 
 def test_awgn_is_its_field_times_sigma(tmp_path: Path) -> None:
