@@ -51,6 +51,22 @@ SABOTAGES = (
         ("fit/test_jpeg.py::test_blur_noise_and_tables_of_a_folder",),
     ),
     Sabotage(
+        "jpeg-turned",
+        "the blocks of a JPEG file that EXIF turns are looked for at the wrong corner",
+        "methods/shared/measured_noise.py",
+        "blocks = [stored.of(image) for image, stored in known]",
+        "blocks = [image for image, stored in known]",
+        ("fit/test_jpeg.py::test_noise_of_photographs_that_are_stored_turned",),
+    ),
+    Sabotage(
+        "jpeg-middles",
+        "the middle of a large photograph does not end at a block of its JPEG file",
+        "data/folders.py",
+        "return left_out // 2 * step, length - left_out * step",
+        "return left_out // 2 * step, min(length, side)",
+        ("fit/test_jpeg.py::test_middles_begin_at_blocks_from_either_end",),
+    ),
+    Sabotage(
         "jpeg-residual-after",
         "what a model leaves out of JPEG files is drawn as compression left it, and compressed again",
         "evaluation/residual.py",

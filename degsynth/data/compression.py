@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -20,7 +20,7 @@ from degsynth.data.carried import Carried
 from degsynth.data.jpeg import COLOURS, Markers, read_markers
 from degsynth.data.regular import open_regular
 from degsynth.errors import DataError
-from degsynth.ops.compression import BLOCK, Compression, Subsampling, at_quality
+from degsynth.ops.compression import BLOCK, Compression, Stored, Subsampling, at_quality
 from degsynth.ops.noise import uniform
 
 LARGEST_STEP = 255
@@ -39,28 +39,20 @@ ZIGZAG = tuple(sorted(range(BLOCK * BLOCK), key=_along_diagonals))
 """Places (row by row) of the entries of a table in the order in which files have them."""
 
 
-class JpegFile(NamedTuple):
-    """What is known of a JPEG file from its markers."""
-
-    compression: Compression
-    upright: bool
-    """Whether its pixels are used as they are stored, so that its blocks begin at the upper left corner."""
-
-
-def read_file(path: Path) -> JpegFile | None:
-    """Read how a file is compressed; None where it is no JPEG, or one of other colours than gray and YCbCr."""
+def read_file(path: Path) -> Stored | None:
+    """Read how an image is stored; None where it is no JPEG, or one of other colours than gray and YCbCr."""
     with open_regular(path) as file:
         if file.read(2) != b"\xff\xd8":
             return None
         file.seek(0)
         markers = read_markers(file.read(), path)
     compression = compression_of(markers)
-    return None if compression is None else JpegFile(compression, exif.orientation(markers.exif, markers.xmp) == 1)
+    return None if compression is None else Stored(compression, exif.orientation(markers.exif, markers.xmp))
 
 
-def read_files(paths: Sequence[Path]) -> list[JpegFile | None]:
-    """Read how files are compressed; files that cannot be read count as no JPEG."""
-    found: list[JpegFile | None] = []
+def read_files(paths: Sequence[Path]) -> list[Stored | None]:
+    """Read how images are stored; files that cannot be read count as no JPEG."""
+    found: list[Stored | None] = []
     for path in paths:
         try:
             found.append(read_file(path))

@@ -85,9 +85,8 @@ class ImageSet(Sequence[Tensor]):
 
     def middle(self, index: int, side: int) -> Tensor:
         """Return the middle of an image, at most ``side`` px high and wide."""
-        height, width = self.size(index)
-        rows, columns = min(side, height), min(side, width)
-        return self.window(index, middle_of(height, rows), middle_of(width, columns), rows, columns)
+        y, x, rows, columns = middle_of(*self.size(index), side)
+        return self.window(index, y, x, rows, columns)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
         """Return a set of some of the images; it uses the same cache."""
@@ -137,15 +136,26 @@ class Middles(Sequence[Tensor]):
         return self._images.middle(self._indices[index], self._side)
 
 
-def middle_of(length: int, part: int) -> int:
-    """Return where a part in the middle begins: at a block of a JPEG file, also where its chroma is at half size."""
-    return (length - part) // 2 // (2 * BLOCK) * (2 * BLOCK)
+def middle_of(height: int, width: int, side: int) -> tuple[int, int, int, int]:
+    """Return the middle of an image, at most ``side`` px (16 or more) high and wide: (y, x, height, width).
+
+    It begins at a block of a JPEG file, also where chroma is at half size, from whichever corner the blocks are counted
+    (an image may be stored turned): what is left out at either end is a whole number of such blocks.
+    """
+    (y, rows), (x, columns) = _middle_of_one(height, side), _middle_of_one(width, side)
+    return y, x, rows, columns
+
+
+def _middle_of_one(length: int, side: int) -> tuple[int, int]:
+    """Return where the middle of a length begins, and how long it is."""
+    step = 2 * BLOCK
+    left_out = -(-max(0, length - side) // step)  # whole blocks
+    return left_out // 2 * step, length - left_out * step
 
 
 def _middle(image: Image) -> Image:
     """Return the middle of an image, at most `KEPT` px high and wide, without alpha and as a copy."""
-    rows, columns = min(KEPT, image.height), min(KEPT, image.width)
-    y, x = middle_of(image.height, rows), middle_of(image.width, columns)
+    y, x, rows, columns = middle_of(image.height, image.width, KEPT)
     return replace(image, pixels=np.ascontiguousarray(image.pixels[y : y + rows, x : x + columns]), alpha=None)
 
 
@@ -171,7 +181,7 @@ def _inspect(path: Path, least: int) -> _Inspection:
         return _Inspection(fault=f"{image.width}×{image.height} px, at least {least} a side are needed")
     if image.pixels.min() == image.pixels.max():
         return _Inspection(fault=f"{image.pixels.flat[0]} all over")
-    return _Inspection((image.channels, str(image.pixels.dtype)), (min(KEPT, image.height), min(KEPT, image.width)))
+    return _Inspection((image.channels, str(image.pixels.dtype)), middle_of(image.height, image.width, KEPT)[2:])
 
 
 def inspect_folder(

@@ -18,7 +18,7 @@ from degsynth.config import Strict
 from degsynth.model.degrader import Degrader
 from degsynth.model.spec import MethodSpec
 from degsynth.model.tone import Tone
-from degsynth.ops.compression import Compression
+from degsynth.ops.compression import Compression, Stored
 from degsynth.ops.grain import Grain
 
 Data = Literal["paired", "unpaired", "lr"]
@@ -53,10 +53,10 @@ class Training(Strict):
 
 @dataclass(frozen=True)
 class Jpeg:
-    """How LR images were compressed, and the same done to other images."""
+    """How LR images are stored in JPEG files, and the same compression done to other images."""
 
-    of_images: Sequence[Compression | None]
-    """Of each image; None where it is no JPEG, or where its blocks do not begin at its upper left corner."""
+    of_images: Sequence[Stored | None]
+    """Of each image; None where it is no JPEG."""
     save: Callable[[Tensor, Compression], Tensor]
     """Compresses an image (C, h, w) in [0, 1], and returns what is read back."""
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
+from torch import Tensor
 
 BLOCK = 8
 """Side of a block, px."""
@@ -61,6 +62,24 @@ class Compression(NamedTuple):
     def __str__(self) -> str:
         """Return the quality and the subsampling in words."""
         return f"quality {self.quality()}" + (f", {self.subsampling}" if self.chroma else "")
+
+
+class Stored(NamedTuple):
+    """How an image lies in a JPEG file."""
+
+    compression: Compression
+    orientation: int = 1
+    """That of EXIF, from 1 to 8: how the samples are turned before they are used. 1: they are used as they are."""
+
+    def of(self, image: Tensor) -> Tensor:
+        """Return an image (C, H, W), as it is used, in the orientation in which it is stored.
+
+        Its blocks then begin at the upper left corner. Orientations 5 to 8 transpose the samples; some then flip rows
+        or columns. That is undone here in the reverse order.
+        """
+        flipped = [axis for axis, which in ((-2, (3, 4, 7, 8)), (-1, (2, 3, 6, 7))) if self.orientation in which]
+        image = image.flip(flipped) if flipped else image
+        return image.transpose(-1, -2) if self.orientation >= 5 else image
 
 
 @cache

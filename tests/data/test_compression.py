@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
+import torch
 from PIL import Image
 from torch import Tensor
 
 from degsynth.data import images
-from degsynth.data.compression import JpegFile, compressed, read_file, read_files
+from degsynth.data.compression import compressed, read_file, read_files
 from degsynth.errors import DataError
-from degsynth.ops.compression import Compression, at_quality
+from degsynth.ops.compression import Compression, Stored, at_quality
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_a_file_is_what_is_read_and_done_again(
     """What the file holds is decoded from it, and comes out of compressing the same pixels as it was compressed."""
     path = written(pixels, tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
     found = read_file(path)
-    assert found == JpegFile(at_quality(quality)._replace(subsampling=subsampling), upright=True)
+    assert found == Stored(at_quality(quality)._replace(subsampling=subsampling))
     assert np.array_equal(compressed(pixels, found.compression), images.read(path).pixels)
     assert found.compression.quality() == quality
 
@@ -43,7 +44,7 @@ def test_a_file_is_what_is_read_and_done_again(
 def test_gray(pixels: np.ndarray, tmp_path: Path) -> None:
     path = written(pixels[..., 0], tmp_path / "a.jpg", quality=80)
     found = read_file(path)
-    assert found == JpegFile(Compression(at_quality(80).luma), upright=True)
+    assert found == Stored(Compression(at_quality(80).luma))
     assert np.array_equal(compressed(pixels[..., :1], found.compression), images.read(path).pixels)
     assert compressed(pixels, found.compression).shape == pixels.shape
 
@@ -52,7 +53,7 @@ def test_tables_of_ones_own(pixels: np.ndarray, tmp_path: Path) -> None:
     """Every entry keeps its place."""
     luma, chroma = tuple(range(1, 65)), tuple(range(101, 165))
     path = written(pixels, tmp_path / "a.jpg", qtables=[list(luma), list(chroma)], subsampling="4:4:4")
-    assert read_file(path) == JpegFile(Compression(luma, chroma, "4:4:4"), upright=True)
+    assert read_file(path) == Stored(Compression(luma, chroma, "4:4:4"))
 
 
 @pytest.mark.parametrize(("sampling", "expected"), [("440", "4:2:0"), ("411", "4:2:0"), ("422", "4:2:2")])
@@ -64,11 +65,15 @@ def test_rare_subsamplings(sampling: str, expected: str, pixels: np.ndarray, tmp
     assert found.compression == at_quality(80)._replace(subsampling=expected)
 
 
-def test_what_is_turned_is_told(pixels: np.ndarray, tmp_path: Path) -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_how_an_image_was_turned_can_be_undone(orientation: int, pixels: np.ndarray, tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     path = written(pixels, tmp_path / "a.jpg", quality=80, exif=exif)
-    assert read_file(path) == JpegFile(at_quality(80), upright=False)
+    stored = read_file(path)
+    assert stored == Stored(at_quality(80), orientation)
+    samples = compressed(pixels, stored.compression)
+    assert torch.equal(stored.of(images.to_tensor(images.read(path).pixels)), images.to_tensor(samples))
 
 
 def test_other_files_are_no_jpeg(pixels: np.ndarray, tmp_path: Path) -> None:

@@ -13,19 +13,21 @@ from torch import Tensor
 from degsynth import fit
 from degsynth.config import Events
 from degsynth.data import images
-from degsynth.data.compression import JpegFile, compressed, saved
-from degsynth.data.folders import KEPT, middle_of
+from degsynth.data.cache import Cache
+from degsynth.data.compression import compressed, read_files, saved
+from degsynth.data.folders import KEPT, Middles, inspect_folder, middle_of
 from degsynth.evaluation.effective_kernel import effective_kernel
 from degsynth.evaluation.residual import before_compression
 from degsynth.fit.sources.source import jpeg_of, shares
 from degsynth.methods.pdm.estimate import GroupNoise
 from degsynth.methods.protocol import Jpeg
+from degsynth.methods.shared import measured_noise
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation, Noise
 from degsynth.model.residual import Residual
 from degsynth.model.tone import Tone
 from degsynth.ops.blur import blur_decimate
-from degsynth.ops.compression import at_quality
+from degsynth.ops.compression import Stored, at_quality
 from degsynth.ops.kernels import gaussian, similarity
 from degsynth.ops.residual_measurement import measure
 from degsynth.seeds import Identity
@@ -112,28 +114,52 @@ def test_noise_before_compression(photographs: list[Tensor]) -> None:
 
 
 def test_most_images_must_be_jpeg() -> None:
-    file = JpegFile(at_quality(85), upright=True)
-    turned = JpegFile(at_quality(90), upright=False)
+    file, turned = Stored(at_quality(85)), Stored(at_quality(90), 6)
     assert shares([file, None]) == ()
     found = shares([file, turned, turned])
     assert [(share.compression, share.images) for share in found] == [(at_quality(90), 2), (at_quality(85), 1)]
-    assert jpeg_of([file, turned]) is None
-    known = jpeg_of([file, file, turned])
+    assert jpeg_of([file, None]) is None
+    known = jpeg_of([file, turned, None])
     assert known is not None
-    assert known.of_images == [at_quality(85), at_quality(85), None]
+    assert known.of_images == [file, turned, None]
 
 
-@pytest.mark.parametrize(("length", "part"), [(KEPT + 77, KEPT), (2001, 512), (512, 512), (40, 24)])
-def test_middles_begin_at_blocks(length: int, part: int) -> None:
-    first = middle_of(length, part)
-    assert first % 16 == 0
-    assert 0 <= first <= length - part
-    assert abs(first - (length - part) / 2) <= 16
+@pytest.mark.parametrize(("length", "side"), [(KEPT + 77, KEPT), (2001, 512), (512, 512), (40, 24), (30, 1024)])
+def test_middles_begin_at_blocks_from_either_end(length: int, side: int) -> None:
+    y, x, rows, columns = middle_of(length, 48, side)
+    assert (x, columns) == middle_of(48, length, side)[::2]
+    assert side - 16 < rows <= side or rows == length <= side
+    before, after = y, length - y - rows
+    assert before % 16 == after % 16 == 0
+    assert before <= after <= before + 16
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_noise_of_photographs_that_are_stored_turned(
+    orientation: int, tmp_path: Path, photographs: list[Tensor]
+) -> None:
+    """Sides are no whole number of blocks, and only the middle is used: σ is that before compression all the same."""
+    rng, exif = torch.Generator().manual_seed(0), Image.Exif()
+    exif[0x0112] = orientation
+    for number, shot in enumerate(photographs[:3]):
+        smooth = torch.nn.functional.interpolate(shot[None], size=(KEPT + 45, KEPT + 31), mode="bicubic")[0]
+        noisy = smooth + SIGMA / 255 * torch.randn(smooth.shape, generator=rng)
+        pixels = images.quantise(noisy, np.dtype(np.uint8))
+        Image.fromarray(pixels).save(tmp_path / f"{number}.jpg", quality=85, exif=exif)
+    found, _ = inspect_folder(tmp_path, "LR", 32, Cache(2**30))
+    jpeg = jpeg_of(read_files([found.path(index) for index in range(3)]))
+    assert jpeg is not None
+    noise = measured_noise.measure(Middles(found, 3, KEPT), 1 / 255, jpeg)
+    assert noise is not None
+    assert 255 * noise.median_sigma() == pytest.approx(SIGMA, rel=0.1)
+    blocks_elsewhere = Jpeg([Stored(at_quality(85))] * 3, saved)
+    wrong = measured_noise.measure(Middles(found, 3, KEPT), 1 / 255, blocks_elsewhere)
+    assert wrong is None or abs(255 * wrong.median_sigma() / SIGMA - 1) > 0.1
 
 
 def test_images_that_blur_is_learnt_from_are_compressed() -> None:
     how = at_quality(50)
-    jpeg = Jpeg([None, how], saved)
+    jpeg = Jpeg([None, Stored(how)], saved)
     noise = GroupNoise([], torch.ones(1), [], [], 1 / 255, Tone(), jpeg)
     image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
     made = noise.add_to(image, torch.Generator().manual_seed(1))

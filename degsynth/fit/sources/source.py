@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from degsynth.config import Interval, OnProgress
-from degsynth.data.compression import JpegFile, saved
+from degsynth.data.compression import saved
 from degsynth.errors import DataError
 from degsynth.evaluation.held_out import Judge
 from degsynth.evaluation.residual import LeftOut
@@ -22,6 +22,7 @@ from degsynth.methods.protocol import Jpeg, Learned, Method
 from degsynth.model.checkpoint import Checkpoint
 from degsynth.model.spec import MOST_JPEG, JpegShare
 from degsynth.model.tone import Tone
+from degsynth.ops.compression import Stored
 from degsynth.ops.tone import USUAL
 from degsynth.reports.panels import Panel
 from degsynth.reports.previews import Degrade
@@ -66,7 +67,7 @@ def check_patch(side: int, method: Learned, name: str, advice: str) -> None:
         )
 
 
-def shares(files: Sequence[JpegFile | None]) -> tuple[JpegShare, ...]:
+def shares(files: Sequence[Stored | None]) -> tuple[JpegShare, ...]:
     """Return how files were compressed, the most frequent first; nothing where half of them or more are no JPEG."""
     counts = collections.Counter(file.compression for file in files if file is not None)
     if 2 * counts.total() <= len(files):
@@ -81,10 +82,9 @@ def qualities(jpeg: Sequence[JpegShare]) -> str:
     return f"quality {low}" if low == high else f"quality {low} to {high}"
 
 
-def jpeg_of(files: Sequence[JpegFile | None]) -> Jpeg | None:
-    """Return how images were compressed, as methods see it; None where too few of them are upright JPEG files."""
-    known = [None if file is None or not file.upright else file.compression for file in files]
-    return Jpeg(known, saved) if 2 * sum(how is not None for how in known) > len(files) else None
+def jpeg_of(files: Sequence[Stored | None]) -> Jpeg | None:
+    """Return how images are stored, as methods see it; None where half of them or more are no JPEG files."""
+    return Jpeg(files, saved) if 2 * sum(file is not None for file in files) > len(files) else None
 
 
 class Source(Protocol):

@@ -74,7 +74,7 @@ class GroupNoise:
             lr = lr + strength * draw_noise(noise, lr[None], white)[0]
         lr = lr.clamp(0, 1)
         if self.jpeg is not None:
-            known = [how for how in self.jpeg.of_images if how is not None]
+            known = [stored.compression for stored in self.jpeg.of_images if stored is not None]
             return self.jpeg.save(lr, known[int(torch.randint(len(known), (1,), generator=rng))])
         return (lr / self.level_step).round() * self.level_step if self.level_step > 0 else lr
 

@@ -147,8 +147,9 @@ def measure(images: Sequence[Tensor], level_step: float, jpeg: Jpeg | None = Non
     """
     if jpeg is None:
         return grain_measurement.measure(images, level_step)
-    known = [(image, how) for image, how in zip(images, jpeg.of_images, strict=True) if how is not None]
-    return jpeg_noise.measure([image for image, _ in known], [how for _, how in known], level_step)
+    known = [(image, stored) for image, stored in zip(images, jpeg.of_images, strict=True) if stored is not None]
+    blocks = [stored.of(image) for image, stored in known]
+    return jpeg_noise.measure(blocks, [stored.compression for _, stored in known], level_step)
 
 
 def _agreed(measured: Grain | None) -> Grain | None:
