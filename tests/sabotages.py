@@ -1037,6 +1037,14 @@ SABOTAGES = (
         ("ops/test_least_squares.py::test_the_ridge_does_not_depend_on_the_brightness",),
     ),
     Sabotage(
+        "overhanging-below",
+        "windows that hang over the lower edge are counted once, however far they do",
+        "ops/least_squares.py",
+        "products[line, :, :, :-1] += products[line + 1, :, :, 1:]",
+        "pass",
+        ("ops/test_least_squares.py",),
+    ),
+    Sabotage(
         "least-squares-border",
         "the border that least squares should leave out is used",
         "ops/least_squares.py",

@@ -44,23 +44,45 @@ def _windows(z: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _subtract_overhanging(gram: Tensor, z: Tensor) -> None:
-    """Subtract the windows that hang over the edge of z (P, H, W) from gram (Q, Q, P, Q, Q, P), in place."""
-    size = gram.shape[0]
-    height, width = z.shape[1], z.shape[2]
-    wide = torch.nn.functional.pad(z, (size - 1, size - 1))
-    for inside in range(1, size):  # number of rows of the window that lie in the image
-        for strip, rows in (
-            (wide[:, :inside], slice(size - inside, size)),  # over the top: its last rows lie inside
-            (wide[:, height - inside :], slice(0, inside)),  # over the bottom: its first rows do
-        ):
-            u = _windows(strip, inside, size)
-            gram[rows, :, :, rows] -= (u.T @ u).view(inside, size, z.shape[0], inside, size, z.shape[0])
-        for strip, columns in (
-            (z[:, :, :inside], slice(size - inside, size)),
-            (z[:, :, width - inside :], slice(0, inside)),
-        ):
-            u = _windows(strip, size, inside)
-            gram[:, columns, :, :, columns] -= (u.T @ u).view(size, inside, z.shape[0], size, inside, z.shape[0])
+    """Subtract the windows that hang over the edge of z (P, H, W) from gram (Q, Q, P, Q, Q, P), in place.
+
+    A window whose first t rows lie above the image has row t + y on row y of the image, so with the products R of all
+    pairs of rows of the image at its upper edge, the part of ``gram`` that belongs to two rows a and b of windows is::
+
+        R[a − 1, b − 1] + R[a − 2, b − 2] + …  =  C[a − 1, b − 1],     C[y, y'] = R[y, y'] + C[y − 1, y' − 1]
+
+    It is the same at the lower edge, with rows counted from below, and for columns at the other two edges. There, only
+    windows count that have all their rows in the image, as the others have been subtracted already.
+    """
+    size, planes = gram.shape[0], z.shape[0]
+    edge = size - 1
+    if edge == 0:
+        return
+    wide = torch.nn.functional.pad(z, (edge, edge))
+    for strip, first in ((wide[:, :edge], True), (wide[:, -edge:], False)):
+        u = _windows(strip, edge, size)
+        products = (u.T @ u).view(edge, size, planes, edge, size, planes)
+        _subtract_diagonal_sums(gram, products, first)
+    for strip, first in ((z[:, :, :edge], True), (z[:, :, -edge:], False)):
+        u = _windows(strip, size, edge)
+        products = (u.T @ u).view(size, edge, planes, size, edge, planes)
+        _subtract_diagonal_sums(gram.transpose(0, 1).transpose(3, 4), products.transpose(0, 1).transpose(3, 4), first)
+
+
+def _subtract_diagonal_sums(gram: Tensor, products: Tensor, first: bool) -> None:
+    """Subtract the sums along diagonals of products (Q − 1, …, Q − 1, …) from gram (Q, …, Q, …): axes 0 and 3.
+
+    ``first``: the products are those of the first lines of the image, else of its last ones. They are overwritten.
+    """
+    edge = len(products)
+    if first:
+        for line in range(1, edge):
+            products[line, :, :, 1:] += products[line - 1, :, :, :-1]
+        gram[1:, :, :, 1:] -= products
+    else:
+        for line in reversed(range(edge - 1)):
+            products[line, :, :, :-1] += products[line + 1, :, :, 1:]
+        gram[:-1, :, :, :-1] -= products
 
 
 class NormalEquations:
