@@ -332,13 +332,14 @@ class Method(protocol.Learned):
         """Draw kernels (N, K, K) float64: of ``count`` images, or of at most so many pixels of one image."""
         with torch.no_grad():
             if isinstance(self.optics, ImageKernelOptics):
-                codes = torch.cat([self.optics.draw(seed) for seed in range(count)])
-                return self.optics.image_kernels(codes).double()
-            optics, example = cast("PixelKernelOptics", self.optics), self.fit.example
-            height, width = (length // self.scale for length in example.shape[2:])
-            field = torch.randn(1, optics.field_planes(self.channels), height, width, generator=generator(0))
-            taps = self.kernels(optics.inputs(example[:, :, : self.scale * height, : self.scale * width], field))
-            return cast("Tensor", taps.view(-1, self.kernel_size, self.kernel_size)[:count].double())
+                inputs = self.optics.inputs(torch.cat([self.optics.draw(seed) for seed in range(count)]))
+            else:
+                optics, example = cast("PixelKernelOptics", self.optics), self.fit.example
+                height, width = (length // self.scale for length in example.shape[2:])
+                field = torch.randn(1, optics.field_planes(self.channels), height, width, generator=generator(0))
+                inputs = optics.inputs(example[:, :, : self.scale * height, : self.scale * width], field)
+            taps = self.kernels(inputs).view(-1, self.kernel_size, self.kernel_size)
+            return cast("Tensor", taps[:count].double())
 
     def distribution(self) -> Distribution:
         """Return kernels that the model draws, kernels of the estimated distribution, and the measured noise."""
@@ -387,8 +388,7 @@ class Method(protocol.Learned):
             elif error > IMITATION_WARNING and source in ("z", "both"):
                 warnings.append(
                     f"the network imitates the estimated {what} with an error of {error:.2f}, more than "
-                    f"{IMITATION_WARNING:g}; "
-                    f"`imitation={4 * config.imitation}` may reduce it"
+                    f"{IMITATION_WARNING:g}; `imitation={4 * config.imitation}` may reduce it"
                 )
         return warnings
 

@@ -147,6 +147,12 @@ class ImageKernelOptics(PDMOptics):
         return normals(seed, self.code_size).view(1, -1)
 
     @torch.jit.export
+    def inputs(self, code: Tensor) -> Tensor:
+        """Return the network's inputs (B, Z, 1, 1) for images with codes (B, G)."""
+        z = code[:, : self.numbers] if self.draws else code.new_zeros(code.shape[0], self.numbers)
+        return z[:, :, None, None]
+
+    @torch.jit.export
     def image_kernels(self, code: Tensor) -> Tensor:
         """Return the kernels (B, K, K) of images with codes (B, G).
 
@@ -154,8 +160,7 @@ class ImageKernelOptics(PDMOptics):
         """
         kernels: list[Tensor] = []
         for item in range(code.shape[0]):
-            z = item_of(code, item)[:, : self.numbers] if self.draws else code.new_zeros(1, self.numbers)
-            kernels.append(self.kernels(z[:, :, None, None]))
+            kernels.append(self.kernels(self.inputs(item_of(code, item))))
         size = self.kernels.size
         return torch.cat(kernels).view(-1, size, size)
 
