@@ -45,21 +45,18 @@ def test_the_page_has_one_short_file_and_the_line_of_the_table() -> None:
     assert '"gaussian": "degsynth.methods.gaussian",' in PAGE
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("scale", [2, 3])
 def test_it_keeps_the_contract(scale: int, module: ModuleType, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
     test_contract.test_config_survives_its_own_toml("gaussian")
     test_contract.test_unknown_option_names_the_nearest("gaussian")
     test_contract.test_fitted_exported_and_proved("gaussian", scale, SharedFits(tmp_path, photographs))
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_it_learns_from_gray_pairs(
-    dtype: str, module: ModuleType, tmp_path: Path, photographs: list[torch.Tensor]
-) -> None:
-    test_contract.test_gray_pairs("gaussian", dtype, tmp_path, photographs)
+def test_it_learns_from_gray_pairs(module: ModuleType, tmp_path: Path, photographs: list[torch.Tensor]) -> None:
+    test_contract.test_gray_pairs("gaussian", tmp_path, photographs)
 
 
-@pytest.mark.parametrize(("scale", "sigma"), [(1, 0.8), (2, 1.1), (3, 1.6), (4, 2.3)])
+@pytest.mark.parametrize(("scale", "sigma"), [(1, 0.8), (4, 2.3)])
 def test_it_finds_a_known_width(
     scale: int, sigma: float, module: ModuleType, pair_folders: Folders, tmp_path: Path
 ) -> None:

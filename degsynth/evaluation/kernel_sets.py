@@ -6,7 +6,6 @@ equal kernels, 1 where they have no tap in common. A density has no negative val
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from degsynth.model.checkpoint import LoadedDegrader
 from degsynth.model.pool_file import Pool
 from degsynth.ops.kernel_families import keys
-from degsynth.ops.kernels import gaussian_shape, tap_offsets
+from degsynth.ops.kernels import gaussian_shapes, tap_offsets
 from degsynth.ops.subpixel import suited, suited_size
 
 ROUND = 1.15
@@ -28,12 +27,9 @@ WITHIN = 1.15
 
 def shapes(kernels: Tensor) -> Tensor:
     """Return σ (HR px, geometric mean of both axes), ratio of axes and angle (degrees) of kernels (N, K, K): (N, 3)."""
-    rows = []
-    for kernel in kernels:
-        along, across, angle = gaussian_shape(kernel)
-        along, across = max(along, 0.05), max(across, 0.05)
-        rows.append((math.sqrt(along * across), along / across, math.degrees(angle)))
-    return torch.tensor(rows, dtype=torch.float64)
+    along, across, angle = gaussian_shapes(kernels).unbind(1)
+    along, across = along.clamp(min=0.05), across.clamp(min=0.05)
+    return torch.stack([(along * across).sqrt(), along / across, angle.rad2deg()], 1)
 
 
 def roots(kernels: Tensor) -> Tensor:

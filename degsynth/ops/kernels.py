@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+SHAPES_AT_ONCE = 128
+"""Number of kernels whose shapes are found together: each takes 64 kB."""
+
 
 def tap_offsets(size: int) -> Tensor:
     """Return the distance of each tap from the array's centre in HR px, float64: −(K − 1)/2 … (K − 1)/2."""
@@ -62,44 +65,59 @@ def gaussian_sigma(kernel: Tensor, period: float = 8.0) -> tuple[float | None, f
     return y, x
 
 
-def transfer_function(kernel: Tensor, frequency: Tensor) -> Tensor:
-    """Return the transfer function (F, F), complex128, of a kernel (K, K) at frequencies (F,) along both axes.
+def transfer_function(kernels: Tensor, frequency: Tensor) -> Tensor:
+    """Return the transfer functions (…, F, F), complex128, of kernels (…, K, K) at frequencies (F,) along both axes.
 
     The frequencies are in cycles per px. Taps are counted from the first one, not from the middle: this multiplies the
     result by a phase that is the same for all kernels of that size.
     """
-    places = torch.arange(kernel.shape[-1], dtype=torch.float64, device=kernel.device)
+    places = torch.arange(kernels.shape[-1], dtype=torch.float64, device=kernels.device)
     wave = torch.exp(-2j * math.pi * frequency[:, None] * places[None, :])
-    return wave @ kernel.to(torch.complex128) @ wave.T
+    return wave @ kernels.to(torch.complex128) @ wave.T
 
 
 def gaussian_shape(kernel: Tensor) -> tuple[float, float, float]:
-    """Return the Gaussian that passes slow waves as the kernel does: σ along, σ across (HR px), angle (radians).
+    """Return the Gaussian that passes slow waves as the kernel (K, K) does: `gaussian_shapes` of one kernel."""
+    along, across, angle = gaussian_shapes(kernel[None])[0].tolist()
+    return along, across, angle
 
-    Along means along the longer axis, whose angle, in [0, π), is counted as in `gaussian`. σ is 0 where the kernel
-    sharpens. The covariance Σ is fitted to −log |M(ν)| = 2π² νᵀ Σ ν, where M is the transfer function, by least squares
-    over the frequencies of which the kernel passes more than half. A second moment describes the same frequencies, but
-    depends much on the outermost taps.
+
+def gaussian_shapes(kernels: Tensor) -> Tensor:
+    """Return the Gaussians that pass slow waves as kernels (N, K, K) do: σ along, σ across (HR px), angle (radians).
+
+    The result is (N, 3), float64. Along means along the longer axis, whose angle, in [0, π), is counted as in
+    `gaussian`. σ is 0 where the kernel sharpens. The covariance Σ is fitted to −log |M(ν)| = 2π² νᵀ Σ ν, where M is the
+    transfer function, by least squares over the frequencies of which the kernel passes more than half. A second moment
+    describes the same frequencies, but depends much on the outermost taps.
     """
+    parts = range(0, max(1, len(kernels)), SHAPES_AT_ONCE)
+    return torch.cat([_gaussian_shapes(kernels[begin : begin + SHAPES_AT_ONCE].double()) for begin in parts])
+
+
+def _gaussian_shapes(kernels: Tensor) -> Tensor:
     side = 64
     frequency = torch.fft.fftfreq(side, dtype=torch.float64)
-    passed = transfer_function(kernel.double() / kernel.double().sum(), frequency).abs()
-    y, x = frequency[:, None].expand(side, side), frequency[None, :].expand(side, side)
+    passed = transfer_function(kernels / kernels.sum((1, 2), keepdim=True), frequency).abs().flatten(1)
+    y, x = frequency.repeat_interleave(side), frequency.repeat(side)
     # Only frequencies lower than the first that is stopped are used: lobes further out may pass more than half again.
     length = torch.hypot(y, x)
-    stopped = torch.where(passed <= 0.5, length, torch.inf).min()
+    stopped = torch.where(passed <= 0.5, length, torch.inf).min(1, keepdim=True).values
     used = (passed > 0.5) & (length > 0) & (length < 0.5) & (length <= stopped)
-    if int(used.sum()) < 6:  # a blur so wide that the grid does not resolve it
-        variances = second_moment(kernel)
-        wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))
-        return wide, narrow, 0.0 if variances[1] >= variances[0] else math.pi / 2
-    y, x, target = y[used], x[used], -torch.log(passed[used]) / (2 * math.pi**2)
+    target = torch.where(used, -torch.log(passed) / (2 * math.pi**2), 0.0)
     columns = torch.stack([y * y, 2 * x * y, x * x], 1)
     # Normal equations: unlike `torch.linalg.lstsq` they give the same bits in every call.
-    yy, xy, xx = torch.linalg.solve(columns.T @ columns, columns.T @ target).tolist()
-    middle, half = (yy + xx) / 2, math.hypot((xx - yy) / 2, xy)
-    along, across = (math.sqrt(max(0.0, value)) for value in (middle + half, middle - half))
-    return along, across, 0.5 * math.atan2(-2 * xy, xx - yy) % math.pi
+    matrix = (used.double() @ (columns[:, :, None] * columns[:, None, :]).flatten(1)).view(-1, 3, 3)
+    resolved = used.sum(1) >= 6
+    matrix[~resolved] = torch.eye(3, dtype=torch.float64)
+    yy, xy, xx = torch.linalg.solve(matrix, target @ columns).unbind(1)
+    middle, half = (yy + xx) / 2, torch.hypot((xx - yy) / 2, xy)
+    along, across = (variance.clamp(min=0.0).sqrt() for variance in (middle + half, middle - half))
+    found = torch.stack([along, across, 0.5 * torch.atan2(-2 * xy, xx - yy) % math.pi], 1)
+    for index in (~resolved).nonzero().flatten().tolist():  # a blur so wide that the grid does not resolve it
+        variances = second_moment(kernels[index])
+        wide, narrow = (math.sqrt(max(0.0, v)) for v in sorted(variances, reverse=True))
+        found[index] = torch.tensor([wide, narrow, 0.0 if variances[1] >= variances[0] else math.pi / 2]).double()
+    return found
 
 
 def second_moment(kernel: Tensor) -> tuple[float, float]:
