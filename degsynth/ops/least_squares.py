@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import torch
 from scipy.fft import next_fast_len
+from scipy.linalg.lapack import dpocon
 from torch import Tensor
 
 from degsynth.ops.blur import half_width
@@ -32,6 +33,8 @@ from degsynth.ops.kernels import tap_offsets
 
 MID_GRAY = 0.5
 """This value is subtracted from all levels: the sums get smaller, and so do their rounding errors."""
+SINGULAR = 1e-14
+"""Normal equations of which the condition number is above 1 / this are singular but for rounding errors."""
 
 
 def _windows(z: Tensor, rows: int, columns: int) -> Tensor:
@@ -182,7 +185,7 @@ class Solution:
     offset: float
     """The level, in [0, 1] levels, that is added to the blurred HR."""
     condition: float
-    """Condition number of the normal matrix of the taps, with the ridge."""
+    """Condition number of the normal matrix of the taps, with the ridge: in the 1-norm, as LAPACK estimates it."""
     residual_rms: float
     """Standard deviation of the residual in [0, 1] levels, corrected for the degrees of freedom of the taps."""
     centroid_error: tuple[float, float]
@@ -196,7 +199,8 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     (Lagrange multipliers), not by rescaling afterwards. Raises ValueError where the images do not determine a kernel.
     """
     size, taps = equations.kernel_size, equations.kernel_size**2
-    normal, condition = _with_ridge(equations, ridge)
+    normal = _with_ridge(equations, ridge)
+    factor, condition = _factor(normal[:-1, :-1])
     unknowns = _minimise(equations, normal, fit_gain, fit_offset)
     scaled, level_offset = unknowns[:taps], float(unknowns[taps])
     gain = float(scaled.sum())
@@ -205,7 +209,7 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     # The taps have the covariance σ²·A⁻¹ (σ: residual); the centroid is oᵀ·taps, where o are the taps' offsets.
     at = tap_offsets(size)
     offsets = torch.stack(torch.meshgrid(at, at, indexing="ij")).flatten(1).T
-    spread = (offsets * torch.linalg.solve(normal[:-1, :-1], offsets)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
+    spread = (offsets * torch.cholesky_solve(offsets, factor)).sum(0).clamp(min=0.0).sqrt() / abs(gain)
     residual = equations.energy - 2 * float(unknowns @ equations.moment) + float(unknowns @ equations.gram @ unknowns)
     residual_rms = math.sqrt(max(residual, 0.0) / max(equations.count - taps, 1))
     return Solution(
@@ -218,11 +222,8 @@ def solve(equations: NormalEquations, ridge: float, fit_gain: bool = False, fit_
     )
 
 
-def _with_ridge(equations: NormalEquations, ridge: float) -> tuple[Tensor, float]:
-    """Return the normal matrix (K² + 1, K² + 1) with the ridge added, and the condition number of its taps' part.
-
-    Raises ValueError where it is singular.
-    """
+def _with_ridge(equations: NormalEquations, ridge: float) -> Tensor:
+    """Return the normal matrix (K² + 1, K² + 1) with the ridge added; ValueError where there is nothing in it."""
     normal = equations.gram.clone()
     if equations.count == 0 or not bool(torch.isfinite(normal).all()):
         raise ValueError("no usable pixel: all lie too near the border, or some values are not finite")
@@ -231,11 +232,21 @@ def _with_ridge(equations: NormalEquations, ridge: float) -> tuple[Tensor, float
     variance = equations.gram.diagonal()[:-1] - equations.gram[:-1, -1] ** 2 / equations.count
     weight = ridge * float(variance.clamp(min=0.0).mean())
     normal.diagonal()[:-1] += weight
-    eigenvalues = torch.linalg.eigvalsh(normal[:-1, :-1])
-    smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
-    if largest <= 0.0 or smallest <= 1e-13 * largest:
+    return normal
+
+
+def _factor(matrix: Tensor) -> tuple[Tensor, float]:
+    """Return the Cholesky factor of a normal matrix, and its condition number; ValueError where it is singular.
+
+    All eigenvalues of the matrix of a kernel of 42×42 would take longer than everything else.
+    """
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    reciprocal = 0.0
+    if int(failed) == 0:
+        reciprocal, _ = dpocon(factor.numpy(), float(matrix.abs().sum(0).max()), uplo="L")
+    if reciprocal <= SINGULAR:
         raise ValueError("the images have too little texture to determine a kernel (singular normal equations)")
-    return normal, largest / smallest
+    return factor, 1 / reciprocal
 
 
 def _minimise(equations: NormalEquations, normal: Tensor, fit_gain: bool, fit_offset: bool) -> Tensor:
