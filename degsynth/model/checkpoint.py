@@ -98,12 +98,16 @@ class Checkpoint:
         )
 
     def planes_of_noise_alone(self, channels: int) -> int:
-        """Return how many planes of random numbers an image needs, where `clean` reads none of them; else 0."""
-        module: Any = self.degrader
-        residual = getattr(module, "residual", None)
-        if residual is None or module.placed or module.optics.field_planes(channels) > 0:
+        """Return how many planes of random numbers an image needs, where `clean` reads none of them; else 0.
+
+        It is 0, too, for files of earlier versions, which do not say it.
+        """
+        of_residual = getattr(getattr(self.degrader, "residual", None), "planes", None)
+        of_optics = getattr(self.degrader.optics, "field_planes", None)
+        placed = getattr(self.degrader, "placed", True)
+        if of_residual is None or of_optics is None or placed or of_optics(channels) > 0:
             return 0
-        return int(residual.planes(channels))
+        return int(of_residual(channels))
 
     def on(self, device: str) -> Checkpoint:
         """Return the same model on a device; a copy, where it is not there already."""
