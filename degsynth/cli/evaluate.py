@@ -29,6 +29,8 @@ def command(
         ),
     ] = None,
     pairs: options.PairTable = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
     border: Annotated[int, typer.Option(help="Number of LR pixels that are left out at each edge.")] = 8,
     noise: Annotated[
         str,
@@ -52,6 +54,7 @@ def command(
     """
     from degsynth.data.opening import ScoringOptions, open_for_model
     from degsynth.data.ranges import choose_range
+    from degsynth.data.sources import Choice
     from degsynth.evaluation.paired import evaluate
     from degsynth.model import checkpoint
     from degsynth.model.degradation import Degradation, Noise
@@ -59,6 +62,10 @@ def command(
 
     if noise not in ("learned", "none"):
         raise ConfigError(f"--noise {noise}: give learned or none")
+    if pairs is not None and (include or exclude):
+        raise ConfigError(
+            f"--include and --exclude choose among images of folders, not of --pairs {pairs}", "leave them out"
+        )
     if border < 0:
         raise ConfigError(f"--border {border}: give 0 or more")
     levels = options.data_range(data_range)
@@ -69,7 +76,9 @@ def command(
     degradation = Degradation(loaded, Noise(noise == "learned"), factor, device)
     for warning in degradation.warnings():
         console.warn(warning)
-    scoring = ScoringOptions(spec.scale, spec.channels, choose_range(levels, spec.data_range), table=pairs)
+    choice = Choice(tuple(include or ()), tuple(exclude or ()))
+    levels = choose_range(levels, spec.data_range)
+    scoring = ScoringOptions(spec.scale, spec.channels, levels, table=pairs, choice=choice)
     with console.Progress() as progress:
         opened = open_for_model(hr, lr, scoring, progress, progress.warn)
         with checkpoint.faults_named(loaded.path):

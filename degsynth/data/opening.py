@@ -56,6 +56,8 @@ class ScoringOptions:
     """Largest number of pairs, evenly spread; None: all."""
     table: Path | None = None
     """CSV file that lists the pairs (`degsynth.data.matching.read_table`), instead of two folders."""
+    choice: Choice = ALL
+    """Patterns that choose among the images of both folders."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def open_for_fit(
 
     DataError names the pairs that cannot be used where ``options.skip_bad`` is False, or where no usable pair is left.
     """
-    found = _matched(hr, lr, options, on_warning, options.choice)
+    found = _matched(hr, lr, options, on_warning)
     matched = found.pairs
     checked = check(matched, options.scale, options.register, on_progress)
     if checked.faults:
@@ -127,11 +129,10 @@ def _matched(
     lr: Path | None,
     options: PairOptions | ScoringOptions,
     on_warning: OnText,
-    choice: Choice = ALL,
 ) -> Matching:
     """Return the pairs of two folders or of a table, and warn of files without a partner."""
     _warn_of_videos([hr, lr], on_warning)
-    found = find(hr, lr, options.table, options.scale, choice)
+    found = find(hr, lr, options.table, options.scale, options.choice)
     if found.unmatched:
         on_warning(f"files without a partner are left out ({len(found.unmatched)}): {_examples(found.unmatched)}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,20 @@ def test_images_are_chosen_by_patterns(folder: Path, cli: Run) -> None:
     (row,) = Manifest(folder / "out").read()
     assert row.source == "sub/b.png"
     assert row.lr_sha256 in {other.lr_sha256 for other in Manifest(folder / "whole").read()}
+
+
+def test_evaluate_scores_chosen_pairs(folder: Path, cli: Run) -> None:
+    """Those that `apply` made from what the patterns choose."""
+    for name in ("a", "b", "c"):
+        save_png(folder / "test/HR" / f"{name}.png", np.roll(PHOTO[:96, :96], ord(name), 1))
+    assert cli("apply", folder / "model.pt", folder / "test/HR", folder / "set", "--noise", "none")[0] == 0
+    sides = "--hr", folder / "test/HR", "--lr", folder / "set/lr", "--json"
+    code, stdout, said = cli("evaluate", folder / "model.pt", *sides, "--exclude", "b*", "--exclude", "c.png")
+    assert code == 0, said
+    assert [image["name"] for image in json.loads(stdout)["images"]] == ["a"]
+    code, _, said = cli("evaluate", folder / "model.pt", "--pairs", folder / "pairs.csv", "--include", "a*")
+    assert code == 2
+    assert "choose among images of folders, not of --pairs" in said
 
 
 def test_a_pattern_that_fits_nothing_is_an_error(folder: Path, cli: Run) -> None:
