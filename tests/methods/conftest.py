@@ -46,7 +46,7 @@ class SharedFits:
 
     def _write_pairs(self, out: Path, scale: int) -> None:
         kernel = gaussian(10 if scale % 2 == 0 else 11, 0.8, 1.1)
-        write_pairs(out, self.photographs, kernel, scale, side=132 if scale == 1 else 180)
+        write_pairs(out, self.photographs, kernel, scale, side=180)
 
     def _once(self, name: str, make: Callable[[Path], object]) -> Path:
         """Return the folder of that name; the first process that asks for it makes it, the others wait."""
