@@ -54,8 +54,8 @@ SABOTAGES = (
         "jpeg-turned",
         "the blocks of a JPEG file that EXIF turns are looked for at the wrong corner",
         "methods/shared/measured_noise.py",
-        "blocks = [stored.of(image) for image, stored in known]",
-        "blocks = [image for image, stored in known]",
+        "samples = [stored.samples_of(image) for image, stored in known]",
+        "samples = [image for image, stored in known]",
         ("fit/test_jpeg.py::test_noise_of_photographs_that_are_stored_turned",),
     ),
     Sabotage(

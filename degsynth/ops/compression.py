@@ -71,11 +71,11 @@ class Stored(NamedTuple):
     orientation: int = 1
     """That of EXIF, from 1 to 8: how the samples are turned before they are used. 1: they are used as they are."""
 
-    def of(self, image: Tensor) -> Tensor:
-        """Return an image (C, H, W), as it is used, in the orientation in which it is stored.
+    def samples_of(self, image: Tensor) -> Tensor:
+        """Return the samples (C, H, W) that the file has of an image (C, H, W): it is turned back.
 
-        Its blocks then begin at the upper left corner. Orientations 5 to 8 transpose the samples; some then flip rows
-        or columns. That is undone here in the reverse order.
+        The blocks of samples begin at their upper left corner. Orientations 5 to 8 transpose the samples; some then
+        flip rows or columns. That is undone here in the reverse order.
         """
         flipped = [axis for axis, which in ((-2, (3, 4, 7, 8)), (-1, (2, 3, 6, 7))) if self.orientation in which]
         image = image.flip(flipped) if flipped else image

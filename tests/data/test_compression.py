@@ -73,7 +73,7 @@ def test_how_an_image_was_turned_can_be_undone(orientation: int, pixels: np.ndar
     stored = read_file(path)
     assert stored == Stored(at_quality(80), orientation)
     samples = compressed(pixels, stored.compression)
-    assert torch.equal(stored.of(images.to_tensor(images.read(path).pixels)), images.to_tensor(samples))
+    assert torch.equal(stored.samples_of(images.to_tensor(images.read(path).pixels)), images.to_tensor(samples))
 
 
 def test_other_files_are_no_jpeg(pixels: np.ndarray, tmp_path: Path) -> None:

@@ -148,8 +148,8 @@ def measure(images: Sequence[Tensor], level_step: float, jpeg: Jpeg | None = Non
     if jpeg is None:
         return grain_measurement.measure(images, level_step)
     known = [(image, stored) for image, stored in zip(images, jpeg.of_images, strict=True) if stored is not None]
-    blocks = [stored.of(image) for image, stored in known]
-    return jpeg_noise.measure(blocks, [stored.compression for _, stored in known], level_step)
+    samples = [stored.samples_of(image) for image, stored in known]
+    return jpeg_noise.measure(samples, [stored.compression for _, stored in known], level_step)
 
 
 def _agreed(measured: Grain | None) -> Grain | None:
