@@ -38,8 +38,8 @@ def test_sets_of_different_sizes_and_counts(folders: tuple[Path, Path]) -> None:
     assert hr.size(0) == (300, 320)
     assert hr[1].shape == (3, 260, 280)
     assert torch.equal(hr.window(0, 10, 20, 30, 40), hr[0][:, 10:40, 20:60])
-    assert Middles(hr, 5, 100)[0].shape == (3, 100, 100)
-    assert torch.equal(Middles(lr, 1, 50)[0], lr[0][:, 16:66, 16:66])
+    assert torch.equal(Middles(hr, 5, 100)[0], hr[0][:, 96 : 300 - 112, 112:-112])
+    assert torch.equal(Middles(lr, 1, 50)[0], lr[0][:, 16 : 90 - 32, 16 : 90 - 32])
     with pytest.raises(IndexError):
         lr[3]
 
@@ -48,10 +48,8 @@ def test_of_large_images_the_middle_is_kept(tmp_path: Path) -> None:
     pixels = np.arange(1100 * 1300, dtype=np.uint32).view(np.uint8)[: 1100 * 1300 * 3].reshape(1100, 1300, 3)
     save_png(tmp_path / "big/1.png", pixels)
     images, _ = inspect_folder(tmp_path / "big", "LR", 32, Cache(2**24))
-    assert images.size(0) == (1024, 1024)
-    assert np.array_equal(
-        images.decoded(0).pixels, pixels[32 : 32 + 1024, 128 : 128 + 1024]
-    )  # whole blocks of JPEG are left out
+    assert images.size(0) == (1100 - 32 - 48, 1300 - 144 - 144)  # whole blocks of JPEG are left out at either end
+    assert np.array_equal(images.decoded(0).pixels, pixels[32:-48, 144:-144])
     assert images.decoded(0).pixels.base is None  # the rest is not kept in memory
     changed = images.changed("dark", lambda image: type(image)(image.pixels // 2))
     assert np.array_equal(changed.decoded(0).pixels, images.decoded(0).pixels // 2)
