@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import itertools
 import re
 import runpy
@@ -166,9 +168,15 @@ def test_the_test_command_of_the_readme_is_the_one_that_ci_calls() -> None:
 
 @functools.cache
 def help_of(script: Path) -> str:
-    result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+    """What a script says of itself. It runs in this process, as a new one would have to load torch."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.setattr(sys, "argv", [str(script), "--help"])
+        patch.setattr(sys, "path", [str(script.parent), *sys.path])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code in (0, None)
+    return said.getvalue()
 
 
 def positionals(script: Path) -> list[str]:

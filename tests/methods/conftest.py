@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def options_for(name: str, hr: Path, lr: Path, scale: int, seed: int = 0) -> fit
         scale=None if data == "paired" else scale,
         seed=seed,
     )
+
+
+def stopping_after(steps: int) -> fit.Events:
+    """Events of a fit that is asked to stop once it has done a number of steps."""
+
+    @contextlib.contextmanager
+    def stop_soon() -> Iterator[Callable[[], bool]]:
+        asked = iter([False] * steps + [True])
+        yield lambda: next(asked)
+
+    return fit.Events(deferred_stop=stop_soon)
 
 
 class SharedFits:
