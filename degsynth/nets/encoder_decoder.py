@@ -29,11 +29,14 @@ class Convolution(nn.Module):
         return convolution(x, self.weight, self.bias)
 
 
-def block(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    """Return ``count`` 3×3 convolutions with a ReLU after each."""
+def block(inputs: int, outputs: int, count: int, slope: float) -> nn.Sequential:
+    """Return ``count`` 3×3 convolutions with a leaky ReLU after each; with ``slope`` 0 it is a ReLU."""
     layers: list[nn.Module] = []
     for number in range(count):
-        layers += [Convolution(inputs if number == 0 else outputs, outputs), nn.ReLU()]
+        layers += [
+            Convolution(inputs if number == 0 else outputs, outputs),
+            nn.LeakyReLU(slope) if slope else nn.ReLU(),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -52,19 +55,20 @@ class EncoderDecoder(nn.Module):
         decoder: int,
         concatenate: bool = False,
         last: int = 3,
+        slope: float = 0.0,
     ) -> None:
         """Build one level for each entry of ``widths`` (channels) and ``encoder`` (convolutions on the way down).
 
         Each level has half the size of the one before. On the way up every level has ``decoder`` convolutions. The
         features from the level below are concatenated with the level's own features if ``concatenate``; else they go
         through a 1×1 convolution before upsampling and are added, which is cheaper. ``last`` is the size of the
-        convolution that computes the outputs.
+        convolution that computes the outputs. Activations below zero are multiplied by ``slope``.
         """
         super().__init__()
         levels = range(len(widths))
         self.concatenate = concatenate
         self.encoders = nn.ModuleList(
-            block(inputs if level == 0 else widths[level - 1], widths[level], encoder[level]) for level in levels
+            block(inputs if level == 0 else widths[level - 1], widths[level], encoder[level], slope) for level in levels
         )
         # From the bottom up: `joins[i]` brings a level to the width of the one above, at which `decoders[i]` works.
         above = list(reversed(levels[:-1]))
@@ -72,7 +76,8 @@ class EncoderDecoder(nn.Module):
             nn.Identity() if concatenate else Convolution(widths[level + 1], widths[level], 1) for level in above
         )
         self.decoders = nn.ModuleList(
-            block(widths[level] + (widths[level + 1] if concatenate else 0), widths[level], decoder) for level in above
+            block(widths[level] + (widths[level + 1] if concatenate else 0), widths[level], decoder, slope)
+            for level in above
         )
         self.last = Convolution(widths[0], outputs, last)
         self.multiple_of = int(2 ** (len(widths) - 1))

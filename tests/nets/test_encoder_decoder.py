@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from degsynth.nets.encoder_decoder import EncoderDecoder
+from degsynth.nets.encoder_decoder import Convolution, EncoderDecoder
 
 SHAPES = {
     "pyramid": ((4, 8, 8), (2, 2, 2), 1, False, 3),
@@ -53,6 +53,20 @@ def test_the_output_moves_with_the_image(name: str) -> None:
     moved = network(x[:, :, step:, step:])
     inside = slice(network.reach, size - network.reach - step)
     assert torch.allclose(whole[:, :, step:, step:][:, :, inside, inside], moved[:, :, inside, inside], atol=1e-12)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_features_below_zero_learn_only_with_a_slope(slope: float) -> None:
+    """A feature that is negative for every image has no gradient behind a plain ReLU, so it stays what it is."""
+    torch.manual_seed(3)
+    network = EncoderDecoder(2, 5, (4, 8, 8), (2, 2, 2), 1, slope=slope)
+    for block in (*network.encoders, *network.decoders):
+        for layer in block:
+            if isinstance(layer, Convolution):
+                torch.nn.init.constant_(layer.bias, -10.0)
+    network(torch.rand(1, 2, 32, 32)).square().mean().backward()
+    gradients = [float(layer.weight.grad.abs().max()) for layer in network.modules() if isinstance(layer, Convolution)]
+    assert (min(gradients) > 0) == (slope > 0)
 
 
 def test_flat_gives_flat() -> None:

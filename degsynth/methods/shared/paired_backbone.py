@@ -35,6 +35,9 @@ from degsynth.ops.resample import crop_border, decimate, dihedral
 
 FIRST_WEIGHT_STD = 1e-2
 """Standard deviation of the last layer's weights at a linear start. The network then begins with hardly any change."""
+SLOPE = 0.1
+"""Slope of the activations of ``pyramid`` below zero. With 0, and torch's first weights, most features of the coarse
+levels ended as 0 for every image: all of them in some fits, depending on how numbers were rounded."""
 MOMENT_SIGMA_PX = 1.7
 """Width of the Gaussian from which `moment_kernels` are made."""
 MIRROR_SHIFT_PX = 0.3
@@ -169,12 +172,15 @@ class Backbone:
         width = self.config.width
         if self.config.network == "paper":
             network = EncoderDecoder(inputs, outputs, (width, width), (4, 3), 3, concatenate=True, last=7)
-            for layer in network.modules():
-                if isinstance(layer, Convolution):
-                    nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)
         else:
-            network = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1)
+            network = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1, slope=SLOPE)
+        for layer in network.modules():
+            if isinstance(layer, Convolution):
+                if self.config.network == "paper":
+                    nn.init.xavier_uniform_(layer.weight)
+                else:
+                    nn.init.kaiming_normal_(layer.weight, SLOPE)
+                nn.init.zeros_(layer.bias)
         if self.config.start == "linear":
             nn.init.normal_(network.last.weight, std=FIRST_WEIGHT_STD)
             nn.init.zeros_(network.last.bias)
