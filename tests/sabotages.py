@@ -1295,6 +1295,30 @@ SABOTAGES = (
     ),
     # --- methods and fits ---
     Sabotage(
+        "dml-one-sided",
+        "weights of dml are never negative, so the whole basis becomes one change that is turned on or off",
+        "methods/dml.py",
+        "else torch.sigmoid(raw)) - self.middle",
+        "else torch.sigmoid(raw))",
+        ("methods/test_dml.py::test_weights_are_bounded",),
+    ),
+    Sabotage(
+        "dml-dead-features",
+        "features of the networks of dml and its relatives stay 0 once they are",
+        "nets/encoder_decoder.py",
+        "nn.LeakyReLU(slope) if slope else nn.ReLU()",
+        "nn.ReLU()",
+        ("nets/test_encoder_decoder.py",),
+    ),
+    Sabotage(
+        "snapshot-of-old-weights",
+        "a fit goes on from weights that meant something else",
+        "fit/loop.py",
+        'contents.get("weights_version", 1) != state.method.weights_version',
+        "False",
+        ("fit/test_hostile_runs.py",),
+    ),
+    Sabotage(
         "dml-level",
         "basis kernels of dml change the level",
         "methods/dml.py",

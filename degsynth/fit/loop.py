@@ -177,6 +177,7 @@ class State(Counters):
             "modules": {name: module.state_dict() for name, module in self.method.modules.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.method.optimizers.items()},
             "average": None if self.average is None else self.average.state_dict(),
+            "weights_version": self.method.weights_version,
         }
 
     def restore(self, contents: Mapping[str, Any]) -> None:
@@ -207,6 +208,8 @@ def fitting(name: str) -> Iterator[None]:
 
 def restore(state: State, contents: Mapping[str, Any], name: str) -> None:
     """Go back to a snapshot; ConfigError, which has the name of its run, where it is none of this method."""
+    if contents.get("weights_version", 1) != state.method.weights_version:
+        raise ConfigError(f"the snapshot of {name} was written by another version of degsynth", "fit anew")
     with fitting(name):
         state.restore(contents)
         for field in dataclasses.fields(Counters):

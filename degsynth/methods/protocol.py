@@ -186,6 +186,8 @@ class Learned(Method, Protocol):
     """Smallest side of a training patch, HR px. The method cannot learn from smaller images."""
     multiple_of: int
     """Patches begin at multiples of this number of HR px."""
+    weights_version: int = 1
+    """Raised when the same weights make another model, so that snapshots of earlier versions are refused."""
 
     def degrader(self, optics: nn.Module | None = None) -> Degrader:
         """Return what has been learnt, ready to be exported. ``optics`` has other weights to use: a running mean."""

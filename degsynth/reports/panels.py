@@ -150,7 +150,8 @@ def basis_rows(degrader: LoadedDegrader, hr: Tensor) -> list[list[Panel]]:
     kernels, weights = _mixture(degrader, hr)
     numbers = range(1, len(weights) + 1)
     basis = [Panel("base", kernels[0]), *(Panel(f"basis {n}", kernels[n]) for n in numbers)]
-    maps = [Panel("HR", hr.cpu()), *(Panel(f"weights {n}", weights[n - 1 : n]) for n in numbers)]
+    shown = weights + getattr(degrader.optics, "middle", 0.0)  # from 0 to 1
+    maps = [Panel("HR", hr.cpu()), *(Panel(f"weights {n}", shown[n - 1 : n]) for n in numbers)]
     return [*_wrapped(basis), kernels_at(degrader, hr, CORNERS, "kernel"), *_wrapped(maps)]
 
 

@@ -6,15 +6,18 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from degsynth import fit
+from degsynth.config import build
 from degsynth.errors import ConfigError, DegsynthError
 from degsynth.fit import loop
 from degsynth.fit.run_directory import RunDirectory
+from degsynth.methods import dml
 from tests.model.test_hostile_files import NESTED, outcome
 
 CONTENTS: dict[str, Any] = {
@@ -135,7 +138,19 @@ def test_a_snapshot_of_another_generator_makes_no_kernels(best: dict[str, Any], 
 def test_counters_of_nonsense_are_refused(name: str, value: object) -> None:
     state = loop.State.__new__(loop.State)
     loop.Counters.__init__(state)
+    state.method = SimpleNamespace(weights_version=1)  # type: ignore[assignment]
     state.restore = lambda contents: vars(state).update(contents)  # type: ignore[method-assign]
     loop.restore(state, {"step": 3, "best_score": 1}, "run")
     with pytest.raises(ConfigError, match=f"run does not fit.*{name}"):
         loop.restore(state, {name: value}, "run")
+
+
+def test_a_snapshot_whose_weights_meant_something_else_is_refused() -> None:
+    """Its weights would fit, and make another model."""
+    method = dml.Method(build(dml.Config, {"width": 4}, "dml"), 2, 3)
+    state = loop.State(method)
+    contents = state.contents()
+    loop.restore(state, contents, "run")
+    del contents["weights_version"]  # as in snapshots of earlier versions
+    with pytest.raises(ConfigError, match="run was written by another version of degsynth; fit anew"):
+        loop.restore(state, contents, "run")

@@ -26,7 +26,7 @@ def perturbed(module: Any, scale: int, **values: Any) -> Any:
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in method.backbone.network.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            parameter.add_(0.1 * torch.randn_like(parameter))
         size = method.backbone.kernel_size
         method.optics.base.copy_(gaussian(size, 1.1, 1.3, shift=(0.2, -0.1)).float())
     return method

@@ -119,11 +119,13 @@ def test_training_begins_at_linear(weights: str, photographs: list[Tensor]) -> N
     assert float(difference.square().mean().sqrt()) < 2e-4
 
 
-def test_weights_are_bounded() -> None:
-    for kind in ("sigmoid", "softmax"):
-        method = perturbed(new_method(2, weights=kind))
+@pytest.mark.parametrize("start", ["linear", "random"])
+def test_weights_are_bounded(start: str) -> None:
+    """From a linear start, the weight that all basis kernels have at first is taken off."""
+    for kind, equal in (("sigmoid", 1 / 2), ("softmax", 1 / 3)):
+        method = perturbed(new_method(2, weights=kind, start=start))
         hr, code, field = torch.rand(2, 3, 64, 64), torch.zeros(2, 0), torch.zeros(2, 0, 32, 32)
-        maps = method.optics.weight_maps(hr, code, field).detach()
+        maps = method.optics.weight_maps(hr, code, field).detach() + (equal if start == "linear" else 0)
         assert float(maps.min()) >= 0
         assert float(maps.max()) <= 1
         if kind == "softmax":

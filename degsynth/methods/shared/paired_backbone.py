@@ -33,7 +33,7 @@ from degsynth.ops.blur import blur_decimate, half_width
 from degsynth.ops.kernels import centroid, gaussian_sigma
 from degsynth.ops.resample import crop_border, decimate, dihedral
 
-FIRST_WEIGHT_STD = 1e-2
+FIRST_WEIGHT_STD = 2e-4
 """Standard deviation of the last layer's weights at a linear start. The network then begins with hardly any change."""
 SLOPE = 0.1
 """Slope of the activations of ``pyramid`` below zero. With 0, and torch's first weights, most features of the coarse
@@ -221,6 +221,7 @@ class BackboneMethod(protocol.Learned):
 
     data: Data = "paired"
     config: Config
+    weights_version = 2  # since activations are leaky, and weights of `dml` have either sign
 
     def __init__(self, backbone: Backbone, optics: Any, channels: int, groups: Iterable[Any]) -> None:
         """Take the network, the optics that hold it, and the parameters or groups of them that Adam is to learn."""
