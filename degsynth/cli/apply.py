@@ -17,6 +17,7 @@ from degsynth.files import is_pool_name
 if TYPE_CHECKING:
     from degsynth.apply import Summary
     from degsynth.apply.manifest import Row
+    from degsynth.data.sources import Sources
     from degsynth.model.degradation import Noise
     from degsynth.model.mixture import Mixture
 
@@ -296,7 +297,7 @@ def command(
     with way_on(lambda: "go on with --resume"), GracefulStop() as stop, console.Progress() as progress:
         rows = _Rows(progress, json)
         summary = apply.run(loaded, sources, out, chosen, rows, stop.asked, progress.warn, progress)
-    _report(out, summary, sources.left_out)
+    _report(out, summary, sources)
     if not summary.interrupted:
         for name in chosen.layouts:
             if (out / name).is_dir():
@@ -370,16 +371,10 @@ class _Rows:
         self._progress("apply", self._count, total)
 
 
-def _report(out: Path, summary: Summary, left_out: int) -> None:
-    """Print what became of the images, and how many were left out by --include and --exclude."""
-    from degsynth.data import images
-
-    if films := images.videos(summary.ignored):
-        console.warn(f"videos are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
-    if summary.ignored:
-        console.note(
-            f"files without the name of an image are left out ({len(summary.ignored)}), e.g. {summary.ignored[0]}"
-        )
+def _report(out: Path, summary: Summary, sources: Sources) -> None:
+    """Print what became of the images, and what was passed over or left out by --include and --exclude."""
+    for text in sources.passed_over():
+        console.note(text)
     before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
-    chosen = f"; {left_out} HR images left out by --include and --exclude" if left_out else ""
+    chosen = f"; {sources.left_out} HR images left out by --include and --exclude" if sources.left_out else ""
     console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed{chosen}")

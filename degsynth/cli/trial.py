@@ -59,16 +59,14 @@ def report_forecast(model: Mixture, sources: Sources, out: Path, chosen: Options
         record["failing"] = [{"source": name, "reason": with_flags(reason)} for name, reason in found.failing]
         typer.echo(jsonlib.dumps({**record, "needed_bytes": found.needed_bytes}, ensure_ascii=False))
     else:
+        for text in sources.passed_over():
+            console.note(text)
         _print(out, found)
     if found.failing or not found.fits:
         raise typer.Exit(1)
 
 
 def _print(out: Path, found: Forecast) -> None:
-    if found.left_out:
-        console.note(
-            f"files without the name of an image are left out ({len(found.left_out)}), e.g. {found.left_out[0]}"
-        )
     for name, reason in found.failing[:NAMED]:
         console.note(f"would fail: {name}: {reason}")
     if len(found.failing) > NAMED:

@@ -23,6 +23,12 @@ class Choice(NamedTuple):
 
 
 ALL = Choice()
+LINKED = "linked folders are not followed"
+FOLDERS = "folders in a list are left out"
+UNSHOWN = "files with names that cannot be shown are left out"
+FILMS = "videos are left out"
+UNNAMED = "files without the name of an image are left out"
+"""What is said of the kinds of things that are passed over."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Sources:
     names: tuple[str, ...]
     """POSIX paths relative to the root; random numbers of an image follow from its name."""
     others: tuple[str, ...]
-    """Files that are passed over, as they have no ending of an image."""
+    """What is passed over: files without the ending of an image, names that cannot be shown (escaped), linked folders.
+    """
     listed: bool = False
     """Whether these are some files alone, and not all that the folder holds."""
     left_out: int = 0
@@ -92,6 +99,24 @@ class Sources:
     def paths(self) -> list[Path]:
         """Return the paths of the images, in the order of their names."""
         return [self.root / name for name in self.names]
+
+    def passed_over(self) -> list[str]:
+        """Return a sentence for each kind of what is passed over: how many there are, the first one and the way out."""
+        kinds: dict[str, list[str]] = {}
+        for name in self.others:
+            kinds.setdefault(self._kind(name), []).append(name)
+        hints = dict.fromkeys((LINKED, FOLDERS), "; give them as HR themselves")
+        hints |= {UNSHOWN: "; rename them", FILMS: f"; {images.TO_FRAMES}"}
+        return [f"{kind} ({len(names)}), e.g. {names[0]}{hints.get(kind, '')}" for kind, names in kinds.items()]
+
+    def _kind(self, name: str) -> str:
+        """Return what is said of something that is passed over; a name that cannot be shown is an escaped one here."""
+        path = self.root / name
+        if path.is_dir():
+            return LINKED if path.is_symlink() else FOLDERS
+        if not os.path.lexists(path) and path.suffix.strip("'\"").lower() in images.SUFFIXES:
+            return UNSHOWN
+        return FILMS if images.videos([name]) else UNNAMED
 
     def check_apart(self, out: Path) -> None:
         """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,26 @@ def test_a_list_of_all_files_is_the_folder(folder: Path) -> None:
     whole, listed = Sources.of(folder), Sources.of_list([str(path) for path in sorted(folder.rglob("*.*"))])
     assert (listed.root, listed.names) == (whole.root, whole.names)
     assert [Path(name).name for name in listed.others] == list(whole.others) == ["notes.txt"]
+
+
+def test_what_is_passed_over_is_named_for_what_it_is(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "anim.gif").touch()
+    (folder / "clip.mp4").touch()
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).write_bytes((folder / "a.png").read_bytes())
+    assert sorted(Sources.of(folder).passed_over()) == [
+        r"files with names that cannot be shown are left out (1), e.g. 'caf\udce9.png'; rename them",
+        "files without the name of an image are left out (2), e.g. anim.gif",
+        "linked folders are not followed (1), e.g. linked; give them as HR themselves",
+        f"videos are left out (1), e.g. clip.mp4; {images.TO_FRAMES}",
+    ]
+    listed = Sources.of_list([str(path) for path in (folder / "a.png", folder / "sub", folder / name)])
+    assert [text.split(" (1)")[0] for text in listed.passed_over()] == [
+        "files with names that cannot be shown are left out",
+        "folders in a list are left out",
+    ]
 
 
 def test_names_are_relative_to_the_deepest_common_folder(folder: Path) -> None:
