@@ -209,8 +209,9 @@ class Probe:
             png = not size.kind.tiff and (size.suffix == ".png" or size.written)
             kept = size.file_bytes if png and not size.written else encoded
             for layout in layouts:
-                if layout == "hdf5":
-                    more += self._rate("raw", size.kind) * size.pixels * (1 + 1 / scale**2)
+                if layout in ("hdf5", "deepinv"):
+                    more_bits = 32 / size.kind.bits if layout == "deepinv" else 1
+                    more += self._rate("raw", size.kind) * more_bits * size.pixels * (1 + 1 / scale**2)
                 elif layout in CONTAINERS:
                     more += of_lr + kept
                 else:  # PNG files are hard links

@@ -84,7 +84,7 @@ def command(
     layout: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="pairs|basicsr|kair|neosr|trainner|div2k|hf|webdataset|lmdb|hdf5",
+            metavar="pairs|basicsr|kair|neosr|trainner|div2k|hf|webdataset|lmdb|hdf5|deepinv",
             help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT; can be given "
             "several times, and with --resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
         ),
@@ -278,7 +278,7 @@ def command(
         check=check,
         limit=limit,
         max_pixels=max_pixels,
-        layouts=tuple(dict.fromkeys(name for name in layout or () if name != "pairs")),
+        layouts=tuple(dict.fromkeys(name.lower() for name in layout or () if name.lower() != "pairs")),
     )
     for warning in chosen.degradations(loaded).warnings():
         console.warn(warning)

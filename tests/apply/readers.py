@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
+import torch
 
 Sample = tuple[str, np.ndarray, np.ndarray]
 
@@ -148,3 +150,12 @@ def basicsr_lmdb(root: Path, lmdb: Any) -> list[Sample]:
     for client in clients:
         client.close()
     return samples  # type: ignore[return-value]
+
+
+def deepinv(path: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """``HDF5Dataset(path, train=True)`` of deepinv: pairs of the signal x and the measurement y, with no name."""
+    with h5py.File(path, "r") as store:
+        assert "stacked" not in store.attrs
+        x, y = store["x_train"], store["y_train"]
+        cast = [[torch.from_numpy(array[index]).type(torch.float) for array in (x, y)] for index in range(len(y))]
+    return [(signal, measurement) for signal, measurement in cast]

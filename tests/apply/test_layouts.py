@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image as PillowImage
 from PIL import ImageCms
 from torch import Tensor
@@ -39,7 +40,7 @@ from tests.apply import readers
 from tests.conftest import Run, save_png
 from tests.doubles import linear_double
 
-PNG_LAYOUTS = [name for name in layouts.LAYOUTS if name not in ("hdf5", "lmdb")]
+PNG_LAYOUTS = [name for name in layouts.LAYOUTS if name not in ("hdf5", "deepinv", "lmdb")]
 STEMS = {
     "1": "1.png",
     "10": "10.png",
@@ -282,6 +283,23 @@ def test_hdf5_of_images_of_one_size(model: Checkpoint, photographs: list[Tensor]
             assert np.array_equal(store["hr"][number], images.read(tmp_path / f"HR/{name}.png").pixels)
 
 
+def test_deepinv(model: Checkpoint, photographs: list[Tensor], tmp_path: Path) -> None:
+    """What its loader gives: pairs (x, y) as it finds them, cast to float."""
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", shot[:, :40, :32], np.uint16 if number % 2 else np.uint8)
+    with pytest.raises(OutputError, match=r"layout deepinv: .*one size and type, and these differ"):
+        apply.run(model, tmp_path / "HR", tmp_path / "mixed", Options(layouts=("deepinv",)))
+    for number, shot in enumerate(photographs):
+        save_png(tmp_path / f"HR/{number}.png", shot[:, :40, :32])
+    apply.run(model, tmp_path / "HR", tmp_path / "out", Options(layouts=("deepinv",)))
+    samples = readers.deepinv(tmp_path / "out/deepinv/train.h5")
+    assert len(samples) == 4
+    for number, (x, y) in enumerate(samples):
+        for given, side in ((x, "hr"), (y, "lr")):
+            assert torch.equal(given, images.to_tensor(images.read(tmp_path / f"out/{side}/{number}.png").pixels))
+    assert apply.verify(tmp_path / "out").problems == []
+
+
 def contents(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -298,7 +316,7 @@ def test_the_number_of_workers_changes_no_byte(made: Path, model: Checkpoint, tm
 
 def test_pairs_are_mapped_to_their_sources(made: Path) -> None:
     for name in layouts.LAYOUTS:
-        if name == "lmdb":
+        if name in ("lmdb", "deepinv"):
             continue
         rows = [json.loads(line) for line in (made / name / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
         assert {row["source"] for row in rows} == {*STEMS.values(), *(["float.tif"] if name == "hdf5" else [])}
@@ -460,7 +478,7 @@ except OutputError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of the length of files")
-@pytest.mark.parametrize("layout", ["webdataset", "hdf5", "lmdb"])
+@pytest.mark.parametrize("layout", ["webdataset", "hdf5", "deepinv", "lmdb"])
 def test_a_disk_that_is_full(layout: str, model: Checkpoint, tmp_path: Path) -> None:
     """One line, nothing that a library prints, and nothing half-written."""
     if importlib.util.find_spec(layout) is None and layout in layouts.EXTRAS:

@@ -22,7 +22,7 @@ DEFAULT = "pairs"
 """The name of the data set itself, which is always made."""
 LAYOUTS = {
     name: f"degsynth.apply.layouts.{name}"
-    for name in ("basicsr", "kair", "neosr", "trainner", "div2k", "hf", "webdataset", "lmdb", "hdf5")
+    for name in ("basicsr", "kair", "neosr", "trainner", "div2k", "hf", "webdataset", "lmdb", "hdf5", "deepinv")
 }
 """The module of each layout, by the name that users give; the folder of the layout has this name, too."""
 EXTRAS = ("lmdb",)

@@ -7,7 +7,8 @@ for every image. Every array says so: in its attribute ``axes``, and in the labe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -21,15 +22,30 @@ FILE_NAME = "train.h5"
 
 def write(pairs: Sequence[Pair], place: Place) -> None:
     """Write the file; ``names`` are the stems in the order of the arrays."""
-    with place.open(FILE_NAME) as opened:
+    with new_store(FILE_NAME, pairs, place) as (store, check):
+        _write_images(store, pairs, place, check)
+
+
+@contextlib.contextmanager
+def new_store(name: str, pairs: Sequence[Pair], place: Place) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Open a new HDF5 file that has the scale and the names of the pairs.
+
+    Yield it, and what raises the OSError of something that could not be written.
+    """
+    with place.open(name) as opened:
         file = _Sink(opened)
         try:
             with h5py.File(file, "w") as store:
                 store.attrs["scale"] = place.scale
                 store["names"] = [pair.stem for pair in pairs]
-                _write_images(store, pairs, place, file)
+                yield store, file.check
         finally:
             file.check()
+
+
+def kinds(pairs: Sequence[Pair]) -> int:
+    """Return of how many kinds images are: those of one have the same size, channels and type."""
+    return len({(pair.row.hr_size, pair.row.channels, pair.row.dtype) for pair in pairs})
 
 
 class _Sink:
@@ -70,22 +86,22 @@ class _Sink:
                 self._error = error
 
 
-def _write_images(store: Any, pairs: Sequence[Pair], place: Place, file: _Sink) -> None:
+def _write_images(store: Any, pairs: Sequence[Pair], place: Place, check: Callable[[], None]) -> None:
     """Write images as two arrays where they are of one kind, and otherwise each by itself; end early on an error."""
-    kinds = {(pair.row.hr_size, pair.row.channels, pair.row.dtype) for pair in pairs}
-    if len(kinds) == 1:  # an image is a chunk
+    alike = kinds(pairs) == 1
+    if alike:  # an image is a chunk
         for side in SIDES:
             shape = (*pairs[0].size(side), pairs[0].row.channels)
             array = store.create_dataset(side, (len(pairs), *shape), pairs[0].row.dtype, chunks=(1, *shape))
             _say_axes(array, "NHWC")
     for index, (pair, arrays) in enumerate(place.each(pairs, lambda pair: _arrays(pair, place))):
-        file.check()
+        check()
         for side, pixels in zip(SIDES, arrays, strict=True):
-            if len(kinds) == 1:
+            if alike:
                 store[side][index] = pixels
             else:
                 _say_axes(store.create_dataset(f"{side}/{pair.stem}", data=pixels), "HWC")
-        names = [f"{side}[{index}]" if len(kinds) == 1 else f"{side}/{pair.stem}" for side in SIDES]
+        names = [f"{side}[{index}]" if alike else f"{side}/{pair.stem}" for side in SIDES]
         place.note(pair, *names, file=FILE_NAME)
 
 
