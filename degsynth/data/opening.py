@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from degsynth.data.pairs import PairSet
 from degsynth.data.ranges import check_range, of_bits
 from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError
+from degsynth.files import file_digest, open_regular
 from degsynth.ops.spectra import SIDE
 from degsynth.ops.spread import evenly_spaced
 
@@ -295,7 +297,34 @@ def _apart(hr: Path, lr: Path, choice: Choice) -> list[Sources]:
             f"{min(first & second)} is an HR image and an LR image ({len(first & second)} in all)",
             "give HR images and LR images in separate folders, or patterns that fit one side alone",
         )
+    if copies := _copies(*(side.paths() for side in sides)):
+        raise ConfigError(
+            f"{copies[0][0]} and {copies[0][1]} are the same file by content ({len(copies)} in all)",
+            "an HR photograph is no LR photograph; leave one of them out",
+        )
     return sides
+
+
+def _copies(hr: Sequence[Path], lr: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return the HR files that an LR file has the bytes of, each with that file."""
+    common = {_length(path) for path in hr} & {_length(path) for path in lr} - {0}
+    of_hr, of_lr = ([path for path in side if _length(path) in common] for side in (hr, lr))
+    known = {digest: path for path in of_lr for digest in _digest(path)}
+    return [(path, known[digest]) for path in of_hr for digest in _digest(path) if digest in known]
+
+
+def _length(path: Path) -> int:
+    """Return the size of a file, bytes; 0 where it cannot be told, which is reported when the file is decoded."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _digest(path: Path) -> list[str]:
+    """Return the SHA-256 of a file; nothing where it cannot be read, which is reported when it is decoded."""
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        return [file_digest(file)]
+    return []
 
 
 def _common_names(hr: ImageSet, lr: ImageSet) -> list[str]:

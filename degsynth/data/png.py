@@ -50,6 +50,9 @@ class Chunks:
     icc: bytes = b""
     """ICC profile, compressed."""
     density: Density | None = None
+    animated: bool = False
+    framed: bool = False
+    """Whether what follows is a frame of the animation; pixels in front of the first frame are another picture."""
 
     def carried(self) -> Carried:
         """Return what is carried into files that are made of the image."""
@@ -93,6 +96,11 @@ def read_chunks(content: bytes, path: Path) -> Chunks:
             raise DataError(f"{path}: cannot be decoded; it is truncated")
         if kind == b"IEND":
             break
+        if kind == b"IDAT" and chunks.animated and not chunks.framed:
+            raise DataError(
+                f"{path}: an animated PNG with another picture in front",
+                "save the picture that is meant as a file of its own",
+            )
         if kind != b"IDAT":
             _note(chunks, kind, content[at + 8 : end - 4], path)
         at = end
@@ -117,10 +125,14 @@ def _note(chunks: Chunks, kind: bytes, body: bytes, path: Path) -> None:
             chunks.density = Density(across, down, "centimetre" if body[8] else "none")
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         chunks.texts.append(kind + body)
-    elif kind == b"acTL" and (frames := int.from_bytes(body[:4], "big")) > 1:
-        raise DataError(
-            f"{path}: an animated PNG of {frames} frames", "save the frame that is meant as a file of its own"
-        )
+    elif kind == b"acTL":
+        chunks.animated = True
+        if (frames := int.from_bytes(body[:4], "big")) > 1:
+            raise DataError(
+                f"{path}: an animated PNG of {frames} frames", "save the frame that is meant as a file of its own"
+            )
+    elif kind == b"fcTL":
+        chunks.framed = True
 
 
 class _Warnings(logging.Handler):

@@ -48,7 +48,7 @@ def places(file: BinaryIO, path: Path) -> list[Place]:
     pages = [cast(tifffile.TiffPage, document.pages[index]) for index in range(count)]
     _check_end(document, pages)
     full = [page for page in pages if not page.subfiletype & LESSER]
-    if count == 1 and (planes := _planes(document, pages[0], size)) > 1:
+    if count == 1 and (planes := _planes(document, pages[0], size, path)) > 1:
         said = stacks.by_page(document, planes, path.name)
         return [Place(pages[0], plane, said.get(plane, stacks.NOTHING)) for plane in range(planes)]
     if not full and pages[0].subifds:  # raw files of cameras have a small picture in front
@@ -79,10 +79,17 @@ def _check_end(document: tifffile.TiffFile, pages: Sequence[tifffile.TiffPage]) 
         raise ValueError("a page that should follow is missing")
 
 
-def _planes(document: tifffile.TiffFile, page: tifffile.TiffPage, size: int) -> int:
-    """Return how many planes lie one behind the other from the pixels of a single page on."""
+def _planes(document: tifffile.TiffFile, page: tifffile.TiffPage, size: int, path: Path) -> int:
+    """Return how many planes lie one behind the other from the pixels of a single page on.
+
+    A description that has been copied to an image of one plane means nothing. DataError where there are more planes
+    than one, and fewer than it says.
+    """
     metadata = document.imagej_metadata or {}
     planes = metadata.get("images", 1)
     if not document.is_imagej or not isinstance(planes, int) or planes < 2 or not page.is_contiguous:
         return 1
-    return planes if page.dataoffsets[0] + planes * page.nbytes <= size else 1
+    whole = (size - page.dataoffsets[0]) // max(1, page.nbytes)
+    if 2 <= whole < planes:
+        raise DataError(f"{path}: a stack of {planes} planes that ends after {whole} of them; it is truncated")
+    return planes if whole >= planes else 1

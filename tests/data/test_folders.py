@@ -97,6 +97,17 @@ def test_sides_must_agree(folders: tuple[Path, Path], tmp_path: Path, photograph
         open_folders(tmp_path / "gray", folders[1], FolderOptions(4))
 
 
+def test_the_same_file_on_both_sides_is_refused(folders: tuple[Path, Path]) -> None:
+    copy = folders[1] / "copied.png"
+    copy.write_bytes((folders[0] / "a/1.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"a/1.png and .*copied.png are the same file by content \(1 in all\)"):
+        open_folders(*folders, FolderOptions(2))
+    copy.write_bytes(b"")
+    (folders[0] / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError, match="2 images cannot be used"):
+        open_folders(*folders, FolderOptions(2))
+
+
 def test_common_names_are_noted(folders: tuple[Path, Path]) -> None:
     assert open_folders(*folders, FolderOptions(2))[3] == []
     for path in sorted(folders[1].iterdir()):

@@ -93,6 +93,10 @@ def test_keyed_gray_of_16_bits(tmp_path: Path) -> None:
             ),
             "animated PNG",
         ),
+        (
+            saved(PHOTO, "PNG", save_all=True, append_images=[Pillow.fromarray(255 - PHOTO)], default_image=True),
+            "animated PNG with another picture in front",
+        ),
         (png(0, 8, height=30000, width=30000), "needs at least"),
         (png(0, 8, height=0), "is damaged"),
         (PNGS["palette 8"][:-40], "truncated"),

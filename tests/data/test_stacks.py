@@ -13,6 +13,7 @@ from degsynth import apply
 from degsynth.apply.manifest import Row
 from degsynth.data import images, stacks
 from degsynth.data.carried import Density
+from degsynth.errors import DataError
 from tests.doubles import stochastic
 
 SIZES = {"T": 2, "Z": 3, "C": 2}
@@ -129,6 +130,21 @@ def test_a_document_about_several_files_says_which_planes_are_here() -> None:
     }
     alone = text.replace("two.tif", "one.tif").replace('IFD="0" FirstZ="1"', 'IFD="1" FirstZ="1"')
     assert [plane.position for plane in stacks._of_ome(alone, "renamed.tif", 2).values()] == [(("Z", 0),), (("Z", 1),)]
+
+
+@pytest.mark.parametrize(("planes", "pictures"), [(1, 1), (3, 0), (12, 12)])
+def test_a_stack_behind_one_page_that_is_cut_off(planes: int, pictures: int, tmp_path: Path) -> None:
+    """A single plane may have its description from the stack that it was taken from."""
+    path = tmp_path / "a.tif"
+    description = "ImageJ=1.53t\nimages=12\n"
+    tifffile.imwrite(path, PLANES[0, 0, 0], photometric="minisblack", description=description, metadata=None)
+    with path.open("ab") as file:
+        file.write(PLANES.tobytes()[PLANES[0, 0, 0].nbytes : planes * PLANES[0, 0, 0].nbytes])
+    if not pictures:
+        with pytest.raises(DataError, match="a stack of 12 planes that ends after 3 of them; it is truncated"):
+            carried(path)
+        return
+    assert len(carried(path)) == pictures
 
 
 def test_counts_that_do_not_fit_leave_the_places_out(tmp_path: Path) -> None:
