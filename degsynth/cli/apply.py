@@ -84,9 +84,10 @@ def command(
     layout: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="pairs|basicsr|kair|neosr|trainner|div2k|hf|webdataset|lmdb|hdf5|deepinv",
-            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT; can be given "
-            "several times, and with --resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
+            metavar="LAYOUT",
+            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT: basicsr, kair, "
+            "neosr, trainner, div2k, hf, webdataset, lmdb, hdf5 or deepinv. It can be given several times, and with "
+            "--resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
         ),
     ] = None,
     draws: Annotated[

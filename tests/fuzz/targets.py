@@ -195,8 +195,8 @@ def images_together(items: Sequence[Input], place: Place) -> Verdict:
         return verdict
     rows = [json.loads(line) for line in (place.out / "set/manifest.jsonl").read_text("utf-8").splitlines()]
     failed = {row["source"]: str(row.get("error")) for row in rows if row["status"] == "failed"}
-    counted = re.search(r"are left out \((\d+)\)", printed[1])
-    left_out = int(counted[1]) if counted else 0
+    counted = re.findall(r"are (?:left out|not followed) \((\d+)\)", printed[1])
+    left_out = sum(map(int, counted))
     faults = verdict.faults
     if code != bool(failed):
         faults.append(f"{len(failed)} images failed, and the exit code is {code}")
