@@ -85,9 +85,9 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="LAYOUT",
-            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT: basicsr, kair, "
-            "neosr, trainner, div2k, hf, webdataset, lmdb, hdf5 or deepinv. It can be given several times, and with "
-            "--resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
+            help="Also write the training set as a certain trainer or library reads it, into OUT/LAYOUT: basicsr, "
+            "kair, neosr, trainner, div2k, hf, webdataset, lmdb, hdf5 or deepinv. It can be given several times, and "
+            "with --resume for a set that is finished. Unset: pairs, which are OUT/hr and OUT/lr.",
         ),
     ] = None,
     draws: Annotated[
