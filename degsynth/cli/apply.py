@@ -374,8 +374,9 @@ class _Rows:
 
 def _report(out: Path, summary: Summary, sources: Sources) -> None:
     """Print what became of the images, and what was passed over or left out by --include and --exclude."""
-    for text in sources.passed_over():
-        console.note(text)
+    from degsynth.cli import trial
+
+    trial.say_passed_over(sources)
     before = f" ({summary.resumed} of them by an earlier run)" if summary.resumed else ""
     chosen = f"; {sources.left_out} HR images left out by --include and --exclude" if sources.left_out else ""
     console.note(f"{out}: {summary.done} LR images{before}, {summary.failed} failed{chosen}")

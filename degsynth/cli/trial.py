@@ -59,11 +59,18 @@ def report_forecast(model: Mixture, sources: Sources, out: Path, chosen: Options
         record["failing"] = [{"source": name, "reason": with_flags(reason)} for name, reason in found.failing]
         typer.echo(jsonlib.dumps({**record, "needed_bytes": found.needed_bytes}, ensure_ascii=False))
     else:
-        for text in sources.passed_over():
-            console.note(text)
+        say_passed_over(sources)
         _print(out, found)
     if found.failing or not found.fits:
         raise typer.Exit(1)
+
+
+def say_passed_over(sources: Sources) -> None:
+    """Say what is passed over; warn of all that may hold images."""
+    from degsynth.data.sources import UNNAMED
+
+    for text in sources.passed_over():
+        (console.note if text.startswith(UNNAMED) else console.warn)(text)
 
 
 def _print(out: Path, found: Forecast) -> None:

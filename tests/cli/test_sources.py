@@ -99,4 +99,4 @@ def test_videos_in_a_folder_are_named(folder: Path, cli: Run) -> None:
     (folder / "HR/sub/clip.webm").touch()
     code, _, said = cli("apply", folder / "model.pt", folder / "HR", folder / "out", "--limit", "1")
     assert code == 0
-    assert "videos are left out (1), e.g. sub/clip.webm; take frames from it" in said.replace("\n", " ")
+    assert "warning: videos are left out (1), e.g. sub/clip.webm; take frames from it" in said.replace("\n", " ")

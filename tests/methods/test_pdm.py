@@ -251,7 +251,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"kernel_from": "none", **NETWORK, "noise_from": "z"},
     {**NETWORK, "noise_from": "content"},
 ]
-"""Every value of every option at least once, and most pairs of values."""
+"""Every value of every option at least once."""
 
 
 @pytest.mark.parametrize(

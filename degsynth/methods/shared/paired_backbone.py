@@ -170,17 +170,14 @@ class Backbone:
     def _new_network(self, inputs: int, outputs: int) -> EncoderDecoder:
         """Return the network with its first weights."""
         width = self.config.width
-        if self.config.network == "paper":
+        is_paper = self.config.network == "paper"
+        if is_paper:
             network = EncoderDecoder(inputs, outputs, (width, width), (4, 3), 3, concatenate=True, last=7)
         else:
             network = EncoderDecoder(inputs, outputs, (width, 2 * width, 2 * width), (2, 2, 2), 1, slope=SLOPE)
-        for layer in network.modules():
-            if isinstance(layer, Convolution):
-                if self.config.network == "paper":
-                    nn.init.xavier_uniform_(layer.weight)
-                else:
-                    nn.init.kaiming_normal_(layer.weight, SLOPE)
-                nn.init.zeros_(layer.bias)
+        for layer in (module for module in network.modules() if isinstance(module, Convolution)):
+            nn.init.xavier_uniform_(layer.weight) if is_paper else nn.init.kaiming_normal_(layer.weight, SLOPE)
+            nn.init.zeros_(layer.bias)
         if self.config.start == "linear":
             nn.init.normal_(network.last.weight, std=FIRST_WEIGHT_STD)
             nn.init.zeros_(network.last.bias)
