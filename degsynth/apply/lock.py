@@ -14,7 +14,7 @@ from degsynth.config import OnText
 from degsynth.errors import ConfigError, os_reason
 
 BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
-UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """Answers of file systems that have no locks, such as Lustre without ``-o flock``, some of FUSE and NFS."""
 ATTEMPTS = 20
 

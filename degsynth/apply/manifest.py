@@ -64,8 +64,8 @@ class Row(Strict):
     cropped: bool = False
     """Whether rows or columns at the bottom or right of the HR image were cut off."""
     hr_kept: Literal["hard", "symlink", "copy", "written"] | None = None
-    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew, without loss: cropped, turned, in
-    other colours, or in another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
+    """How the file in ``hr/`` was made: linked, copied, or ``written`` anew: cropped, turned, in other colours, or in
+    another form than the file (see `degsynth.data.decoding.Decoded.remade`)."""
     channels: int | None = None
     """Number of channels without alpha."""
     others: int = 0

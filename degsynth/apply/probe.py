@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from degsynth.apply.layouts.hr_image import WRITTEN_SUFFIXES
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.layouts.pairs import PairWriter
 from degsynth.apply.manifest import Row
@@ -42,13 +43,19 @@ class Kind(NamedTuple):
     """Samples of a pixel, alpha included."""
     bits: int
     """Bits of a sample."""
-    tiff: bool
-    """Whether the file is a TIFF, so that what is made of it is one, too."""
+    suffix: str
+    """Ending of HR files that are written anew of a whole image, in small letters."""
 
     @classmethod
     def of(cls, declared: Declared, path: Path) -> Kind:
         """Return the kind of an image by what its file says."""
-        return cls(declared.samples, declared.bits, images.is_tiff(path))
+        suffix = ".tif" if images.is_tiff(path) else path.suffix.lower()
+        return cls(declared.samples, declared.bits, suffix if suffix in WRITTEN_SUFFIXES else ".png")
+
+    @property
+    def tiff(self) -> bool:
+        """Whether the file is a TIFF, so that what is made of it is one, too."""
+        return self.suffix == ".tif"
 
     @property
     def bytes(self) -> int:
@@ -64,19 +71,17 @@ class Size:
     kind: Kind
     written: bool
     """Whether HR is written anew."""
-    suffix: str
+    png: bool
+    """Whether HR is a PNG file."""
     file_bytes: int
 
     @classmethod
     def of(cls, declared: Declared, path: Path, scale: int, crop: int | None) -> Size:
         """Return the size of a part of ``crop`` px, or of the whole, of what the file at a path declares."""
-        return cls(
-            declared.height * declared.width if crop is None else crop**2,
-            Kind.of(declared, path),
-            crop is not None or is_written(declared, scale),
-            path.suffix.lower(),
-            file_of(path).stat().st_size,
-        )
+        kind, written = Kind.of(declared, path), crop is not None or is_written(declared, scale)
+        pixels = declared.height * declared.width if crop is None else crop**2
+        hr_suffix = path.suffix.lower() if not written else kind.suffix if crop is None or kind.tiff else ".png"
+        return cls(pixels, kind, written, hr_suffix == ".png", file_of(path).stat().st_size)
 
 
 class Room(NamedTuple):
@@ -206,8 +211,10 @@ class Probe:
             encoded = self._hr_rate(size.kind, scale) * size.pixels
             lr += of_lr
             hr += encoded if size.written else size.file_bytes if copied else 0
-            png = not size.kind.tiff and (size.suffix == ".png" or size.written)
-            kept = size.file_bytes if png and not size.written else encoded
+            if size.png:
+                kept = encoded if size.written else size.file_bytes
+            else:  # a PNG is made of it
+                kept = encoded if size.kind.tiff else of_lr * scale**2
             for layout in layouts:
                 if layout in ("hdf5", "deepinv"):
                     more_bits = 32 / size.kind.bits if layout == "deepinv" else 1
@@ -215,7 +222,7 @@ class Probe:
                 elif layout in CONTAINERS:
                     more += of_lr + kept
                 else:  # PNG files are hard links
-                    more += (0 if png else kept) + (of_lr if size.kind.tiff else 0)
+                    more += (0 if size.png else kept) + (of_lr if size.kind.tiff else 0)
         return Room(round(lr), round(hr), round(more))
 
 

@@ -51,7 +51,12 @@ UNITS: dict[int, Literal["none", "inch", "centimetre"]] = {1: "none", 2: "inch",
 """Units of the resolution by their codes."""
 LEFT_OUT = {
     270: "description",
+    271: "camera",
+    272: "camera",
+    306: "date",
+    315: "artist",
     700: "XMP",
+    33432: "copyright",
     33723: "IPTC",
     34377: "Photoshop",
     34665: "EXIF",
@@ -59,7 +64,7 @@ LEFT_OUT = {
     50839: "metadata of ImageJ (overlays, lookup tables)",
     50844: "RPC (a georeference)",
 }
-"""Tags that are not carried into files that are made of an image."""
+"""Tags that are not carried into files that are made of an image. The program that wrote it (305) is not worth a word."""
 
 # tifffile would log its own lines about a damaged file; the DataError raised here says it already.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -284,7 +289,7 @@ def _carried(place: Place, colours: int) -> Carried:
         sides = _ratio(across.value), _ratio(down.value)
         if min(sides) > 0:
             density = Density(*sides, UNITS.get(int(unit.value) if unit is not None else 2, "inch"))
-    left_out += tuple(name for code, name in LEFT_OUT.items() if code in tags)
+    left_out += tuple(dict.fromkeys(name for code, name in LEFT_OUT.items() if code in tags))
     name = tags.get(NAME_TAG)
     return Carried(
         icc=kept,

@@ -1,4 +1,4 @@
-"""Writing image files: PNG, or TIFF strip by strip, without loss, or JPEG; with what is carried beside the pixels."""
+"""Writing image files: PNG, WebP, BMP, or TIFF strip by strip, without loss, or JPEG; with what is carried along."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import cv2
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from degsynth.data import compression, tiff
 from degsynth.data.carried import png_chunks
@@ -56,10 +57,12 @@ def encode(image: Image, suffix: str) -> bytes:
 
 
 def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> None:
-    """Write a lossless file, ``.png`` or ``.tif``, or a ``.jpg``, from bands of rows that come from top to bottom.
+    """Write a file from bands of rows that come from top to bottom: lossless, or a JPEG file by its ``compression``.
 
-    A JPEG file holds gray or RGB of 8 bits, and needs a ``compression``.
+    ``suffix`` is ``.png``, ``.tif``, ``.webp`` (RGB of 8 bits, with or without alpha) or ``.bmp`` (RGB of 8 bits), or
+    that of a JPEG file (gray or RGB of 8 bits), in any case of letters.
     """
+    suffix = suffix.lower()
     if suffix in TIFF_SUFFIXES:
         meaning = size.meaning
         layout = tiff.Layout(
@@ -78,18 +81,34 @@ def write(file: BinaryIO, suffix: str, size: Size, bands: Iterable[Image]) -> No
     if size.compression is not None:
         file.write(compression.encode(samples, size.compression, size.meaning.carried))
         return
-    if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
-        content = memoryview(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    if suffix == ".webp":
+        icc = size.meaning.carried.icc
+        # `exact` keeps the colours that alpha hides.
+        PillowImage.fromarray(samples).save(file, "WEBP", lossless=True, exact=True, icc_profile=icc or None)
+    elif suffix == ".bmp":
+        file.write(_by_opencv(suffix, samples))
     else:
-        if samples.shape[2] > 1:
-            samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-        done, encoded = cv2.imencode(".png", samples)
-        if not done:
-            raise DataError(f"cannot encode {samples.shape} {samples.dtype} as PNG")
-        content = encoded.data
-    file.write(content[:PNG_HEADER])
-    file.write(png_chunks(size.meaning.carried))
-    file.write(content[PNG_HEADER:])
+        content = _png(samples)
+        file.write(content[:PNG_HEADER])
+        file.write(png_chunks(size.meaning.carried))
+        file.write(content[PNG_HEADER:])
+
+
+def _png(samples: Array) -> memoryview:
+    """Return the bytes of a PNG file of samples (H, W, 1 to 4) of 8 or 16 bits."""
+    if samples.shape[2] == 2:  # OpenCV does not write gray with alpha
+        return memoryview(imagecodecs.png_encode(np.ascontiguousarray(samples)))
+    return _by_opencv(".png", samples)
+
+
+def _by_opencv(suffix: str, samples: Array) -> memoryview:
+    """Return the bytes of a file of samples (H, W, C): gray, RGB, or RGB and alpha."""
+    if samples.shape[2] > 1:
+        samples = cv2.cvtColor(samples, cv2.COLOR_RGB2BGR if samples.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    done, encoded = cv2.imencode(suffix, samples)
+    if not done:
+        raise DataError(f"cannot encode {samples.shape} {samples.dtype} as {suffix[1:].upper()}")
+    return encoded.data
 
 
 def _samples(image: Image) -> Array:

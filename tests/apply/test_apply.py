@@ -371,7 +371,7 @@ def test_rotated_photos_are_written_upright(model: Checkpoint, tmp_path: Path) -
     (tmp_path / "HR").mkdir()
     (tmp_path / "HR/a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
     apply.run(model, tmp_path / "HR", tmp_path / "out")
-    assert images.read(tmp_path / "out/hr/a.png").pixels.shape == (48, 32, 3)
+    assert images.read(tmp_path / "out/hr/a.jpg").pixels.shape == (48, 32, 3)
     assert images.read(tmp_path / "out/lr/a.png").pixels.shape == (24, 16, 3)
 
 
@@ -474,14 +474,15 @@ def test_resume_redoes_what_is_damaged_or_another_image(model: Checkpoint, hr: P
 
 
 def test_resume_leaves_no_orphan_where_names_change(model: Checkpoint, tmp_path: Path) -> None:
-    """A JPEG that was linked is replaced by one that must be cropped: its HR is a PNG now, and the old link goes."""
-    for side, size in (("first", 64), ("later", 65)):
-        picture = np.full((size, 64, 3), 90, np.uint8)
-        (tmp_path / f"{side}.jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    """A BMP that was linked is replaced by a gray one: its HR is a PNG now, and the old link goes."""
+    for side, channels in (("first", 3), ("later", 1)):
+        picture = np.full((64, 64, channels), 90, np.uint8)
+        (tmp_path / f"{side}.bmp").write_bytes(cv2.imencode(".bmp", picture)[1].tobytes())
     (tmp_path / "HR").mkdir()
-    shutil.copy(tmp_path / "first.jpg", tmp_path / "HR/a.jpg")
+    shutil.copy(tmp_path / "first.bmp", tmp_path / "HR/a.bmp")
     apply.run(model, tmp_path / "HR", tmp_path / "out")
-    (tmp_path / "later.jpg").replace(tmp_path / "HR/a.jpg")
+    assert [p.name for p in (tmp_path / "out/hr").iterdir()] == ["a.bmp"]
+    (tmp_path / "later.bmp").replace(tmp_path / "HR/a.bmp")
     assert apply.run(model, tmp_path / "HR", tmp_path / "out", Options(existing="resume")).resumed == 0
     assert [p.name for p in (tmp_path / "out/hr").iterdir()] == ["a.png"]
     assert [p.name for p in (tmp_path / "out/lr").iterdir()] == ["a.png"]

@@ -332,7 +332,7 @@ def test_a_full_disk_names_the_output(
     assert images_of(tmp_path / "out") == {}
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_locks(
     number: int, model: Checkpoint, hr: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 
 from degsynth import apply
 from degsynth.apply import Options
-from degsynth.apply.manifest import Row
+from degsynth.apply.manifest import Manifest, Row
 from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.data.carried import Carried
@@ -26,6 +27,9 @@ from tests.data.formats import PHOTO
 from tests.doubles import SIZES, save_double
 
 SIDE = 120
+ORIENTATION = 274
+"""The tag of EXIF that says how an image is turned."""
+ADOBE = imagecodecs.cms_profile("adobergb")
 RAMP = np.tile(np.linspace(0, 255, SIDE).astype(np.uint8), (SIDE, 1))
 
 
@@ -156,6 +160,44 @@ def test_one_set_has_one_form(tmp_path: Path) -> None:
         with Pillow.open(high) as one, Pillow.open(low) as other:
             assert one.mode == other.mode
             assert one.mode in ("RGB", "L")
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".JPEG", ".webp", ".bmp"])
+@pytest.mark.parametrize("change", ["odd", "turned"])
+def test_hr_that_is_written_anew_is_a_file_of_the_same_kind(kind: str, change: str, tmp_path: Path) -> None:
+    """LR is made of what the file in ``hr/`` holds; a JPEG changes by a few levels, other files by none."""
+    if (kind, change) == (".bmp", "turned"):
+        pytest.skip("a BMP has no orientation")
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = 6 if change == "turned" else 1
+    pixels = PHOTO[: SIDE - (change == "odd")]
+    (tmp_path / "HR").mkdir()
+    how: dict[str, Any] = {".webp": {"lossless": True}, ".bmp": {}}.get(kind, {"quality": 92, "icc_profile": ADOBE})
+    Pillow.fromarray(pixels).save(tmp_path / f"HR/a{kind}", **how, **({"exif": exif} if kind != ".bmp" else {}))
+    expected = images.read(tmp_path / f"HR/a{kind}")
+    row = applied(tmp_path)[f"a{kind}"]
+    assert (row.hr, row.hr_kept, row.cropped) == (f"hr/a{kind}", "written", change == "odd")
+    high, low = (images.read(path) for path in sides(tmp_path, row))
+    difference = high.pixels.astype(int) - expected.pixels[: high.height, : high.width]
+    lossy = kind in (".jpg", ".JPEG")
+    assert np.abs(difference).max() <= (4 if lossy else 0)
+    assert np.sqrt((difference**2).mean()) < 0.6
+    assert high.meaning.carried.icc == low.meaning.carried.icc == (ADOBE if lossy else b"")
+    save_png(tmp_path / "again/HR/a.png", high.pixels)
+    again = applied(tmp_path / "again")["a.png"]
+    assert np.array_equal(images.read(sides(tmp_path / "again", again)[1]).pixels, low.pixels)
+
+
+def test_crops_are_lossless_whatever_the_file_is(tmp_path: Path) -> None:
+    (tmp_path / "HR").mkdir()
+    Pillow.fromarray(PHOTO).save(tmp_path / "HR/a.jpg")
+    whole = images.read(tmp_path / "HR/a.jpg").pixels
+    applied(tmp_path, Options(crop=SIDE // 2, workers=1))
+    for row in Manifest(tmp_path / "out").read():
+        top, left = row.crop or (0, 0)
+        assert str(row.hr).endswith(".png")
+        high = images.read(tmp_path / "out" / str(row.hr)).pixels
+        assert np.array_equal(high, whole[top : top + SIDE // 2, left : left + SIDE // 2])
 
 
 def test_what_the_file_says_goes_to_both_sides(tmp_path: Path) -> None:

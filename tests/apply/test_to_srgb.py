@@ -55,7 +55,8 @@ def test_both_sides_are_in_srgb(folder: Path) -> None:
         with images.opened(folder / "HR" / name) as picture:
             expected = srgb.converted(picture, None, folder)[0].window(0, 120, 0, 160).pixels
         high, low = (images.read(path) for path in sides(folder, rows[name]))
-        assert np.array_equal(high.pixels, expected)
+        most = 4 if name == "adobe.jpg" else 0  # HR of a JPEG is a JPEG
+        assert np.abs(high.pixels.astype(int) - expected).max() <= most
         assert high.dtype == low.dtype == expected.dtype
         assert [profile(path) for path in sides(folder, rows[name])] == [b"", b""]
         # LR is made of the pixels that HR has.
@@ -85,8 +86,9 @@ def test_a_bad_profile_is_a_failed_row_and_the_others_are_made(folder: Path) -> 
 
 
 def test_crops_and_draws_are_cut_from_the_converted_image(folder: Path) -> None:
-    whole = images.read(sides(folder, applied(folder, IN_SRGB)["adobe.jpg"])[0]).pixels
-    applied(folder, replace(IN_SRGB, crop=40, draws=2, existing="overwrite"))
+    with images.opened(folder / "HR/adobe.jpg") as picture:
+        whole = srgb.converted(picture, None, folder)[0].window(0, 120, 0, 160).pixels
+    applied(folder, replace(IN_SRGB, crop=40, draws=2))
     parts = [row for row in Manifest(folder / "out").read() if row.source == "adobe.jpg"]
     assert len(parts) == 24
     for row in parts:
@@ -139,5 +141,5 @@ def test_a_preview_shows_hr_in_srgb(folder: Path) -> None:
         for example in apply.preview(model, folder / "HR/adobe.jpg", 200, options)
     ]
     assert float((high[0] - high[1]).abs().max()) > 0.05
-    expected = images.to_tensor(images.read(folder / "out/hr/adobe.png").pixels)
-    assert float((high[1] - expected[:, : high[1].shape[1], : high[1].shape[2]]).abs().max()) == 0.0
+    expected = images.to_tensor(images.read(folder / "out/hr/adobe.jpg").pixels)
+    assert float((high[1] - expected[:, : high[1].shape[1], : high[1].shape[2]]).abs().max()) < 4.5 / 255

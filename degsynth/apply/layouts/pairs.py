@@ -21,6 +21,7 @@ from degsynth.apply.dataset_folder import Link, Written
 from degsynth.apply.engines.threads import WorkerStreams
 from degsynth.apply.jpeg import stage
 from degsynth.apply.layouts import crops
+from degsynth.apply.layouts.hr_image import FINEST, HrImage, lossless_suffix
 from degsynth.apply.layouts.names import PlannedOutput
 from degsynth.apply.manifest import JPEG_SUFFIX, Row
 from degsynth.apply.options import Options
@@ -39,17 +40,6 @@ from degsynth.ops.alpha import filled, pyramid_reach
 from degsynth.ops.compression import Compression
 from degsynth.ops.resample import area
 from degsynth.seeds import Identity
-
-
-@dataclass(frozen=True)
-class _Source:
-    """An HR image that was opened."""
-
-    picture: images.Picture
-    alone: bool
-    """Whether it is the only image of its file."""
-    converted_from: str
-    """Name of the ICC profile from which it was converted to sRGB; empty where it was not."""
 
 
 class Target(Protocol):
@@ -114,7 +104,8 @@ class PairWriter:
                 if page >= len(stack):
                     raise DataError(f"{path}: page {page} of {len(stack)}; the source is another file than it was")
                 picture, profile = self.picture(stack, page, path)
-                source = _Source(picture, len(stack) == 1, profile)
+                cut = self.options.crop is not None
+                source = HrImage.of(picture, path, self.scale, len(stack) == 1, cut, profile)
                 siblings: dict[crops.Corner | None, Row] = {}
                 for _, of_draw in itertools.groupby(same, lambda output: output.draw):
                     made = self._write_draw(files, list(of_draw), source, siblings)
@@ -148,7 +139,7 @@ class PairWriter:
         ]
 
     def _write_draw(
-        self, files: Target, outputs: list[PlannedOutput], source: _Source, siblings: Mapping[crops.Corner | None, Row]
+        self, files: Target, outputs: list[PlannedOutput], source: HrImage, siblings: Mapping[crops.Corner | None, Row]
     ) -> list[Row]:
         """Write an LR image, or all crops of one, and the HR images; those of ``siblings`` are equal, by their crop."""
         first, picture, asked = outputs[0], source.picture, self.options.data_range
@@ -168,8 +159,8 @@ class PairWriter:
             "status": "ok",
             "page": first.page,
             "draw": first.draw,
-            "source_size": (picture.height, picture.width),
-            "cropped": (picture.height, picture.width) != (self.scale * height, self.scale * width),
+            "source_size": source.size,
+            "cropped": source.size != (self.scale * height, self.scale * width),
             "channels": picture.channels,
             "others": picture.meaning.others,
             "alpha": picture.has_alpha,
@@ -217,7 +208,7 @@ class PairWriter:
         self,
         files: Target,
         output: PlannedOutput,
-        source: _Source,
+        source: HrImage,
         lr: _Lr,
         facts: dict[str, Any],
         siblings: Mapping[crops.Corner | None, Row],
@@ -229,7 +220,7 @@ class PairWriter:
             meaning = replace(meaning, carried=meaning.carried.cropped(*output.crop))
         of_lr = replace(meaning, carried=meaning.carried.decimated(self.scale))
         lr_file = writing.Size(height, width, picture.channels, picture.dtype, picture.has_alpha, of_lr, lr.jpeg)
-        suffix = JPEG_SUFFIX if lr.jpeg is not None else _suffix(self.root / output.source, picture)
+        suffix = JPEG_SUFFIX if lr.jpeg is not None else lossless_suffix(source.path, picture)
         lr_name = f"lr/{output.stem}{suffix}"
         lr_sha256, _ = files.write(lr_name, lr_file, lr.bands)
         hr_size = (self.scale * height, self.scale * width)
@@ -245,21 +236,22 @@ class PairWriter:
         )
 
     def _write_hr(
-        self, files: Target, output: PlannedOutput, source: _Source, file: writing.Size, sibling: Row | None
+        self, files: Target, output: PlannedOutput, source: HrImage, file: writing.Size, sibling: Row | None
     ) -> dict[str, Any]:
         """Bring an HR image into the data set; return the fields of its row that say how."""
-        path, picture, crop = self.root / output.source, source.picture, output.crop
-        is_whole = crop is None and (picture.height, picture.width) == (file.height, file.width)
-        if is_whole and source.alone and not picture.remade:
-            name = f"hr/{output.stem}{path.suffix}"
-            return {"hr": name, "hr_kept": files.link(path, name, self.options.link)}
-        name = f"hr/{output.stem}{_suffix(path, picture)}"  # the file itself cannot serve as HR
+        picture, crop = source.picture, output.crop
+        if source.kept:
+            name = f"hr/{output.stem}{source.path.suffix}"
+            return {"hr": name, "hr_kept": files.link(source.path, name, self.options.link)}
+        name = f"hr/{output.stem}{source.suffix}"
         if sibling is not None:
             files.copy(str(sibling.hr), name)
             sha256, size = sibling.hr_sha256, sibling.hr_bytes
         elif crop is not None:
             part = picture.window(crop[0], crop[0] + file.height, crop[1], crop[1] + file.width)
             sha256, size = files.write(name, file, [part])
+        elif source.before is not None:
+            sha256, size = files.write(name, replace(file, compression=FINEST), [source.before])
         else:
             sha256, size = files.write(name, file, writing.bands(picture, file.height, file.width))
         return {"hr": name, "hr_kept": "written", "hr_sha256": sha256, "hr_bytes": size}
@@ -341,12 +333,6 @@ def _joined(bands: Iterable[images.Image]) -> images.Image:
     parts = list(bands)
     alphas = [part.alpha for part in parts if part.alpha is not None]
     return images.Image(np.concatenate([part.pixels for part in parts]), np.concatenate(alphas) if alphas else None)
-
-
-def _suffix(path: Path, picture: images.Picture) -> str:
-    """Return the ending of files that are written of an image: TIFF for one of a TIFF, and for what PNG cannot hold."""
-    in_png = picture.dtype != np.float32 and not picture.meaning.others
-    return ".png" if in_png and not images.is_tiff(path) else ".tif"
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
