@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -102,14 +101,6 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
-
-
-def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """Return the SHA-256 over the names and bytes of files, in the order given."""
-    whole = hashlib.sha256()
-    for name, path in files:
-        whole.update(f"{name}:{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 def file_digest(file: BinaryIO) -> str:

@@ -19,7 +19,7 @@ from degsynth.apply.manifest import Row
 from degsynth.apply.memory_files import MemoryFiles
 from degsynth.data import images
 from degsynth.data.decoding import Declared
-from degsynth.data.hdf5_names import file_of
+from degsynth.data.members import file_of
 from degsynth.errors import DegsynthError
 from degsynth.ops.spread import evenly_spaced
 from degsynth.parallel import one_torch_thread

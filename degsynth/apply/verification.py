@@ -9,7 +9,7 @@ from typing import Literal
 
 from degsynth.apply.manifest import Row
 from degsynth.apply.root import Root
-from degsynth.data.hdf5_names import file_of
+from degsynth.data.members import file_of
 from degsynth.errors import ConfigError
 from degsynth.files import file_digest
 

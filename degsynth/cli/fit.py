@@ -26,14 +26,14 @@ def command(
     hr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of HR images, one image, or a pattern in quotes ('photos/*_HR.png'). Unset: none, for methods "
-            "that learn from LR alone."
+            help="Folder of HR images, one image or stack, a data set of an HDF5 file (a.h5:/hr), or a pattern in "
+            "quotes ('photos/*_HR.png'). Unset: none, for methods that learn from LR alone."
         ),
     ] = None,
     lr: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of LR images, one image, or a pattern in quotes. Paired methods match them with HR images by "
+            help="Folder of LR images, or the same as for --hr. Paired methods match them with HR images by "
             "name; unpaired methods take other scenes; kmsr also takes a kernel pool (.h5)."
         ),
     ] = None,

@@ -11,7 +11,7 @@ import typer
 
 from degsynth.cli import console, options
 from degsynth.cli.flags import with_flags
-from degsynth.data.hdf5_names import file_of
+from degsynth.data.members import file_of
 from degsynth.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from degsynth.config import Interval, OnProgress, ignore_progress
 from degsynth.data import images
 from degsynth.data.cache import Cache
 from degsynth.data.colours import colour_name
+from degsynth.data.fingerprints import fingerprint
 from degsynth.data.images import Image
 from degsynth.data.sources import Sources
 from degsynth.data.split import held_out_indices
 from degsynth.errors import DataError
-from degsynth.files import fingerprint
 from degsynth.ops.compression import BLOCK
 from degsynth.ops.spread import evenly_spaced
 
@@ -197,7 +197,7 @@ def inspect_folder(
     Usable images have the colour and type that most have, and sides of at least ``least`` px. DataError where there is
     none.
     """
-    sources = folder if isinstance(folder, Sources) else Sources.of_files(folder)
+    sources = folder if isinstance(folder, Sources) else Sources.of_images(folder)
     names, paths = sources.names, sources.paths()
     inspections: list[_Inspection] = []
     with ThreadPoolExecutor(2) as pool:

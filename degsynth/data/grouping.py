@@ -10,6 +10,7 @@ from typing import Literal
 from degsynth.data import exif
 from degsynth.data.compression import read_files
 from degsynth.data.folders import KEPT, ImageSet, Middles
+from degsynth.data.members import file_of
 from degsynth.ops.blockiness import blockiness
 from degsynth.ops.resample import luma
 
@@ -36,7 +37,7 @@ def camera(lr: ImageSet, index: int) -> str:
 
     The sensitivity is rounded to 100 times a power of two, as noise hardly differs between two such steps.
     """
-    model, iso = exif.camera(lr.path(index))
+    model, iso = exif.camera(file_of(lr.path(index)))
     stop = f"ISO {100 * 2 ** round(math.log2(iso / 100)):g}" if iso > 0 else ""
     return ", ".join(part for part in (model, stop) if part) or UNKNOWN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 SUFFIXES = {".h5", ".hdf5"}
 NAME = re.compile(
@@ -49,22 +49,3 @@ def split(path: Path) -> Place | None:
         (match["axes"] or "").upper(),
         None if index is None else int(index),
     )
-
-
-def file_of(path: Path) -> Path:
-    """Return the file that holds an image: the path itself, unless it names a data set."""
-    place = split(path)
-    return path if place is None else place.file
-
-
-def as_file_name(source: str) -> str:
-    """Return the POSIX path that an image would have as a file: ``photos/hr_p0017.h5`` for ``photos.h5:/hr[17]``.
-
-    Other names are returned as they are.
-    """
-    place = split(Path(source))
-    if place is None:
-        return source
-    number = "" if place.index is None else f"_p{place.index:04}"
-    folder = PurePosixPath(place.file.with_suffix("").as_posix())
-    return f"{folder}/{place.inside.strip('/')}{number}{place.file.suffix}"

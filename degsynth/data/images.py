@@ -8,7 +8,7 @@ part at a time. In memory an image is height × width × channels, gray or RGB, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,21 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degsynth.config import Interval
-from degsynth.data import decoding, exif, hdf5_names, heif, tiff
+from degsynth.data import decoding, exif, hdf5_names, heif, members, tiff
 from degsynth.data.carried import Carried
 from degsynth.data.decoding import Declared
 from degsynth.data.headers import Header, check_size, pixel_limit
 from degsynth.data.ranges import resolve_range
 from degsynth.data.regular import open_regular
 from degsynth.data.tiff_pages import Place
-from degsynth.errors import DataError, can_be_shown
+from degsynth.errors import DataError
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"} | TIFF_SUFFIXES | heif.SUFFIXES
-"""Endings of file names, in any case, that are taken for images."""
-VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
-TO_FRAMES = "take frames from it, e.g. one a second: ffmpeg -i clip.mp4 -vf fps=1 frames/clip_%05d.png"
-"""The way out for videos. It need not be every frame, since neighbours are much alike."""
 
 # OpenCV would print its own line about a damaged file; the DataError raised here says it already.
 if hasattr(cv2, "setLogLevel"):  # OpenCV 4
@@ -135,55 +130,6 @@ class Image:
         return replace(self, pixels=self.pixels[part], alpha=None if self.alpha is None else self.alpha[part])
 
 
-def find(folder: Path) -> tuple[list[str], list[str]]:
-    """List the image files below ``folder``, and everything else there, as sorted POSIX paths relative to it.
-
-    Everything else: files with other endings, names that may steer a terminal, linked folders, which are not followed.
-    Hidden files and folders are in neither list. ``folder`` may be one image file. DataError where it is missing or
-    holds no image.
-    """
-    if folder.is_file():
-        refuse_video(folder)
-        return [folder.name], []
-    if not folder.is_dir():
-        if folder.exists():
-            raise DataError(f"{folder}: is neither a folder nor a regular file")
-        raise DataError(f"{folder}: no such folder or image")
-    return sort_out(folder, folder, folder.rglob("*"))
-
-
-def refuse_video(path: Path) -> None:
-    """Raise DataError where a file has the name of a video."""
-    if videos([path.name]):
-        raise DataError(f"{path}: is a video, which is not read", TO_FRAMES)
-
-
-def videos(names: Iterable[str]) -> list[str]:
-    """Return the names of videos among those of files."""
-    return [name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES]
-
-
-def sort_out(asked: Path, folder: Path, paths: Iterable[Path]) -> tuple[list[str], list[str]]:
-    """Sort paths below ``folder`` into images and everything else, as `find` does.
-
-    DataError, which names what was ``asked`` for, where no image is among them.
-    """
-    images: list[str] = []
-    others: list[str] = []
-    for path in paths:
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
-            continue
-        name = relative.as_posix()
-        usable = path.suffix.lower() in SUFFIXES and not path.is_dir() and can_be_shown(name)
-        (images if usable else others).append(name if can_be_shown(name) else ascii(name))
-    if not images:
-        kinds = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-        hint = TO_FRAMES if videos(others) else ""
-        raise DataError(f"{asked} holds no image ({len(others)} other files; images are {kinds})", hint)
-    return sorted(images), sorted(others)
-
-
 def is_tiff(path: Path) -> bool:
     """Tell whether a path is that of a TIFF file by its ending."""
     return path.suffix.lower() in TIFF_SUFFIXES and hdf5_names.split(path) is None
@@ -244,22 +190,31 @@ def _declared(one: Picture, anew: bool) -> Declared:
 
 @contextlib.contextmanager
 def opened(path: Path, max_pixels: int | None = None) -> Iterator[Picture]:
-    """Open a file of one image; a TIFF can then be read by parts, others are decoded now.
+    """Open an image; one of a TIFF can then be read by parts, others are decoded now.
 
-    DataError where it is damaged, and where there are several images; ``max_pixels`` is as in `opened_stack`.
+    DataError where it is damaged, where it is in a file of several images and not named by its number
+    (`degsynth.data.members`); ``max_pixels`` is as in `opened_stack`.
     """
-    with opened_stack(path, max_pixels) as stack:
-        if len(stack) > 1:
-            raise DataError(f"{path}: a TIFF of {len(stack)} pages", "save the page that is meant as a file of its own")
-        yield stack.picture(0)
+    page = members.page_of(path)
+    with opened_stack(members.file_of(path) if page else path, max_pixels) as stack:
+        yield stack.picture(_number(path, page, len(stack)))
+
+
+def _number(path: Path, page: members.Page | None, count: int) -> int:
+    """Return the number of an image in a TIFF of ``count`` pages; DataError where it is missing."""
+    if page is None and count > 1:
+        raise DataError(f"{path}: a TIFF of {count} pages", "save the page that is meant as a file of its own")
+    number = 0 if page is None else page.number
+    if number >= count:
+        raise DataError(f"{path}: there are {count} images, numbered from 0")
+    return number
 
 
 def declared_size(path: Path) -> Declared:
-    """Return what the header of a file of one image says of its size; DataError as `declared`, and of several pages."""
-    found = declared(path)
-    if len(found) > 1:
-        raise DataError(f"{path}: a TIFF of {len(found)} pages")
-    return found[0]
+    """Return what the header of an image says of its size; DataError as `declared`, and of several pages."""
+    page = members.page_of(path)
+    found = declared(path if page is None else page.file)
+    return found[_number(path, page, len(found))]
 
 
 class _Single:
@@ -300,7 +255,7 @@ def read(path: Path, max_pixels: int | None = None) -> Image:
     ``max_pixels`` is as in `opened`.
     """
     max_pixels = pixel_limit(max_pixels)
-    if is_tiff(path):
+    if is_tiff(path) or members.page_of(path) is not None:
         with opened(path, max_pixels) as picture:
             _check_whole(picture, path, max_pixels)
             return picture.window(0, picture.height, 0, picture.width)

@@ -13,6 +13,8 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from degsynth.data.hdf5_names import split
+from degsynth.data.members import file_of, set_of, within
 from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError, os_reason, shortened
 from degsynth.files import read_bounded
@@ -154,14 +156,16 @@ def match(hr: Path, lr: Path, scale: int | None = None, choice: Choice = ALL) ->
     both. DataError where there is no pair, where a name fits two files, or where several scales are left to choose
     from; ConfigError where ``choice`` leaves no image, or a pattern in it fits none.
     """
-    first, second = choose([Sources.of_files(hr), Sources.of_files(lr)], choice)
-    if hr.is_file() and lr.is_file():
+    first, second = choose([Sources.of_images(hr), Sources.of_images(lr)], choice)
+    if hr.is_file() and lr.is_file() and len(first.names) == len(second.names) == 1:
         if hr.samefile(lr):
             raise DataError(f"{hr} is given as HR and as LR", "give two images of one scene")
         return Matching([Pair(hr.stem, hr, lr)], [])
     if first.root.resolve() == second.root.resolve():
         second = replace(second, root=first.root)  # so that a file has the same path on both sides
-    in_hr, in_lr = (path if path.is_file() else side.root for path, side in ((hr, first), (lr, second)))
+    in_hr, in_lr = (
+        path if path.is_file() or split(path) is not None else side.root for path, side in ((hr, first), (lr, second))
+    )
     found = _Search(_files(first, in_hr, in_lr), _files(second, in_lr, in_hr), scale)
     for spelling in SPELLINGS:
         found.pair_up(spelling)
@@ -172,15 +176,16 @@ def match(hr: Path, lr: Path, scale: int | None = None, choice: Choice = ALL) ->
 
 
 def _files(side: Sources, place: Path, other: Path) -> dict[str, Path]:
-    """Return the image files of a side by name; ``place`` and ``other`` are the folders, or files, of both sides.
+    """Return the images of a side by name; ``place`` and ``other`` are the folders, or files, of both sides.
 
+    The name of an image of several in one file is relative to that file, or to the group of it, that was asked for.
     What lies in the folder of the other side, too, belongs to that.
     """
-    files = dict(zip(side.names, side.paths(), strict=True))
+    files = {within(name, place): path for name, path in zip(side.names, side.paths(), strict=True)}
     inner = other.resolve()
     if place.resolve() == inner or not inner.is_relative_to(place.resolve()):
         return files
-    return {name: path for name, path in files.items() if not path.resolve().is_relative_to(inner)}
+    return {name: path for name, path in files.items() if not set_of(path).resolve().is_relative_to(inner)}
 
 
 def _no_pair(of_hr: tuple[Path, Sources], of_lr: tuple[Path, Sources]) -> DataError:
@@ -325,7 +330,7 @@ def _row(table: Path, number: int, row: Sequence[str], seen: dict[Path, int]) ->
         raise ConfigError(f"{where} has {len(row)} columns; give two, HR.png,LR.png")
     hr, lr = (Path(os.path.abspath(table.parent / cell.strip())) for cell in row)  # noqa: PTH100 - links keep their names
     for path in (hr, lr):
-        if not path.is_file():
+        if not file_of(path).is_file():
             raise ConfigError(f"{where}: {path}: no such file; paths are relative to the folder of the table")
         if path in seen:
             raise ConfigError(f"{where}: {path} stands in line {seen[path]}, too; give each file once")

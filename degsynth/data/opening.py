@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignore_text
-from degsynth.data import globs, images
+from degsynth.data import globs, listing
 from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
@@ -143,9 +143,9 @@ def _matched(
 def _warn_of_videos(folders: Iterable[Path | None], on_warning: OnText) -> None:
     """Warn of videos in folders, as nobody takes frames from them."""
     for folder in folders:
-        films = images.videos(images.find(folder)[1]) if folder is not None and folder.is_dir() else []
+        films = listing.videos(listing.find(folder)[1]) if folder is not None and folder.is_dir() else []
         if films:
-            on_warning(f"videos in {folder} are left out ({len(films)}), e.g. {films[0]}; {images.TO_FRAMES}")
+            on_warning(f"videos in {folder} are left out ({len(films)}), e.g. {films[0]}; {listing.TO_FRAMES}")
 
 
 def _examples(names: Sequence[str], count: int = 3) -> str:
@@ -290,7 +290,7 @@ def _apart(hr: Path, lr: Path, choice: Choice) -> list[Sources]:
         raise ConfigError(
             f"{nested[0]} is in {nested[1]}, or is the same folder", "give HR images and LR images in separate folders"
         )
-    sides = choose([Sources.of_files(hr), Sources.of_files(lr)], choice)
+    sides = choose([Sources.of_images(hr), Sources.of_images(lr)], choice)
     first, second = ({path.resolve() for path in side.paths()} for side in sides)
     if first & second:
         raise ConfigError(

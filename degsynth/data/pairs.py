@@ -15,10 +15,11 @@ from torch import Tensor
 from degsynth.config import Interval
 from degsynth.data import images
 from degsynth.data.cache import Cache
+from degsynth.data.fingerprints import fingerprint
 from degsynth.data.matching import Pair
 from degsynth.data.split import LEAST_SCENES, split_by_scene
 from degsynth.errors import DataError
-from degsynth.files import fingerprint, text_digest
+from degsynth.files import text_digest
 from degsynth.ops.spread import evenly_spaced
 
 SPLINE_REACH_LR_PX = 2

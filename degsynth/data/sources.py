@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from degsynth.data import globs, hdf5_names, images
+from degsynth.data import globs, hdf5_names, images, listing
+from degsynth.data.members import Page, file_of, set_of
 from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError, can_be_shown
 
@@ -67,11 +68,22 @@ class Sources:
         """
         pattern = globs.split(path)
         if pattern is not None:
-            names, others = images.sort_out(path, pattern.root, globs.found(pattern, path))
+            names, others = listing.sort_out(path, pattern.root, globs.found(pattern, path))
             return cls(pattern.root, tuple(names), tuple(others), listed=True)
-        names, others = images.find(path)
+        names, others = listing.find(path)
         single = not path.is_dir()
         return cls(path.parent if single else path, tuple(names), tuple(others), listed=single)
+
+    @classmethod
+    def of_images(cls, path: Path, choice: Choice = ALL) -> Sources:
+        """Return the images of ``path`` as `of` does, each of several in a TIFF by a name of its own (`members`).
+
+        A single file may have any ending, but that of HDF5.
+        """
+        if path.suffix.lower() in hdf5_names.SUFFIXES:
+            _check_ending(path)
+        found = cls.of(path, choice) if hdf5_names.split(path) is not None else cls.of_files(path).chosen(choice)
+        return found.by_image()
 
     @classmethod
     def of_list(cls, paths: Iterable[str]) -> Sources:
@@ -82,7 +94,7 @@ class Sources:
         are opened.
         """
         whole = sorted({os.path.abspath(path) for path in paths if path})  # noqa: PTH100 - links are not followed
-        usable = [path for path in whole if Path(path).suffix.lower() in images.SUFFIXES and can_be_shown(path)]
+        usable = [path for path in whole if Path(path).suffix.lower() in listing.SUFFIXES and can_be_shown(path)]
         others = [path if can_be_shown(path) else ascii(path) for path in whole if path not in set(usable)]
         if not usable:
             raise DataError(
@@ -96,6 +108,14 @@ class Sources:
         """Return the files that are chosen; ConfigError as for `choose`."""
         return choose([self], choice)[0]
 
+    def by_image(self) -> Sources:
+        """Return the same with a name for each image of a TIFF that holds several."""
+        names: list[str] = []
+        for name in self.names:
+            count = images.count(self.root / name)
+            names += [name] if count == 1 else [Page(Path(name), number).path.as_posix() for number in range(count)]
+        return replace(self, names=tuple(names))
+
     def paths(self) -> list[Path]:
         """Return the paths of the images, in the order of their names."""
         return [self.root / name for name in self.names]
@@ -106,7 +126,7 @@ class Sources:
         for name in self.others:
             kinds.setdefault(self._kind(name), []).append(name)
         hints = dict.fromkeys((LINKED, FOLDERS), "; give them as HR themselves")
-        hints |= {UNSHOWN: "; rename them", FILMS: f"; {images.TO_FRAMES}"}
+        hints |= {UNSHOWN: "; rename them", FILMS: f"; {listing.TO_FRAMES}"}
         return [f"{kind} ({len(names)}), e.g. {names[0]}{hints.get(kind, '')}" for kind, names in kinds.items()]
 
     def _kind(self, name: str) -> str:
@@ -114,13 +134,13 @@ class Sources:
         path = self.root / name
         if path.is_dir():
             return LINKED if path.is_symlink() else FOLDERS
-        if not os.path.lexists(path) and path.suffix.strip("'\"").lower() in images.SUFFIXES:
+        if not os.path.lexists(path) and path.suffix.strip("'\"").lower() in listing.SUFFIXES:
             return UNSHOWN
-        return FILMS if images.videos([name]) else UNNAMED
+        return FILMS if listing.videos([name]) else UNNAMED
 
     def check_apart(self, out: Path) -> None:
         """Raise ConfigError where a folder that is to be written holds HR images, or lies in a folder that is read."""
-        if out.suffix.lower() in images.SUFFIXES and not out.is_dir():
+        if out.suffix.lower() in listing.SUFFIXES and not out.is_dir():
             raise ConfigError(
                 f"OUT {out} has the name of an image; give a folder, in which HR and LR images are written"
             )
@@ -138,7 +158,7 @@ def root_of(path: Path) -> Path:
 
     ConfigError where it is missing.
     """
-    path, pattern = hdf5_names.file_of(path), globs.split(path)
+    path, pattern = file_of(path), globs.split(path)
     if not (path if pattern is None else pattern.root).exists():
         raise ConfigError(f"`hr={path}`: no such folder or image")
     if pattern is not None:
@@ -179,9 +199,8 @@ def _chosen(side: Sources, wanted: Sequence[Pattern], unwanted: Sequence[Pattern
 
 
 def _fits(pattern: Pattern, name: str) -> bool:
-    """Tell whether a pattern fits an image; one that fits a data set of an HDF5 file fits all images in it."""
-    place = hdf5_names.split(Path(name))
-    return pattern.fits(name) or (place is not None and pattern.fits(replace(place, index=None).path.as_posix()))
+    """Tell whether a pattern fits an image; one that fits a TIFF, or a data set of an HDF5 file, fits all of it."""
+    return pattern.fits(name) or pattern.fits(set_of(Path(name)).as_posix())
 
 
 def _of_hdf5(path: Path, place: hdf5_names.Place, choice: Choice) -> Sources:
@@ -208,7 +227,7 @@ def _check_ending(path: Path) -> None:
 
         known = ", ".join(hdf5_images.contents(path)) or "none"
         raise DataError(f"{path}: is an HDF5 file", f"name one of its data sets or groups: {known}")
-    if path.suffix.lower() not in images.SUFFIXES:
-        images.refuse_video(path)
-        kinds = " ".join(sorted(suffix[1:] for suffix in images.SUFFIXES))
+    if path.suffix.lower() not in listing.SUFFIXES:
+        listing.refuse_video(path)
+        kinds = " ".join(sorted(suffix[1:] for suffix in listing.SUFFIXES))
         raise DataError(f"{path}: has no ending of an image ({kinds})")

@@ -64,7 +64,7 @@ LEFT_OUT = {
     50839: "metadata of ImageJ (overlays, lookup tables)",
     50844: "RPC (a georeference)",
 }
-"""Tags that are not carried into files that are made of an image. The program that wrote it (305) is not worth a word."""
+"""Tags that are not carried into files that are made of an image. What program wrote it (305) is not worth a word."""
 
 # tifffile would log its own lines about a damaged file; the DataError raised here says it already.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)

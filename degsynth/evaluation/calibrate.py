@@ -15,6 +15,7 @@ from degsynth.data import images
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
 from degsynth.data.ranges import check_range, choose_range
+from degsynth.data.sources import Sources
 from degsynth.errors import ConfigError, DataError
 from degsynth.evaluation import factor_search
 from degsynth.evaluation.effective_kernel import measured_phase
@@ -150,8 +151,8 @@ class _Middles:
 
         Images smaller than ``least`` px a side are left out; DataError where all are.
         """
-        names, _ = images.find(folder)
-        root = folder.parent if folder.is_file() else folder
+        found = Sources.of_images(folder)
+        root, names = found.root, found.names
         middles, small = [], []
         for name in (names[index] for index in evenly_spaced(len(names), MOST_IMAGES)):
             image = images.read(root / name)

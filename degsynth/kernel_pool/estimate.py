@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from degsynth import files
 from degsynth.config import OnProgress, ignore_progress
+from degsynth.data import fingerprints
 from degsynth.data.sources import Sources
 from degsynth.errors import DataError
 from degsynth.kernel_pool.journal import Journal, WindowEstimate
@@ -79,8 +79,8 @@ class Estimated:
 
 def fingerprint(photographs: Path | Sources) -> str:
     """Return the SHA-256 over all images of a folder, or over one image file."""
-    sources = Sources.of_files(photographs) if isinstance(photographs, Path) else photographs
-    return files.fingerprint(zip(sources.names, sources.paths(), strict=True))
+    sources = Sources.of_images(photographs) if isinstance(photographs, Path) else photographs
+    return fingerprints.fingerprint(zip(sources.names, sources.paths(), strict=True))
 
 
 def estimate(

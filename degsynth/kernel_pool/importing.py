@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from degsynth import hdf5
-from degsynth.data import images
+from degsynth.data import images, listing
 from degsynth.errors import ConfigError, DataError, DegsynthError, os_reason, shortened
 from degsynth.files import read_bounded
 from degsynth.kernel_pool import foreign
@@ -29,7 +29,7 @@ from degsynth.ops.kernels import centroid
 from degsynth.ops.resample import luma
 from degsynth.ops.subpixel import centred, suited
 
-PICTURES = images.SUFFIXES
+PICTURES = listing.SUFFIXES
 ARRAYS = {".mat", ".npy", ".npz", ".h5", ".hdf5"}
 LEAST = 3
 """Side of the smallest array that is taken for a kernel."""

@@ -63,7 +63,7 @@ class Photographs:
 
         DataError where there is none.
         """
-        sources = Sources.of_files(source) if isinstance(source, Path) else source
+        sources = Sources.of_images(source) if isinstance(source, Path) else source
         return cls(sources.root, sources.names, scale, config, seed)
 
     @property

@@ -12,11 +12,13 @@ import numpy as np
 
 from degsynth.config import Events
 from degsynth.data import images
+from degsynth.data.fingerprints import fingerprint
 from degsynth.data.opening import ScoringOptions, open_for_model
 from degsynth.data.pairs import PairSet
+from degsynth.data.sources import Sources
 from degsynth.errors import ConfigError, os_reason
 from degsynth.evaluation.metrics import score as lr_score
-from degsynth.files import check_makeable, fingerprint, text_digest, write_atomic
+from degsynth.files import check_makeable, text_digest, write_atomic
 from degsynth.model.inference import inference
 from degsynth.seeds import Identity
 from degsynth.sr import jobs, networks
@@ -141,8 +143,8 @@ def _identity(training: Training, contents: dict[str, str]) -> str:
     for pairs in training.pairs:
         for folder in (pairs.hr, pairs.lr):
             if folder and folder not in contents:
-                root, names = Path(folder), images.find(Path(folder))[0]
-                contents[folder] = fingerprint((name, root if root.is_file() else root / name) for name in names)
+                sources = Sources.of_images(Path(folder))
+                contents[folder] = fingerprint(zip(sources.names, sources.paths(), strict=True))
             parts.append(contents[folder] if folder else "")
         if pairs.pairs is not None:
             found = pairs.matching(training.scale).pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from degsynth.data import images, writing
+from degsynth.data import images, listing, writing
 from degsynth.errors import ConfigError, DataError, OutputError, os_reason
 from degsynth.files import write_atomic
 from degsynth.sr.enlarging import TILE, enlarge_image
@@ -21,7 +21,7 @@ def run(network: Trained, lr: Path, out: Path, tile: int = TILE, on_image: OnIma
     Files are PNG, or TIFF where the LR file is TIFF. ConfigError where ``out`` is not empty or two images would have
     one name, OutputError where a file cannot be written.
     """
-    names, _ = images.find(lr)
+    names, _ = listing.find(lr)
     root = lr.parent if lr.is_file() else lr
     outputs: dict[str, str] = {}
     for name in names:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from degsynth.config import Events, OnProgress
+from degsynth.data.fingerprints import fingerprint
 from degsynth.errors import DegsynthError, FitError, FitStoppedError
-from degsynth.files import fingerprint, write_atomic
+from degsynth.files import write_atomic
 from degsynth.parallel import one_torch_thread
 from degsynth.sr import networks, testing, training
 from degsynth.sr.options import Training

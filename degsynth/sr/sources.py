@@ -21,6 +21,7 @@ from degsynth.data.compression import JpegStage, saved
 from degsynth.data.opening import find_data_range
 from degsynth.data.pair_check import MISALIGNED_LR_PX, check
 from degsynth.data.pairs import PairSet
+from degsynth.data.sources import Sources
 from degsynth.errors import ConfigError, DataError
 from degsynth.model import checkpoint
 from degsynth.model.degradation import Degradation, Noise
@@ -83,8 +84,8 @@ class MadePairs:
     def __init__(
         self, folder: Path, degrade: Degrade, scale: int, draws: int, seed: int, data_range: Interval | None = None
     ) -> None:
-        self.folder = folder.parent if folder.is_file() else folder
-        self.names = images.find(folder)[0]
+        found = Sources.of_images(folder)
+        self.folder, self.names = found.root, found.names
         self.degrade, self.scale, self.draws, self.seed, self.data_range = degrade, scale, draws, seed, data_range
         self._cache = Cache(CACHE_BYTES)
         self.smallest = min(min(self.hr(name).shape[:2]) for name in self.names) // scale

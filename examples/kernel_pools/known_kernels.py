@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from experiment import markdown
 
-from degsynth.data import images
+from degsynth.data import images, listing
 from degsynth.kernel_pool import estimate
 from degsynth.methods.kmsr import Config
 from degsynth.model.pool_file import Pool
@@ -70,7 +70,7 @@ def write_blurred(photographs: Path, kernel: torch.Tensor, scale: int, out: Path
     out.mkdir(parents=True)
     taps = suited(with_odd_size(kernel)[None], scale).float()
     border = taps.shape[-1] // 2 // scale
-    for name in images.find(photographs)[0]:
+    for name in listing.find(photographs)[0]:
         gray = luma(images.to_tensor(images.read(photographs / name).pixels))
         height, width = (length // scale * scale for length in gray.shape[1:])
         lr = blur_decimate(gray[None, :, :height, :width], taps, scale)[0, 0]

@@ -23,7 +23,7 @@ import torch
 from experiment import begin, fit, markdown
 from synthetic import write
 
-from degsynth.data import images
+from degsynth.data import images, listing
 from degsynth.data.images import to_tensor
 from degsynth.model import checkpoint
 from degsynth.ops.grain_measurement import BLOCK, plane_projection
@@ -140,7 +140,7 @@ def main() -> None:
     torch.set_num_threads(1)
     groups: dict[str, list[Path]] = {}
     for path in sorted(arguments.noisy.iterdir()):
-        if path.suffix.lower() in images.SUFFIXES:
+        if path.suffix.lower() in listing.SUFFIXES:
             groups.setdefault(path.stem.rpartition("_")[0], []).append(path)
     print(markdown(HEADER, [row(name, paths, arguments) for name, paths in groups.items() if len(paths) > 1]))
 

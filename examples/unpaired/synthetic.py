@@ -27,7 +27,7 @@ import scipy.ndimage
 import torch
 from experiment import begin, fit, markdown
 
-from degsynth.data import images, writing
+from degsynth.data import images, listing, writing
 from degsynth.data.images import quantise, to_tensor
 from degsynth.evaluation import metrics
 from degsynth.evaluation.effective_kernel import effective_kernel
@@ -126,7 +126,7 @@ def kernel_of_file(path: Path) -> torch.Tensor:
 
 def find_photographs(folder: Path) -> list[Path]:
     """Return the image files of a folder and its sub-folders, by name."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in listing.SUFFIXES)
 
 
 def read_cropped(path: Path, scale: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pytest
 from degsynth import apply
 from degsynth.apply import Options
 from degsynth.apply.manifest import Row
-from degsynth.data import hdf5_names, images, writing
+from degsynth.data import images, members, writing
 from degsynth.data.sources import Choice, Sources, root_of
 from degsynth.errors import ConfigError, DataError
 from degsynth.model.checkpoint import Checkpoint
@@ -208,7 +208,7 @@ def test_a_file_that_was_changed_is_opened_anew(tmp_path: Path) -> None:
     ],
 )
 def test_names_as_files(source: str, file: str) -> None:
-    assert hdf5_names.as_file_name(source) == file
+    assert members.as_file_name(source) == file
 
 
 # --- applied ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from degsynth.apply.manifest import Row
-from degsynth.data import images, writing
+from degsynth.data import images, listing, writing
 from degsynth.errors import DataError
 from tests.data.formats import PHOTO
 
@@ -85,7 +85,7 @@ def test_names_and_links_that_cannot_be_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/b.png").touch()
     (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / os.fsdecode(b"in/bad\xff.png")).touch()
-    found, others = images.find(tmp_path / "in")
+    found, others = listing.find(tmp_path / "in")
     assert found == ["a.png", "gone.png"]  # the second will be a failed row that says so
     assert others == [r"'bad\udcff.png'", "linked"]
 
@@ -138,7 +138,7 @@ def test_names_that_are_shown_are_names(tmp_path: Path) -> None:
     """Spaces of all widths and joined letters are; what steers a terminal or ends a line is not."""
     for name in (*SHOWN, *STEERING):
         (tmp_path / name).write_bytes(b"")
-    found, others = images.find(tmp_path)
+    found, others = listing.find(tmp_path)
     assert found == sorted(SHOWN)
     assert others == sorted(ascii(name) for name in STEERING)
     for name in SHOWN:
@@ -152,12 +152,12 @@ def test_find(tmp_path: Path) -> None:
     for name in ("b.PNG", "sub/a.tiff", "notes.txt", ".hidden.png", ".cache/x.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert images.find(tmp_path) == (["b.PNG", "sub/a.tiff"], ["notes.txt"])
+    assert listing.find(tmp_path) == (["b.PNG", "sub/a.tiff"], ["notes.txt"])
     with pytest.raises(DataError, match="no such folder"):
-        images.find(tmp_path / "nowhere")
+        listing.find(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
-        images.find(tmp_path / "empty")
+        listing.find(tmp_path / "empty")
 
 
 @given(st.sampled_from([np.uint8, np.uint16]), st.integers(0, 65535))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degsynth.data import images, opening
+from degsynth.data import listing, opening
 from degsynth.data.sources import Sources, root_of
 from degsynth.errors import ConfigError, DataError
 from tests.conftest import save_png
@@ -41,7 +41,7 @@ def test_what_is_passed_over_is_named_for_what_it_is(folder: Path, tmp_path: Pat
         r"files with names that cannot be shown are left out (1), e.g. 'caf\udce9.png'; rename them",
         "files without the name of an image are left out (2), e.g. anim.gif",
         "linked folders are not followed (1), e.g. linked; give them as HR themselves",
-        f"videos are left out (1), e.g. clip.mp4; {images.TO_FRAMES}",
+        f"videos are left out (1), e.g. clip.mp4; {listing.TO_FRAMES}",
     ]
     listed = Sources.of_list([str(path) for path in (folder / "a.png", folder / "sub", folder / name)])
     assert [text.split(" (1)")[0] for text in listed.passed_over()] == [
@@ -91,7 +91,7 @@ def test_a_file_that_is_no_image(folder: Path) -> None:
 def test_a_video_is_refused_with_the_way_to_frames(name: str, folder: Path) -> None:
     (folder / "films").mkdir()
     (folder / "films" / name).touch()
-    for read in (Sources.of, images.find):
+    for read in (Sources.of, listing.find):
         with pytest.raises(DataError, match=r"is a video, which is not read; take frames .*ffmpeg -i"):
             read(folder / "films" / name)
         with pytest.raises(DataError, match=r"films holds no image \(1 other files.*ffmpeg -i"):

@@ -16,7 +16,7 @@ from degsynth.errors import DataError
 from degsynth.evaluation.gap import measurement, two_sample
 from degsynth.evaluation.gap.figures import FIGURES
 from degsynth.evaluation.gap.measurement import GapOptions
-from degsynth.evaluation.gap.splits import equal, halves, scene
+from degsynth.evaluation.gap.splits import equal, halves, scenes_of_files
 from degsynth.evaluation.gap.summary import rings, summarise
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.kernels import gaussian
@@ -150,16 +150,22 @@ def test_equal_seeds_give_equal_figures(folders: Folders) -> None:
 def test_halves_keep_scenes_apart() -> None:
     synthetic = [f"{n}.png" for n in range(7)] + ["own.png"]
     real = [f"{n}.jpg" for n in range(5)] + ["a/1.png", "a/2.png", "a/3.png"]
+    scenes = scenes_of_files(synthetic), scenes_of_files(real)
     for number in range(20):
         split = halves(synthetic, real, 0, number)
         for half in (0, 1):
-            mine = {scene(synthetic[index]) for index in split.synthetic[half]}
-            assert not mine & {scene(real[index]) for index in split.real[1 - half]}
+            mine = {scenes[0][index] for index in split.synthetic[half]}
+            assert not mine & {scenes[1][index] for index in split.real[1 - half]}
         sizes = [len(half) for side in (split.synthetic, split.real) for half in side]
         assert sizes == [4, 4, 4, 4]
         assert sorted(split.synthetic[0] + split.synthetic[1]) == list(range(8))
     assert halves(synthetic, real, 0, 1) != halves(synthetic, real, 0, 2)
     assert {len(half) for half in equal(halves(synthetic, real[:6], 0, 0)).synthetic} == {3}
+
+
+def test_a_single_scene_is_split_by_its_images() -> None:
+    split = halves([f"stack.tif[{n}]" for n in range(8)], [f"photo_s{n:03}.png" for n in range(9)], 0, 0)
+    assert [len(half) for side in (split.synthetic, split.real) for half in side] == [4, 4, 5, 4]
 
 
 def test_sub_images_of_a_scene_stay_in_one_half() -> None:

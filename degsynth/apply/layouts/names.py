@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from degsynth.apply.layouts import crops
 from degsynth.apply.manifest import Key, Row
-from degsynth.data.hdf5_names import as_file_name
+from degsynth.data.members import as_file_name
 
 PREFERENCE = [".png", ".tif", ".tiff", ".bmp", ".webp", ".jpg", ".jpeg"]
 """Of two files with equal stems, the one whose ending comes first here (the more faithful format) keeps the stem."""

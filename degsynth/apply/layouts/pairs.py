@@ -28,7 +28,7 @@ from degsynth.apply.options import Options
 from degsynth.config import Interval
 from degsynth.data import images, srgb, writing
 from degsynth.data.compression import saved
-from degsynth.data.hdf5_names import file_of
+from degsynth.data.members import file_of
 from degsynth.data.ranges import check_range, of_bits
 from degsynth.errors import DataError, OutputError, is_out_of_memory, os_reason
 from degsynth.model.degradation import Degradation, Draw, lr_size

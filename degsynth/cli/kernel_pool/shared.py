@@ -106,7 +106,7 @@ class Estimation:
                 f"{self.lr} is a pool already; learn from it with 'degsynth kernel-pool train', "
                 "or add it to another pool with --with"
             )
-        photographs = Sources.of_files(self.lr).chosen(Choice(tuple(self.include), tuple(self.exclude)))
+        photographs = Sources.of_images(self.lr, Choice(tuple(self.include), tuple(self.exclude)))
         if photographs.left_out:
             console.note(f"{photographs.left_out} photographs left out by --include and --exclude")
         journal, workers = journal_of(self.output), self.workers or usable_cores()

@@ -16,7 +16,7 @@ from degsynth.config import Interval, OnProgress, OnText, ignore_progress, ignor
 from degsynth.evaluation.gap import figures, two_sample
 from degsynth.evaluation.gap.figures import FIGURES, Figure
 from degsynth.evaluation.gap.folders import open_folders
-from degsynth.evaluation.gap.splits import Halves, equal, halves, scene
+from degsynth.evaluation.gap.splits import Halves, equal, halves, scenes_of_files
 from degsynth.evaluation.gap.summary import Summary, rings, summarise
 from degsynth.evaluation.gap.two_sample import Judgement
 from degsynth.parallel import one_torch_thread, stream, usable_cores
@@ -103,7 +103,7 @@ def run(
             if (measured := _measure(figure, summaries, [equal(split) for split in splits])) is not None
         }
         judged, floor = two_sample_test(patches, names, splits[0], options, on_progress)
-        scenes = [[scene(name) for name in side] for side in names]
+        scenes = [scenes_of_files(side) for side in names]
         of_halves = [[scenes[1][index] for index in half] for half in splits[0].real]
         record = {
             "synthetic": str(synthetic),

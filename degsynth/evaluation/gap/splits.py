@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from degsynth.data.members import as_file_name
 from degsynth.data.scenes import scene_of
 from degsynth.seeds import derive
 
@@ -24,12 +25,15 @@ class Halves:
     real: tuple[list[int], list[int]]
 
 
-def scene(name: str) -> str:
-    """Return the scene of a file, from its name without the ending, which may differ between the folders.
+def scenes_of_files(names: Sequence[str]) -> list[str]:
+    """Return the scene of each image, from its name without the ending, which may differ between the folders.
 
-    Sub-images of one photograph are one scene, see `degsynth.data.scenes`.
+    Sub-images of one photograph are one scene, see `degsynth.data.scenes`. Where that would make one scene of all
+    images, each is one: a single scene has no halves.
     """
-    return scene_of(PurePosixPath(name).with_suffix("").as_posix())
+    stems = [PurePosixPath(as_file_name(name)).with_suffix("").as_posix() for name in names]
+    scenes = [scene_of(stem) for stem in stems]
+    return scenes if len(set(scenes)) > 1 else stems
 
 
 def halves(synthetic: Sequence[str], real: Sequence[str], seed: int, number: int) -> Halves:
@@ -42,27 +46,28 @@ def halves(synthetic: Sequence[str], real: Sequence[str], seed: int, number: int
     def rank(name: str) -> int:
         return derive(seed, "half", number, name)
 
-    of_scene = [_by_scene(names) for names in (synthetic, real)]
+    scenes = [scenes_of_files(names) for names in (synthetic, real)]
+    of_scene = [_by_scene(side) for side in scenes]
     common = sorted(of_scene[0].keys() & of_scene[1].keys(), key=rank)
     place = {name: index % 2 for index, name in enumerate(common)}
     parts: list[tuple[list[int], list[int]]] = []
-    for names, images in zip((synthetic, real), of_scene, strict=True):
+    for side, images in zip(scenes, of_scene, strict=True):
         part: tuple[list[int], list[int]] = ([], [])
         for name in common:
             part[place[name]].extend(images[name])
         for name in sorted(images.keys() - place.keys(), key=rank):
             part[int(len(part[1]) < len(part[0]))].extend(images[name])
         for half in part:
-            half.sort(key=lambda index: rank(scene(names[index])))
+            half.sort(key=[rank(scene) for scene in side].__getitem__)
         parts.append(part)
     return Halves(parts[0], parts[1])
 
 
-def _by_scene(names: Sequence[str]) -> dict[str, list[int]]:
+def _by_scene(scenes: Sequence[str]) -> dict[str, list[int]]:
     """Return the indices of the images of each scene."""
     images: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        images.setdefault(scene(name), []).append(index)
+    for index, scene in enumerate(scenes):
+        images.setdefault(scene, []).append(index)
     return images
 
 

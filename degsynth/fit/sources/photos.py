@@ -67,7 +67,7 @@ class Photos(source.Source):
             scale = scale_of(self._pool, scale, str(self.path))
             self._fingerprint = pool_file.digest(self.path)
         else:
-            self.photographs = Sources.of_files(self.path).chosen(options.choice)
+            self.photographs = Sources.of_images(self.path, options.choice)
             if self.photographs.left_out:
                 self.notes.append(f"{self.photographs.left_out} images left out by `include` and `exclude`")
             paths = self.photographs.paths()
