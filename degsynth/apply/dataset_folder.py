@@ -45,7 +45,7 @@ def check_folder(out: Path, sources: Sources, existing: str) -> bool:
     # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     written_by_degsynth = described(out) is not None
-    if filled and existing == "refuse":
+    if filled and existing == "refuse" and not (written_by_degsynth and _is_without_images(out)):
         way = (
             "use `existing=resume` to go on, `existing=overwrite` to begin anew, or another folder"
             if written_by_degsynth
@@ -57,6 +57,11 @@ def check_folder(out: Path, sources: Sources, existing: str) -> bool:
             f"OUT {out} is not empty and was not written by degsynth (no valid {DATASET_NAME}); give another folder"
         )
     return written_by_degsynth
+
+
+def _is_without_images(out: Path) -> bool:
+    """Tell whether every image of the data set in a folder has failed, so that another run loses nothing of it."""
+    return not any(path.is_file() for side in ("hr", "lr") for path in (out / side).rglob("*"))
 
 
 class Description(BaseModel):

@@ -128,7 +128,7 @@ def _sizes(graph: Graph, image: str, scale: int, several: bool) -> list[Size]:
 
 
 def _named(graph: Graph, value: Value, name: str) -> Value:
-    graph.nodes.append(helper.make_node("Identity", [graph.name(value)], [name]))
+    graph.nodes.append(helper.make_node("Identity", [graph.name(value)], [name], name))
     return Value(name, value.shape, value.dtype)
 
 

@@ -61,7 +61,7 @@ class Graph:
     def emit(self, kind: str, inputs: Sequence[str], shape: Sequence[Size], dtype: torch.dtype, **facts: Any) -> Value:
         """Add a node with one output, and return that. ``facts`` are the attributes of the node."""
         name = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **facts))
+        self.nodes.append(helper.make_node(kind, inputs, [name], name, **facts))
         return Value(name, tuple(shape), dtype)
 
     def name(self, value: Any, dtype: torch.dtype | None = None) -> str:

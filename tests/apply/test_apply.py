@@ -24,7 +24,7 @@ from degsynth.config import Interval
 from degsynth.data import images, writing
 from degsynth.errors import ConfigError, DataError, OutputError
 from degsynth.model.checkpoint import Checkpoint
-from degsynth.model.degradation import Noise, ShotRead
+from degsynth.model.degradation import Degradation, Noise, ShotRead
 from degsynth.seeds import derive
 from tests.conftest import Run, save_png
 from tests.doubles import PoolOptics, StochasticOptics, linear_double, save_double, stochastic
@@ -471,6 +471,24 @@ def test_resume_redoes_what_is_damaged_or_another_image(model: Checkpoint, hr: P
             assert row.source_size == (80, 60)
             assert (out / str(row.hr)).read_bytes() == (hr / "shot 2.png").read_bytes()
     assert (out / "lr/shot 5.png").is_file()
+
+
+@pytest.mark.parametrize(("sigma", "warned"), [(0.05, True), (0.25, False), (5.0, False), (0.0, False)])
+def test_white_noise_of_levels_from_0_to_1_is_warned_of(sigma: float, warned: bool, model: Checkpoint) -> None:
+    warnings = Degradation(model, Noise(awgn=Interval(sigma, sigma))).warnings()
+    assert (
+        any("σ is on the scale from 0 to 255; for 0.05 of the range give 12.75" in text for text in warnings) == warned
+    )
+
+
+def test_a_run_in_which_every_image_failed_is_in_nobodys_way(model: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no picture")
+    assert apply.run(model, tmp_path / "broken.png", tmp_path / "out").failed == 1
+    save_png(tmp_path / "whole.png", np.full((64, 64, 3), 90, np.uint8))
+    assert apply.run(model, tmp_path / "whole.png", tmp_path / "out").done == 1
+    assert [row.source for row in Manifest(tmp_path / "out").read()] == ["whole.png"]
+    with pytest.raises(ConfigError, match="is not empty; use `existing=resume`"):
+        apply.run(model, tmp_path / "whole.png", tmp_path / "out")
 
 
 def test_resume_leaves_no_orphan_where_names_change(model: Checkpoint, tmp_path: Path) -> None:
