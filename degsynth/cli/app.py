@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 import degsynth
 from degsynth.cli import (
+    align,
     apply,
     calibrate,
     demo,
@@ -83,7 +84,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (fit, export, apply, verify, calibrate, evaluate, gap, selftest, inspect, methods, demo):
+for module in (align, fit, export, apply, verify, calibrate, evaluate, gap, selftest, inspect, methods, demo):
     app.command(module.NAME)(module.command)
 app.add_typer(kernel_pool.app, name=kernel_pool.NAME)
 app.add_typer(sr.app, name=sr.NAME)
