@@ -45,7 +45,7 @@ def check_folder(out: Path, sources: Sources, existing: str) -> bool:
     # A run that was killed in its first moment leaves nothing but `.partial`.
     filled = out.is_dir() and any(path.name != PARTIAL for path in out.iterdir())
     written_by_degsynth = described(out) is not None
-    if filled and existing == "refuse" and not (written_by_degsynth and _is_without_images(out)):
+    if filled and existing == "refuse" and not (written_by_degsynth and _holds_nothing(out)):
         way = (
             "use `existing=resume` to go on, `existing=overwrite` to begin anew, or another folder"
             if written_by_degsynth
@@ -59,9 +59,16 @@ def check_folder(out: Path, sources: Sources, existing: str) -> bool:
     return written_by_degsynth
 
 
-def _is_without_images(out: Path) -> bool:
-    """Tell whether every image of the data set in a folder has failed, so that another run loses nothing of it."""
-    return not any(path.is_file() for side in ("hr", "lr") for path in (out / side).rglob("*"))
+def _holds_nothing(out: Path) -> bool:
+    """Tell whether a data set has no image and no layout, as every image failed: another run then loses nothing."""
+    if {path.name for path in out.iterdir()} - {"hr", "lr", PARTIAL, LOCK, FILE_NAME, DATASET_NAME}:
+        return False
+    if any(not path.is_dir() for side in ("hr", "lr") for path in (out / side).rglob("*")):
+        return False
+    try:
+        return all(row.status == "failed" for row in Manifest(out).read())
+    except DataError:
+        return False
 
 
 class Description(BaseModel):

@@ -82,6 +82,6 @@ class Verification:
 def has_source(sources: Path, row: Row) -> bool:
     """Tell whether the source of a row is in the folder of the sources, so that the output can be made again."""
     try:
-        return (sources / row.source).exists()
+        return file_of(sources / row.source).exists()
     except OSError:
         return False

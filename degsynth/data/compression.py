@@ -25,6 +25,8 @@ from degsynth.ops.noise import uniform
 
 LARGEST_STEP = 255
 """Larger steps, which hardly any file has, are taken for this one: files that everybody reads have none."""
+MOST_DENSITY = 2**16 - 1
+"""Largest number of pixels an inch that a file can state."""
 LARGEST_SIDE = 65500
 """Most pixels a side of what libjpeg writes."""
 
@@ -110,7 +112,8 @@ def encode(pixels: NDArray[np.uint8], compression: Compression, carried: Carried
         more["icc_profile"] = carried.icc
     if carried is not None and carried.density is not None and carried.density.unit != "none":
         inches = 2.54 if carried.density.unit == "centimetre" else 1.0
-        more["dpi"] = (round(inches * carried.density.across), round(inches * carried.density.down))
+        across, down, _ = carried.density
+        more["dpi"] = tuple(min(MOST_DENSITY, round(inches * value)) for value in (across, down))
     image.save(buffer, "JPEG", qtables=tables, subsampling=subsampling if channels == 3 else 0, **more)
     return buffer.getvalue()
 

@@ -13,8 +13,9 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from degsynth.data import images
 from degsynth.data.hdf5_names import split
-from degsynth.data.members import file_of, set_of, within
+from degsynth.data.members import file_of, page_of, set_of, within
 from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError, os_reason, shortened
 from degsynth.files import read_bounded
@@ -156,11 +157,12 @@ def match(hr: Path, lr: Path, scale: int | None = None, choice: Choice = ALL) ->
     both. DataError where there is no pair, where a name fits two files, or where several scales are left to choose
     from; ConfigError where ``choice`` leaves no image, or a pattern in it fits none.
     """
-    first, second = choose([Sources.of_images(hr), Sources.of_images(lr)], choice)
-    if hr.is_file() and lr.is_file() and len(first.names) == len(second.names) == 1:
-        if hr.samefile(lr):
+    first, second = (side.by_image() for side in choose([Sources.found(hr), Sources.found(lr)], choice))
+    if _is_one(hr, first) and _is_one(lr, second):
+        (of_hr,), (of_lr,) = first.paths(), second.paths()
+        if of_hr.resolve() == of_lr.resolve():
             raise DataError(f"{hr} is given as HR and as LR", "give two images of one scene")
-        return Matching([Pair(hr.stem, hr, lr)], [])
+        return Matching([Pair(_stem(within(of_hr.name, Path())), of_hr, of_lr)], [])
     if first.root.resolve() == second.root.resolve():
         second = replace(second, root=first.root)  # so that a file has the same path on both sides
     in_hr, in_lr = (
@@ -169,10 +171,31 @@ def match(hr: Path, lr: Path, scale: int | None = None, choice: Choice = ALL) ->
     found = _Search(_files(first, in_hr, in_lr), _files(second, in_lr, in_hr), scale)
     for spelling in SPELLINGS:
         found.pair_up(spelling)
+    _check_stacks([found.hr, found.lr], found.unmatched())
     if not found.pairs:
         raise _no_pair((hr, first), (lr, second))
     pairs = sorted(found.pairs.values(), key=lambda pair: pair.name)
     return Matching(pairs, found.unmatched(), first.left_out + second.left_out)
+
+
+def _is_one(asked: Path, side: Sources) -> bool:
+    """Tell whether a single image was asked for, whatever its name, and not a folder that happens to hold one."""
+    alone = asked.is_file() or split(asked) is not None or page_of(asked) is not None
+    return alone and len(side.names) == 1
+
+
+def _check_stacks(sides: Sequence[dict[str, Path]], unmatched: Sequence[str]) -> None:
+    """Raise DataError where a file of one image has the name of a stack, of which no image then has a partner.
+
+    The file may be a stack that is damaged.
+    """
+    for mine, others in (sides, sides[::-1]):
+        stacks = {_stem(page.file.as_posix()): page.file for page in map(page_of, map(Path, mine)) if page is not None}
+        for name, path in others.items():
+            stack = stacks.get(_stem(name))
+            if stack is not None and str(path) in unmatched:
+                images.declared(path)
+                raise DataError(f"{path} holds one image, and {stack.name} of the other side several")
 
 
 def _files(side: Sources, place: Path, other: Path) -> dict[str, Path]:
@@ -181,7 +204,12 @@ def _files(side: Sources, place: Path, other: Path) -> dict[str, Path]:
     The name of an image of several in one file is relative to that file, or to the group of it, that was asked for.
     What lies in the folder of the other side, too, belongs to that.
     """
-    files = {within(name, place): path for name, path in zip(side.names, side.paths(), strict=True)}
+    files: dict[str, Path] = {}
+    for source, path in zip(side.names, side.paths(), strict=True):
+        name = within(source, place)
+        if name in files:
+            raise DataError(f"{files[name]} and {path} have the same name for a pair", "rename one of them")
+        files[name] = path
     inner = other.resolve()
     if place.resolve() == inner or not inner.is_relative_to(place.resolve()):
         return files
@@ -211,7 +239,7 @@ _Keys = dict[str, dict[str, int | None]]
 class _Search:
     """Finds pairs among the files of both sides that have no partner yet."""
 
-    def __init__(self, hr: Mapping[str, Path], lr: Mapping[str, Path], scale: int | None) -> None:
+    def __init__(self, hr: dict[str, Path], lr: dict[str, Path], scale: int | None) -> None:
         self.hr, self.lr, self.scale = hr, lr, scale
         self.pairs: dict[str, Pair] = {}
         self.used: set[Path] = set()
@@ -234,9 +262,10 @@ class _Search:
         """Return what a rule makes of the names of files."""
         keys: defaultdict[str, dict[str, int | None]] = defaultdict(dict)
         for name in names:
-            reading = rule(spelling(_stem(name)))
+            page = page_of(Path(name))  # the rules are for the name of the file
+            reading = rule(spelling(_stem(name if page is None else page.file.as_posix())))
             if reading is not None:
-                keys[reading.key][name] = reading.scale
+                keys[reading.key + ("" if page is None else f"_p{page.number:04}")][name] = reading.scale
         return dict(keys)
 
     def _of_scale(self, keys: _Keys) -> _Keys:

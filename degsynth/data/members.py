@@ -32,7 +32,9 @@ class Page(NamedTuple):
 def page_of(path: Path) -> Page | None:
     """Take the name of a page of a TIFF apart, without reading the file; None where it is none."""
     match = PAGE.fullmatch(str(path)) if path.name.endswith("]") else None
-    return None if match is None else Page(Path(match["file"]), int(match["number"]))
+    return (
+        None if match is None or hdf5_names.split(path) is not None else Page(Path(match["file"]), int(match["number"]))
+    )
 
 
 def file_of(path: Path) -> Path:
@@ -67,16 +69,16 @@ def as_file_name(source: str) -> str:
 
 
 def within(source: str, asked: Path) -> str:
-    """Return the path that an image would have as a file below what was asked for, if that is what holds the images.
+    """Return the path that an image would have as a file below the stack or the data sets that were asked for.
 
     ``p0017.h5`` for ``photos.h5:/hr[17]``, asked for as ``photos.h5:/hr``; ``a.h5`` for ``photos.h5:/hr/a``;
-    ``p0003.tif`` for ``stack.tif[3]``, asked for as ``stack.tif``.
+    ``p0003.tif`` for ``stack.tif[3]``, asked for as ``stack.tif``. Of a folder, names are what they are.
     """
     page, place, above = page_of(Path(source)), hdf5_names.split(Path(source)), hdf5_names.split(asked)
     if page is not None and page.file.as_posix() == asked.name:
         return f"p{page.number:04}{page.file.suffix}"
     if place is None or above is None:
-        return as_file_name(source)
+        return source
     inside = place.inside.strip("/").removeprefix(above.inside.strip("/")).strip("/")
     number = "" if place.index is None else f"p{place.index:04}"
     return "_".join(filter(None, (inside, number))) + place.file.suffix

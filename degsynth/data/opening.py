@@ -14,6 +14,7 @@ from degsynth.data.cache import Cache
 from degsynth.data.folders import ImageSet, inspect_folder
 from degsynth.data.images import Image
 from degsynth.data.matching import Matching, find
+from degsynth.data.members import file_of
 from degsynth.data.pair_check import MOVED, Fault, PairCheck, check, size_faults
 from degsynth.data.pairs import PairSet
 from degsynth.data.ranges import check_range, of_bits
@@ -290,14 +291,15 @@ def _apart(hr: Path, lr: Path, choice: Choice) -> list[Sources]:
         raise ConfigError(
             f"{nested[0]} is in {nested[1]}, or is the same folder", "give HR images and LR images in separate folders"
         )
-    sides = choose([Sources.of_images(hr), Sources.of_images(lr)], choice)
+    sides = [side.by_image() for side in choose([Sources.found(hr), Sources.found(lr)], choice)]
     first, second = ({path.resolve() for path in side.paths()} for side in sides)
     if first & second:
         raise ConfigError(
             f"{min(first & second)} is an HR image and an LR image ({len(first & second)} in all)",
             "give HR images and LR images in separate folders, or patterns that fit one side alone",
         )
-    if copies := _copies(*(side.paths() for side in sides)):
+    of_hr, of_lr = ({file_of(path) for path in side.paths()} for side in sides)
+    if copies := _copies(sorted(of_hr - of_lr), sorted(of_lr - of_hr)):
         raise ConfigError(
             f"{copies[0][0]} and {copies[0][1]} are the same file by content ({len(copies)} in all)",
             "an HR photograph is no LR photograph; leave one of them out",

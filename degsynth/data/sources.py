@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from degsynth.data import globs, hdf5_names, images, listing
-from degsynth.data.members import Page, file_of, set_of
+from degsynth.data.members import Page, file_of, page_of, set_of
 from degsynth.data.patterns import Pattern
 from degsynth.errors import ConfigError, DataError, can_be_shown
 
@@ -47,6 +47,9 @@ class Sources:
     left_out: int = 0
     """Number of images that `chosen` left out."""
 
+    unsuitable: Mapping[str, DataError] = field(default_factory=dict)
+    """Those of the names that stand for data sets which cannot be read as images, with the reason."""
+
     @classmethod
     def of(cls, path: Path, choice: Choice = ALL) -> Sources:
         """Return the images below a folder, a single one, or those of a pattern or of an HDF5 file, that are chosen.
@@ -54,11 +57,24 @@ class Sources:
         See `degsynth.data.globs` and `degsynth.data.hdf5_images`. DataError where there is none, or where a data set
         that is not left out cannot be read; ConfigError as for `chosen`.
         """
-        if (place := hdf5_names.split(path)) is not None:
-            return _of_hdf5(path, place, choice)
-        if globs.split(path) is None:
+        if hdf5_names.split(path) is None and globs.split(path) is None:
             _check_ending(path)
-        return cls.of_files(path).chosen(choice)
+        return cls.found(path).chosen(choice).checked()
+
+    @classmethod
+    def found(cls, path: Path) -> Sources:
+        """Return the images of a path, also those of a TIFF by its number, before any of them is chosen or checked.
+
+        A single file may have any ending, but that of HDF5.
+        """
+        if (place := hdf5_names.split(path)) is not None:
+            return _of_hdf5(path, place)
+        page = page_of(path)
+        if page is not None and page.file.is_file():
+            return cls(path.parent, (path.name,), (), listed=True)
+        if path.suffix.lower() in hdf5_names.SUFFIXES:
+            _check_ending(path)
+        return cls.of_files(path)
 
     @classmethod
     def of_files(cls, path: Path) -> Sources:
@@ -76,14 +92,11 @@ class Sources:
 
     @classmethod
     def of_images(cls, path: Path, choice: Choice = ALL) -> Sources:
-        """Return the images of ``path`` as `of` does, each of several in a TIFF by a name of its own (`members`).
+        """Return the images of a path that are chosen, each of several in a TIFF by a name of its own (`members`).
 
-        A single file may have any ending, but that of HDF5.
+        DataError and ConfigError as for `of`.
         """
-        if path.suffix.lower() in hdf5_names.SUFFIXES:
-            _check_ending(path)
-        found = cls.of(path, choice) if hdf5_names.split(path) is not None else cls.of_files(path).chosen(choice)
-        return found.by_image()
+        return cls.found(path).chosen(choice).by_image()
 
     @classmethod
     def of_list(cls, paths: Iterable[str]) -> Sources:
@@ -108,8 +121,18 @@ class Sources:
         """Return the files that are chosen; ConfigError as for `choose`."""
         return choose([self], choice)[0]
 
+    def checked(self) -> Sources:
+        """Return the same; DataError where a data set of it cannot be read as images."""
+        for name in self.names:
+            if (error := self.unsuitable.get(name)) is not None:
+                raise DataError(
+                    error.message, f"{error.hint or 'mend it'}, or leave it out: `exclude={name.rpartition('/')[2]}`"
+                )
+        return self
+
     def by_image(self) -> Sources:
-        """Return the same with a name for each image of a TIFF that holds several."""
+        """Return the same, `checked`, with a name for each image of a TIFF that holds several."""
+        self.checked()
         names: list[str] = []
         for name in self.names:
             count = images.count(self.root / name)
@@ -203,19 +226,13 @@ def _fits(pattern: Pattern, name: str) -> bool:
     return pattern.fits(name) or pattern.fits(set_of(Path(name)).as_posix())
 
 
-def _of_hdf5(path: Path, place: hdf5_names.Place, choice: Choice) -> Sources:
-    """Return the images of an HDF5 file that are chosen; DataError where a data set that is not left out is none."""
+def _of_hdf5(path: Path, place: hdf5_names.Place) -> Sources:
+    """Return the images of an HDF5 file, and its data sets that cannot be read as such."""
     from degsynth.data import hdf5_images  # reads HDF5, which other sources need not wait for
 
     found = hdf5_images.names(path)
-    declared = Sources(place.file.parent, (*found.images, *found.unsuitable), tuple(found.others), listed=True)
-    chosen = declared.chosen(choice)
-    for name in chosen.names:
-        if (error := found.unsuitable.get(name)) is not None:
-            raise DataError(
-                error.message, f"{error.hint or 'mend it'}, or leave it out: `exclude={name.rpartition('/')[2]}`"
-            )
-    return chosen
+    names = (*found.images, *found.unsuitable)
+    return Sources(place.file.parent, names, tuple(found.others), listed=True, unsuitable=found.unsuitable)
 
 
 def _check_ending(path: Path) -> None:

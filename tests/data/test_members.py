@@ -53,11 +53,12 @@ def folder(both: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "file", "among", "as_file", "asked", "below"),
     [
-        ("a/s.tif[3]", "a/s.tif", "a/s.tif", "a/s_p0003.tif", "a", "a/s_p0003.tif"),
+        ("a/s.tif[3]", "a/s.tif", "a/s.tif", "a/s_p0003.tif", "a", "a/s.tif[3]"),
         ("s.TIFF[0]", "s.TIFF", "s.TIFF", "s_p0000.TIFF", "s.TIFF", "p0000.TIFF"),
         ("b.h5:/x/hr[7]", "b.h5", "b.h5:/x/hr", "b/x/hr_p0007.h5", "b.h5:/x/hr", "p0007.h5"),
         ("b.h5:/x/hr[7]", "b.h5", "b.h5:/x/hr", "b/x/hr_p0007.h5", "b.h5:/x", "hr_p0007.h5"),
         ("b.h5:/x/a:CHW", "b.h5", "b.h5:/x/a:CHW", "b/x/a.h5", "b.h5:/x:CHW", "a.h5"),
+        ("b.h5:/x/a.tif[7]", "b.h5", "b.h5:/x/a.tif", "b/x/a.tif_p0007.h5", "b.h5:/x", "a.tif_p0007.h5"),
         ("a[3].tif", "a[3].tif", "a[3].tif", "a[3].tif", ".", "a[3].tif"),
         ("plain.png", "plain.png", "plain.png", "plain.png", "plain.png", "plain.png"),
     ],
@@ -101,6 +102,58 @@ def test_pairs_are_matched_by_number(folder: Path) -> None:
     assert numbers(in_folders) == numbers(stacks)
     with pytest.raises(DataError, match=r"is given as HR and as LR"):
         match(folder / "hr_stack.tif", folder / "hr_stack.tif")
+
+
+@pytest.mark.parametrize(
+    ("hr", "lr"), [("s", "sx2"), ("s", "s_x2"), ("s_HR", "s_LR"), ("s_HR", "s_LRx2"), ("HR_s", "LR_s")]
+)
+def test_names_of_stacks_are_matched_like_those_of_files(hr: str, lr: str, folder: Path) -> None:
+    for side, name in (("hr", hr), ("lr", lr)):
+        (folder / side).mkdir()
+        (folder / f"{side}_stack.tif").rename(folder / side / f"{name}.tif")
+    found = match(folder / "hr", folder / "lr")
+    assert numbers(found) == [(f"{hr}.tif[{n}]", f"{lr}.tif[{n}]") for n in range(COUNT)]
+    assert found.unmatched == []
+
+
+def test_a_file_named_like_an_image_of_a_stack_is_not_taken_for_it(folder: Path) -> None:
+    for side in ("hr", "lr"):
+        (folder / side).mkdir()
+        (folder / f"{side}_stack.tif").rename(folder / side / "a.tif")
+    tifffile.imwrite(folder / "hr/a_p0001.tif", images.read(folder / "hr/a.tif[3]").pixels, photometric="rgb")
+    with pytest.raises(DataError, match=r"has both a\.tif\[1\] and a_p0001\.tif, and either could be the partner of"):
+        match(folder / "hr", folder / "lr")
+
+
+def test_a_stack_beside_a_file_of_one_image(
+    folder: Path, both: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+) -> None:
+    for side in ("hr", "lr"):
+        (folder / side).mkdir()
+        (folder / f"{side}_stack.tif").rename(folder / side / "a.tif")
+        tifffile.imwrite(folder / side / "b.tif", both[side == "lr"][0], photometric="rgb", metadata=None)
+    whole = (folder / "hr/a.tif").read_bytes()
+    (folder / "hr/a.tif").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"hr/a\.tif: cannot be decoded"):
+        match(folder / "hr", folder / "lr")
+    tifffile.imwrite(folder / "hr/a.tif", both[0][0], photometric="rgb", metadata=None)
+    with pytest.raises(DataError, match=r"hr/a\.tif holds one image, and a\.tif of the other side several"):
+        match(folder / "hr", folder / "lr")
+
+
+def test_single_images_of_stacks_are_a_pair_whatever_their_names(folder: Path) -> None:
+    assert numbers(match(folder / "hr_stack.tif[2]", folder / "all.h5:/lr[2]")) == [("hr_stack.tif[2]", "lr[2]")]
+    with pytest.raises(DataError, match="is given as HR and as LR"):
+        match(folder / "all.h5:/lr[2]", folder / "all.h5:/lr[2]")
+
+
+def test_a_data_set_that_is_no_image_can_be_left_out(folder: Path) -> None:
+    with h5py.File(folder / "all.h5", "a") as store:
+        store["hr_each/mask"] = np.zeros((4, 30, 40, 4), np.uint8)
+    with pytest.raises(DataError, match=r"hr_each/mask.*leave it out: `exclude=mask`"):
+        match(folder / "all.h5:/hr_each", folder / "all.h5:/lr_each")
+    found = match(folder / "all.h5:/hr_each", folder / "all.h5:/lr_each", choice=Choice(exclude=("mask",)))
+    assert len(found.pairs) == COUNT
 
 
 def test_what_has_no_partner_is_named(folder: Path, both: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
@@ -151,6 +204,9 @@ def test_unpaired_sides_may_be_stacks_and_arrays(folder: Path) -> None:
     same, _ = inspect_folder(folder / "files/lr", "LR", 32, Cache(2**20))
     for index in range(COUNT):
         assert lr[index].equal(same[index])
+    (folder / "copy.tif").write_bytes((folder / "hr_stack.tif").read_bytes())
+    with pytest.raises(ConfigError, match="are the same file by content"):
+        open_folders(folder / "hr_stack.tif", folder / "copy.tif", FolderOptions(2))
     with pytest.raises(ConfigError, match=r"is in .*, or is the same folder"):
         open_folders(folder / "all.h5:/", folder / "all.h5:/lr", FolderOptions(2))
 

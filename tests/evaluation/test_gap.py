@@ -150,7 +150,7 @@ def test_equal_seeds_give_equal_figures(folders: Folders) -> None:
 def test_halves_keep_scenes_apart() -> None:
     synthetic = [f"{n}.png" for n in range(7)] + ["own.png"]
     real = [f"{n}.jpg" for n in range(5)] + ["a/1.png", "a/2.png", "a/3.png"]
-    scenes = scenes_of_files(synthetic), scenes_of_files(real)
+    scenes = scenes_of_files(synthetic, real)
     for number in range(20):
         split = halves(synthetic, real, 0, number)
         for half in (0, 1):
@@ -163,7 +163,12 @@ def test_halves_keep_scenes_apart() -> None:
     assert {len(half) for half in equal(halves(synthetic, real[:6], 0, 0)).synthetic} == {3}
 
 
-def test_a_single_scene_is_split_by_its_images() -> None:
+def test_few_scenes_are_split_by_their_images() -> None:
+    parts = [f"a_s{n:03}.png" for n in range(9)]
+    assert [len(half) for half in halves(parts, [*parts, "b_s001.png"], 0, -1).real] == [5, 5]
+    for number in range(10):
+        split = halves(parts, [*parts, "b_s001.png"], 0, number)
+        assert not set(split.synthetic[0]) & set(split.real[1])
     split = halves([f"stack.tif[{n}]" for n in range(8)], [f"photo_s{n:03}.png" for n in range(9)], 0, 0)
     assert [len(half) for side in (split.synthetic, split.real) for half in side] == [4, 4, 5, 4]
 

@@ -14,11 +14,14 @@ import numpy as np
 from degsynth.data import images
 from degsynth.data.compression import LARGEST_SIDE, compressed
 from degsynth.data.hdf5_names import split
+from degsynth.data.regular import open_regular
 from degsynth.model.degradation import lr_size
 from degsynth.ops.compression import HIGHEST_QUALITY, at_quality
 
 FINEST = at_quality(HIGHEST_QUALITY)._replace(subsampling="4:4:4")
 """How JPEG files of HR images are written: by steps of 1, and chroma as large as luma."""
+LARGEST_WEBP = 16383
+"""Most pixels a side of a WebP file."""
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 WRITTEN_SUFFIXES = (*JPEG_SUFFIXES, ".webp", ".bmp", ".png", ".tif")
 """Endings of HR files that are written, in small letters."""
@@ -71,10 +74,19 @@ def lossless_suffix(path: Path, picture: images.Picture) -> str:
 
 def _suffix(path: Path, picture: images.Picture) -> str:
     """Return the ending of an HR file that is written anew: that of its source where such a file can hold it."""
+    longest = max(picture.height, picture.width)
+    suffix = path.suffix.lower()
     same_kind = {
-        **dict.fromkeys(JPEG_SUFFIXES, not picture.has_alpha and max(picture.height, picture.width) <= LARGEST_SIDE),
-        ".webp": picture.channels == 3,
+        **dict.fromkeys(JPEG_SUFFIXES, not picture.has_alpha and longest <= LARGEST_SIDE),
+        ".webp": picture.channels == 3 and longest <= LARGEST_WEBP,
         ".bmp": picture.channels == 3 and not picture.has_alpha,
     }
     plain = picture.dtype == np.uint8 and not picture.meaning.others and split(path) is None
-    return path.suffix if plain and same_kind.get(path.suffix.lower()) else lossless_suffix(path, picture)
+    held = plain and same_kind.get(suffix) and (suffix not in JPEG_SUFFIXES or _is_jpeg(path))
+    return path.suffix if held else lossless_suffix(path, picture)
+
+
+def _is_jpeg(path: Path) -> bool:
+    """Tell whether a file is a JPEG, and not another one with its ending, which would lose by becoming one."""
+    with open_regular(path) as file:
+        return file.read(2) == b"\xff\xd8"

@@ -61,21 +61,20 @@ def plan_outputs(
     """
     counts = pages or {}
 
-    def key(source: str, page: int, draw: int) -> str:
+    def path_of(source: str, page: int, draw: int) -> str:
         """Return the path that an output's stem is made from: the image's, with the numbers of page and draw."""
         path = PurePosixPath(as_file_name(source))
         numbers = f"_p{page:04}" * (counts.get(source, 1) > 1) + f"_{draw}" * (draws > 1)
         return path.with_name(f"{path.stem}{numbers}{path.suffix}").as_posix() if numbers else as_file_name(source)
 
-    keys = {
-        (name, page, draw): key(name, page, draw)
-        for name in names
-        for page in range(counts.get(name, 1))
-        for draw in range(draws)
-    }
+    wanted = [(name, page, draw) for name in names for page in range(counts.get(name, 1)) for draw in range(draws)]
+    paths = _distinct(
+        {one: path_of(*one) for one in [*wanted, *((row.source, row.page, row.draw) for row in finished)]}
+    )
+    keys = {one: paths[one] for one in wanted}
     done = {row.key for row in finished}
     settled = {
-        key(row.source, row.page, row.draw): PurePosixPath(str(row.lr))
+        paths[row.source, row.page, row.draw]: PurePosixPath(str(row.lr))
         .relative_to("lr")
         .with_suffix("")
         .as_posix()
@@ -92,6 +91,22 @@ def plan_outputs(
             if name in chosen and output.key not in done:
                 missing.setdefault(name, []).append(output)
     return missing
+
+
+def _distinct(paths: Mapping[tuple[str, int, int], str]) -> dict[tuple[str, int, int], str]:
+    """Return paths of which no two are equal: page 1 of ``a.tif`` may meet a file ``a_p0001.tif``.
+
+    Of equal ones, the file of that name keeps it, and the others get underscores.
+    """
+    distinct: dict[tuple[str, int, int], str] = {}
+    taken: set[str] = set()
+    for one in sorted(paths, key=lambda one: (as_file_name(one[0]) != paths[one], one)):
+        path = PurePosixPath(paths[one])
+        while path.as_posix() in taken:
+            path = path.with_name(f"{path.stem}_{path.suffix}")
+        distinct[one] = path.as_posix()
+        taken.add(distinct[one])
+    return distinct
 
 
 def assign_stems(names: Sequence[str], settled: Mapping[str, str] | None = None, room: int = 0) -> dict[str, str]:

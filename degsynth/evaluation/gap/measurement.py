@@ -103,7 +103,7 @@ def run(
             if (measured := _measure(figure, summaries, [equal(split) for split in splits])) is not None
         }
         judged, floor = two_sample_test(patches, names, splits[0], options, on_progress)
-        scenes = [scenes_of_files(side) for side in names]
+        scenes = scenes_of_files(*names)
         of_halves = [[scenes[1][index] for index in half] for half in splits[0].real]
         record = {
             "synthetic": str(synthetic),

@@ -25,15 +25,22 @@ class Halves:
     real: tuple[list[int], list[int]]
 
 
-def scenes_of_files(names: Sequence[str]) -> list[str]:
-    """Return the scene of each image, from its name without the ending, which may differ between the folders.
+FEWEST_SCENES = 4
+"""With fewer scenes, a folder cannot be divided into halves of halves by scenes."""
 
-    Sub-images of one photograph are one scene, see `degsynth.data.scenes`. Where that would make one scene of all
-    images, each is one: a single scene has no halves.
+
+def scenes_of_files(synthetic: Sequence[str], real: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the scene of each image of two folders, from its name without the ending, in which these may differ.
+
+    Sub-images of one photograph are one scene, see `degsynth.data.scenes`. Where one of the folders has fewer than
+    `FEWEST_SCENES`, each image is taken for a scene in both.
     """
-    stems = [PurePosixPath(as_file_name(name)).with_suffix("").as_posix() for name in names]
-    scenes = [scene_of(stem) for stem in stems]
-    return scenes if len(set(scenes)) > 1 else stems
+    stems = [
+        [PurePosixPath(as_file_name(name)).with_suffix("").as_posix() for name in side] for side in (synthetic, real)
+    ]
+    scenes = [[scene_of(stem) for stem in side] for side in stems]
+    first, second = stems if min(len(set(side)) for side in scenes) < FEWEST_SCENES else scenes
+    return first, second
 
 
 def halves(synthetic: Sequence[str], real: Sequence[str], seed: int, number: int) -> Halves:
@@ -46,7 +53,7 @@ def halves(synthetic: Sequence[str], real: Sequence[str], seed: int, number: int
     def rank(name: str) -> int:
         return derive(seed, "half", number, name)
 
-    scenes = [scenes_of_files(names) for names in (synthetic, real)]
+    scenes = scenes_of_files(synthetic, real)
     of_scene = [_by_scene(side) for side in scenes]
     common = sorted(of_scene[0].keys() & of_scene[1].keys(), key=rank)
     place = {name: index % 2 for index, name in enumerate(common)}
