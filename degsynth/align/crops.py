@@ -72,7 +72,7 @@ class Cutter:
         top, left = box.top - part.box.top, box.left - part.box.left
         rows, columns = (slice(first // mask.SIDE, -(-(first + self.side) // mask.SIDE)) for first in (top, left))
         within = _within(part.shifts, box)
-        moved = within.size > 0 and bool(within.max() > self.max_shift)
+        moved = within.size > 0 and bool(np.percentile(within, 95) > self.max_shift)
         if moved or within.size == 0 or good[rows, columns].mean() < GOOD_SHARE:
             self.rejected.append(box)
             return

@@ -38,7 +38,7 @@ class AlignOptions:
     crop: int = 480
     """Side of the crops, HR px, or less where photographs overlap less."""
     max_shift: float = 0.25
-    """Largest shift that may be left in a block of a crop, LR px."""
+    """Largest shift that may be left in 95 % of the blocks of a crop, LR px."""
 
 
 @dataclass(frozen=True)

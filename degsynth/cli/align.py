@@ -53,7 +53,7 @@ def command(
         int, typer.Option(min=96, help="Side of the crops, HR px; less where photographs overlap less.")
     ] = 480,
     max_shift: Annotated[
-        float, typer.Option(min=0.01, max=2.0, help="Largest shift that may be left in a part of a crop, LR px.")
+        float, typer.Option(min=0.01, max=2.0, help="Largest shift that may be left in 95 % of a crop, LR px.")
     ] = 0.25,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Number of pairs that are aligned at a time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,

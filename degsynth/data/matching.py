@@ -20,7 +20,7 @@ from degsynth.data.sources import ALL, Choice, Sources, choose
 from degsynth.errors import ConfigError, DataError, os_reason, shortened
 from degsynth.files import read_bounded
 
-MARKERS = {"hr": "HR|GT|HQ", "lr": "LR|LQ"}
+MARKERS = {"hr": "HR|GT|HQ|TELE", "lr": "LR|LQ|WIDE"}
 """Words in names that tell which side of a pair a file is."""
 TAKE = "\N{SYMBOL FOR SUBSTITUTE}"
 """Stands for a marker that a number follows, so that a_HR12 goes with a_LR12 and not with a12 or with a1_HR2."""
@@ -325,8 +325,9 @@ def _only(names: Sequence[str], files: Mapping[str, Path], partner: str) -> Path
 def read_table(table: Path) -> Matching:
     """Return the pairs of a CSV file with two columns, the paths of an HR and of an LR image.
 
-    A first line ``hr,lr`` is passed over. Paths are absolute, or relative to the folder of the table. A pair is called
-    by its HR file, without the folder that all HR files lie in. ConfigError names the line that is wrong.
+    A first line ``hr,lr`` or ``tele,wide`` is passed over. Paths are absolute, or relative to the folder of the table.
+    A pair is called by its HR file, without the folder that all HR files lie in. ConfigError names the line that is
+    wrong.
     """
     try:
         text = read_bounded(table, LARGEST_TABLE).decode("utf-8-sig")
@@ -336,7 +337,7 @@ def read_table(table: Path) -> Matching:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"`pairs={table}` is no CSV file in UTF-8 ({shortened(str(error))})") from None
     lines = [(number, row) for number, row in enumerate(rows, 1) if any(cell.strip() for cell in row)]
-    if lines and [cell.strip().lower() for cell in lines[0][1]] == ["hr", "lr"]:
+    if lines and [cell.strip().lower() for cell in lines[0][1]] in (["hr", "lr"], ["tele", "wide"]):
         del lines[0]
     if not lines:
         raise ConfigError(f"`pairs={table}` has no pair; give lines of the form HR.png,LR.png")
