@@ -18,7 +18,7 @@ def command(
     tele: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[TELE]",
+            metavar="TELE",
             help="Folder of photographs that are zoomed in, or one of them: they become HR.",
             show_default=False,
         ),
@@ -26,7 +26,7 @@ def command(
     wide: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[WIDE]",
+            metavar="WIDE",
             help="Folder of photographs of the same scenes that are not, matched by name, or one of them: LR.",
             show_default=False,
         ),
