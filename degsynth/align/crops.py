@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from degsynth.align import mask
+from degsynth.align import blocks, mask
 from degsynth.align.blocks import Blocks
 from degsynth.align.lens_map import Box
 from degsynth.align.parts import Part
@@ -18,6 +18,8 @@ from degsynth.ops.kernels import centroid
 
 LEAST_CROP = 48
 """Smallest side of a crop, LR px."""
+LEAST_TEXTURED = 0.15
+"""Share of the blocks of a crop whose shift must be known: nothing is learnt from sky, and nobody knows how it lies."""
 GOOD_SHARE = 0.95
 """Share of the blocks of a crop that must show the same on both sides."""
 
@@ -63,17 +65,19 @@ class Cutter:
         if solution is None:
             return
         good = mask.good_blocks([(part.hr, part.lr) for part in whole], scale, solution)
-        for part, blocks_of in zip(whole, good, strict=True):
+        for part, of_part in zip(whole, good, strict=True):
             for box in _grid(part.box, self.side):
-                self._judge(part, box, blocks_of)
+                self._judge(part, box, of_part)
 
     def _judge(self, part: Part, box: Box, good: NDArray[np.bool_]) -> None:
         """Keep a crop of a part, or reject it."""
         top, left = box.top - part.box.top, box.left - part.box.left
         rows, columns = (slice(first // mask.SIDE, -(-(first + self.side) // mask.SIDE)) for first in (top, left))
         within = _within(part.shifts, box)
-        moved = within.size > 0 and bool(np.percentile(within, 95) > self.max_shift)
-        if moved or within.size == 0 or good[rows, columns].mean() < GOOD_SHARE:
+        possible = max(1, (self.side - blocks.SIDE) // blocks.STEP + 1) ** 2
+        is_flat = within.size < max(1.0, LEAST_TEXTURED * possible)
+        moved = not is_flat and bool(np.percentile(within, 95) > self.max_shift)
+        if moved or is_flat or good[rows, columns].mean() < GOOD_SHARE:
             self.rejected.append(box)
             return
         s = self.scale
