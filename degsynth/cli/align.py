@@ -59,7 +59,7 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the row of each pair on stdout.")] = False,
 ) -> None:
-    """Make pairs that can be fitted from photographs of scenes, zoomed in and not.
+    """Make HR-LR pairs from photographs, zoomed in and not.
 
     The pixels of LR are those of WIDE, cut out; TELE is resampled onto a grid that is a whole number of times finer.
     Crops are left out where the two sides do not show the same.
