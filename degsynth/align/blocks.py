@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,15 @@ class Blocks:
         """Return the lengths (N,) of the shifts, px."""
         lengths: NDArray[np.float64] = np.hypot(*self.shifts.T)
         return lengths
+
+
+def joined(several: Sequence[Blocks]) -> Blocks:
+    """Return the blocks of several parts as one."""
+    return Blocks(
+        np.concatenate([of.centres for of in several]),
+        np.concatenate([of.shifts for of in several]),
+        np.concatenate([of.errors for of in several]),
+    )
 
 
 def measure(views: Views, mapping: LensMap) -> Blocks:

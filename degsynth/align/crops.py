@@ -86,7 +86,7 @@ class Cutter:
 
     def shifts(self) -> Blocks:
         """Return what the maps leave in blocks of all parts."""
-        return Blocks(*(np.concatenate([getattr(part.shifts, name) for part in self.parts]) for name in _NAMES))
+        return blocks.joined([part.shifts for part in self.parts])
 
     def facts(self) -> dict[str, Any]:
         """Return the figures of the crops that are kept."""
@@ -111,14 +111,11 @@ class Cutter:
         }
 
 
-_NAMES = ("centres", "shifts", "errors")
-
-
 def _within(shifts: Blocks, box: Box) -> NDArray[np.float64]:
     """Return the lengths of the shifts of blocks whose centre lies in a box, px."""
-    x, y = shifts.centres.T if len(shifts.errors) else (np.zeros(0), np.zeros(0))
+    x, y = shifts.centres.T
     inside = (x >= box.left) & (x < box.right) & (y >= box.top) & (y < box.bottom)
-    return shifts.lengths()[inside] if len(shifts.errors) else np.zeros(0)
+    return np.asarray(shifts.lengths()[inside])
 
 
 def _covered(part: Part) -> Part | None:

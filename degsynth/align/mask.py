@@ -14,7 +14,8 @@ import scipy.ndimage as ndi
 import torch
 from numpy.typing import NDArray
 
-from degsynth.align.resampling import Picture, luma_of
+from degsynth.align.resampling import Picture, block_means, luma_of
+from degsynth.methods.shared.pairs import usual_kernel_size
 from degsynth.ops.blur import blur_decimate
 from degsynth.ops.least_squares import NormalEquations, Solution, solve
 
@@ -36,11 +37,6 @@ BORDER = 4
 """LR px that are left out at the edges of parts when the kernel is found."""
 
 
-def kernel_size(scale: int) -> int:
-    """Return the size of the kernel that explains LR: about 10 LR px at scale 2, and centred."""
-    return 20 + scale % 2 if scale <= 2 else 8 * scale + scale % 2
-
-
 def explain(pairs: Sequence[tuple[Picture, Picture]], scale: int) -> Solution | None:
     """Return the kernel (with gain and offset) that explains the luma of LR best; None where nothing determines it.
 
@@ -49,7 +45,7 @@ def explain(pairs: Sequence[tuple[Picture, Picture]], scale: int) -> Solution | 
     tiles = [tile for hr, lr in pairs for tile in _tiles(luma_of(hr), luma_of(lr), scale)]
     kept, solution = list(range(len(tiles))), None
     for _ in range(ROUNDS):
-        equations = NormalEquations(kernel_size(scale), scale)
+        equations = NormalEquations(usual_kernel_size(scale), scale)
         for index in kept:
             equations.add(*tiles[index], BORDER)
         try:
@@ -118,14 +114,6 @@ def _measured(hr: Picture, lr: Picture, scale: int, solution: Solution) -> tuple
     plane = luma_of(lr).numpy()
     left = _left(luma_of(hr), luma_of(lr), scale, solution).numpy()
     down, across = np.gradient(ndi.gaussian_filter(plane, 0.7))
-    means = (_block_means(of) for of in (left**2, down**2 + across**2, (lr.max(2) > SATURATED).astype(float)))
+    means = (block_means(of, SIDE) for of in (left**2, down**2 + across**2, (lr.max(2) > SATURATED).astype(float)))
     squares, slopes, white = means
     return np.sqrt(squares), np.sqrt(slopes), white
-
-
-def _block_means(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each whole block of a plane (h, w)."""
-    height, width = (length // SIDE for length in plane.shape)
-    blocks = plane[: height * SIDE, : width * SIDE].reshape(height, SIDE, width, SIDE)
-    means: NDArray[np.float64] = blocks.mean((1, 3), dtype=np.float64)
-    return means

@@ -15,7 +15,7 @@ from degsynth.align.lens_map import Box, LensMap, between_full, overlap
 from degsynth.align.levels import LevelsChoice
 from degsynth.align.parts import boxes, part_of
 from degsynth.align.refine import refine
-from degsynth.align.resampling import Telephoto, luma_of
+from degsynth.align.resampling import Telephoto, block_means, luma_of
 from degsynth.align.views import Plane, Views
 from degsynth.data import images
 from degsynth.errors import DataError
@@ -99,6 +99,8 @@ def _check(wide: images.Image, tele: images.Image) -> None:
     """Raise DataError where two pictures cannot be a pair."""
     if wide.channels != tele.channels or wide.channels not in (1, 3):
         raise DataError(f"TELE has {tele.channels} channels, WIDE {wide.channels}", "give both in gray, or both in RGB")
+    if wide.dtype == np.float32 or tele.dtype == np.float32:
+        raise DataError("TELE or WIDE has floats for levels", "save both with 8 or 16 bits")
     if wide.dtype != tele.dtype:
         raise DataError(f"TELE is {tele.dtype}, WIDE {wide.dtype}", "save both with the same number of bits")
     if wide.pixels.shape == tele.pixels.shape and np.array_equal(wide.pixels, tele.pixels):
@@ -127,22 +129,13 @@ def _whole_map(wide: Plane, tele: Plane, found: coarse.Coarse) -> LensMap:
     if box is None:
         raise DataError("TELE and WIDE hardly overlap")
     by = max(1, math.ceil(math.sqrt(box.height * box.width / MOST_WHOLE)))
-    small_wide, small_tele = (_reduced(side, by) for side in (wide, tele))
+    small_wide, small_tele = (block_means(side, by) for side in (wide, tele))
     homography = between_full(found.homography, 1 / by, 1 / by)
     small_box = overlap(homography, small_wide.shape, small_tele.shape)
     if small_box is None or min(small_box.height, small_box.width) < LEAST_CROP:
         raise DataError("TELE and WIDE hardly overlap")
     views = Views(small_wide, small_tele, small_box, found.ratio)
     return refine(views, LensMap.of(homography, small_box)).enlarged(by)
-
-
-def _reduced(plane: Plane, by: int) -> Plane:
-    """Return a plane that is smaller by a whole number; rows and columns that are left over are cut off."""
-    if by == 1:
-        return plane
-    height, width = (length // by for length in plane.shape)
-    reduced: Plane = plane[: height * by, : width * by].reshape(height, by, width, by).mean((1, 3))
-    return reduced
 
 
 def _rounded(value: Any) -> Any:

@@ -16,7 +16,7 @@ from degsynth.align.blocks import Blocks
 from degsynth.align.lens_map import Box, LensMap
 from degsynth.align.levels import LevelsChoice
 from degsynth.align.refine import refine
-from degsynth.align.resampling import Picture, Telephoto
+from degsynth.align.resampling import Picture, Telephoto, block_means
 from degsynth.align.views import Views
 from degsynth.errors import DataError
 
@@ -75,7 +75,7 @@ def part_of(views: Views, whole: LensMap, telephoto: Telephoto, wide: Picture, b
     covered = telephoto.covers(mapping, box)
     places = _places(box, views.box)
     scale = telephoto.scale
-    change = levels.measure(_block_mean(hr, scale), lr, covered, places, choice)
+    change = levels.measure(block_means(hr, scale), lr, covered, places, choice)
     fine = cv2.resize(places.astype(np.float32), (hr.shape[1], hr.shape[0]), interpolation=cv2.INTER_LINEAR)
     return Part(box, mapping, change.apply(hr, fine.astype(np.float64)), lr, covered, shifts, change.residual)
 
@@ -101,9 +101,3 @@ def _places(box: Box, whole: Box) -> NDArray[np.float64]:
     """Return where the pixels (h, w) of a box lie in the whole one: x and y from −1 to 1, (h, w, 2)."""
     points = box.points() - ((whole.left + whole.right - 1) / 2, (whole.top + whole.bottom - 1) / 2)
     return (2 * points / max(whole.height, whole.width)).reshape(box.height, box.width, 2)
-
-
-def _block_mean(hr: Picture, scale: int) -> Picture:
-    """Return the mean of HR (s·h, s·w, C) over each LR pixel, (h, w, C)."""
-    height, width, channels = hr.shape[0] // scale, hr.shape[1] // scale, hr.shape[2]
-    return np.asarray(hr.reshape(height, scale, width, scale, channels).mean((1, 3)), np.float32)

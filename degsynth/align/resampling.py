@@ -8,6 +8,7 @@ quintic spline leaves no trace at the frequencies of the wide one.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -34,6 +35,13 @@ SPLINE_EDGE = 3
 def luma_of(picture: Picture) -> torch.Tensor:
     """Return the luma (H, W) of a picture (H, W, C)."""
     return luma(torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))))[0]
+
+
+def block_means(picture: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return the mean of each whole block of ``side`` × ``side`` pixels of a plane (H, W) or a picture (H, W, C)."""
+    height, width = (length // side for length in picture.shape[:2])
+    blocks = picture[: height * side, : width * side].reshape(height, side, width, side, *picture.shape[2:])
+    return np.asarray(blocks.mean((1, 3)))
 
 
 class Telephoto:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from degsynth.align.crops import Crop
 from degsynth.align.pair import Aligned, AlignOptions, align
@@ -15,10 +16,11 @@ from degsynth.align.previews import preview
 from degsynth.config import OnText, ignore_text
 from degsynth.data import images, matching, writing
 from degsynth.data.carried import Carried
-from degsynth.data.fingerprints import fingerprint
 from degsynth.data.matching import Matching, Pair
+from degsynth.data.members import file_of
+from degsynth.data.regular import open_regular
 from degsynth.errors import ConfigError, DataError, DegsynthError, OutputError, os_reason
-from degsynth.files import check_makeable, write_atomic
+from degsynth.files import check_makeable, file_digest, write_atomic
 from degsynth.parallel import one_torch_thread, stream
 
 ROWS, SETTINGS = "align.jsonl", "align.json"
@@ -118,7 +120,10 @@ def _write(pair: Pair, out: Path, options: AlignOptions) -> dict[str, Any]:
     """Align a pair and write its files; return its row. DataError where it is refused."""
     identity = _identity(pair)
     tele, wide = images.read(pair.hr), images.read(pair.lr)
-    aligned = align(wide, tele, options)
+    try:
+        aligned = align(wide, tele, options)
+    except np.linalg.LinAlgError:  # nothing determines a map, or levels
+        raise DataError("TELE and WIDE have too little in common to be aligned") from None
     try:
         names = [_write_crop(crop, pair, out, wide.meaning.carried) for crop in aligned.crops]
         path = out / "previews" / f"{pair.name}.png"
@@ -150,8 +155,12 @@ def _of(pair: Pair, status: str) -> dict[str, Any]:
 
 
 def _identity(pair: Pair) -> list[str]:
-    """Return the SHA-256 of the telephoto and of the wide photograph."""
-    return [hashlib.sha256(fingerprint([("", path)]).encode()).hexdigest() for path in (pair.hr, pair.lr)]
+    """Return the SHA-256 of the files of the telephoto and of the wide photograph."""
+    digests = []
+    for path in (pair.hr, pair.lr):
+        with open_regular(file_of(path)) as file:
+            digests.append(file_digest(file))
+    return digests
 
 
 def _write_crop(crop: Crop, pair: Pair, out: Path, carried: Carried) -> str:
@@ -167,7 +176,7 @@ def _write_crop(crop: Crop, pair: Pair, out: Path, carried: Carried) -> str:
 
 def _is_done(out: Path, row: dict[str, Any], pair: Pair) -> bool:
     """Tell whether a row of an earlier run is of these photographs, and all of its files are there."""
-    if row["status"] != "ok" or row["sha256"] != _identity(pair):
+    if row.get("status") != "ok" or row.get("sha256") != _identity(pair):
         return False
     return all((out / side / name).is_file() for name in row["files"] for side in ("HR", "LR"))
 

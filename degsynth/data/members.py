@@ -32,9 +32,9 @@ class Page(NamedTuple):
 def page_of(path: Path) -> Page | None:
     """Take the name of a page of a TIFF apart, without reading the file; None where it is none."""
     match = PAGE.fullmatch(str(path)) if path.name.endswith("]") else None
-    return (
-        None if match is None or hdf5_names.split(path) is not None else Page(Path(match["file"]), int(match["number"]))
-    )
+    if match is None or hdf5_names.split(path) is not None:
+        return None
+    return Page(Path(match["file"]), int(match["number"]))
 
 
 def file_of(path: Path) -> Path:

@@ -28,6 +28,15 @@ def luma(image: Image) -> np.ndarray:
     return image.pixels @ np.array([0.299, 0.587, 0.114]) / 255
 
 
+def begun(of: Shots) -> tuple[Box, Views, LensMap]:
+    """The overlap of two photographs, both there, and the homography between them."""
+    wide, tele = luma(of.wide), luma(of.tele)
+    found = coarse.find(wide, tele)
+    box = overlap(found.homography, wide.shape, tele.shape)
+    assert box is not None
+    return box, Views(wide, tele, box, found.ratio), LensMap.of(found.homography, box)
+
+
 def errors(mapping: LensMap, box: Box, of: Shots) -> np.ndarray:
     """Distances, px of the wide photograph, between a map and the truth where the telephoto covers a box."""
     points = box.points()
@@ -41,12 +50,8 @@ def errors(mapping: LensMap, box: Box, of: Shots) -> np.ndarray:
 )
 def test_the_map_is_the_one_put_in(how: dict[str, float]) -> None:
     of = shots(**how)
-    wide, tele = luma(of.wide), luma(of.tele)
-    found = coarse.find(wide, tele)
-    box = overlap(found.homography, wide.shape, tele.shape)
-    assert box is not None
-    begin = LensMap.of(found.homography, box)
-    mapping = refine(Views(wide, tele, box, found.ratio), begin)
+    box, views, begin = begun(of)
+    mapping = refine(views, begin)
     left = errors(mapping, box, of)
     assert np.median(left) <= 0.02
     assert np.percentile(left, 95) <= 0.06
@@ -97,7 +102,7 @@ def test_blur_and_noise_are_no_reason_to_refuse(how: dict[str, float]) -> None:
     assert align((of := shots(**how)).wide, of.tele, AlignOptions(crop=240, max_shift=1.0)).crops
 
 
-@pytest.mark.parametrize("case", ["unrelated", "flat", "mirrored", "same", "swapped", "colour", "too fine"])
+@pytest.mark.parametrize("case", ["unrelated", "flat", "mirrored", "same", "swapped", "colour", "floats", "too fine"])
 def test_refusals(case: str, pair: Shots) -> None:
     wide, tele, options = pair.wide, pair.tele, AlignOptions()
     if case == "unrelated":
@@ -110,6 +115,8 @@ def test_refusals(case: str, pair: Shots) -> None:
         tele = wide
     elif case == "swapped":
         wide, tele = tele, wide
+    elif case == "floats":
+        wide = replace(wide, pixels=wide.pixels.astype(np.float32) / 255)
     elif case == "colour":
         tele = replace(tele, pixels=tele.pixels[..., :1])
     else:
@@ -120,6 +127,7 @@ def test_refusals(case: str, pair: Shots) -> None:
         "mirrored": "features|mirror",
         "same": "TELE and WIDE have the same pixels",
         "swapped": "TELE is not zoomed in: it shows .* times as much of the scene as WIDE",
+        "floats": "TELE or WIDE has floats for levels; save both with 8 or 16 bits",
         "colour": "TELE has 1 channels, WIDE 3",
         "too fine": r"TELE is zoomed in 2\.0\d times, too little for scale 4; give `scale=2` or less",
     }[case]
@@ -128,12 +136,8 @@ def test_refusals(case: str, pair: Shots) -> None:
 
 
 def test_a_local_correction_is_made_only_where_blocks_agree(pair: Shots) -> None:
-    wide, tele = luma(pair.wide), luma(pair.tele)
-    found = coarse.find(wide, tele)
-    box = overlap(found.homography, wide.shape, tele.shape)
-    assert box is not None
-    views = Views(wide, tele, box, found.ratio)
-    mapping = refine(views, LensMap.of(found.homography, box))
+    box, views, begin = begun(pair)
+    mapping = refine(views, begin)
     same, explained = local.correct(views, mapping)
     assert (same.local, explained) == ((), 0.0)
     y, x = np.indices((box.height // 8 + 2, box.width // 8 + 2))
@@ -145,12 +149,8 @@ def test_a_local_correction_is_made_only_where_blocks_agree(pair: Shots) -> None
 
 
 def test_shifts_of_blocks_are_those_put_in(pair: Shots) -> None:
-    wide, tele = luma(pair.wide), luma(pair.tele)
-    found = coarse.find(wide, tele)
-    box = overlap(found.homography, wide.shape, tele.shape)
-    assert box is not None
-    views = Views(wide, tele, box, found.ratio)
-    mapping = refine(views, LensMap.of(found.homography, box))
+    box, views, begin = begun(pair)
+    mapping = refine(views, begin)
     constant = LocalShift(np.broadcast_to(np.array([0.3, -0.2])[:, None, None], (2, 2, 2)).copy(), box, 10_000)
     measured = blocks.measure(views, replace(mapping, local=(constant,)))
     assert np.median(measured.shifts, 0) == pytest.approx([-0.3, 0.2], abs=0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def test_from_photographs_to_pairs(photographs_of_scenes: Path, tmp_path: Path, 
     assert "torn: refused:" in said
     found = rows(out)
     assert {name: row["status"] for name, row in found.items()} == {"flat": "refused", "house": "ok", "torn": "refused"}
+    files = [folder / "tele/house_tele.png", folder / "wide/house_wide.png"]
+    assert found["house"]["sha256"] == [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     pairs = match(out / "HR", out / "LR").pairs
     assert len(pairs) == found["house"]["crops"]
     wide = images.read(folder / "wide/house_wide.png").pixels
@@ -60,7 +63,7 @@ def test_from_photographs_to_pairs(photographs_of_scenes: Path, tmp_path: Path, 
     before = {path: path.stat().st_mtime_ns for path in (out / "HR").iterdir()}
     code, printed, said = cli(*asked, "--resume", "--json")
     assert (code, "1 done before" in said) == (1, True)
-    assert [json.loads(line)["name"] for line in printed.splitlines()] == ["flat", "torn"]
+    assert {json.loads(line)["name"] for line in printed.splitlines()} == {"flat", "torn"}
     assert {path: path.stat().st_mtime_ns for path in (out / "HR").iterdir()} == before
     assert "was made with other options (crop=240)" in cli(*asked[:-1], "200", "--resume")[2]
 
